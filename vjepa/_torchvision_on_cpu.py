@@ -1,0 +1,28 @@
+"""The cure for torchvision beside a CPU-only torch: declare the two operators that its import asks for.
+
+The torchvision wheel of the package registry is linked against CUDA. Beside a CPU build of torch its compiled library
+does not load, and `import torchvision` then fails with "operator torchvision::nms does not exist"; torchmetrics (hence
+Lightning) and timm import torchvision and fail with it. Declaring the schemas is enough: nothing here calls them.
+Measured with torch 2.13.0+cpu, torchvision 0.28.0, lightning 2.6.6, timm 1.0.31, torchmetrics 1.9.0.
+"""
+
+from importlib.metadata import PackageNotFoundError, version
+
+_libraries = []  # a Library takes its declarations back when it is collected
+
+
+def declare_missing_operators() -> None:
+    """Make `import torchvision` work where torch is a CPU build and torchvision is not; elsewhere do nothing."""
+    try:
+        torch_is_cpu_build = version("torch").endswith("+cpu")
+        torchvision_is_cpu_build = version("torchvision").endswith("+cpu")
+    except PackageNotFoundError:
+        return
+    if _libraries or not torch_is_cpu_build or torchvision_is_cpu_build:
+        return
+    import torch
+
+    library = torch.library.Library("torchvision", "DEF")
+    library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    _libraries.append(library)

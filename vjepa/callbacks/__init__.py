@@ -1,0 +1,10 @@
+"""Things that watch training."""
+
+from vjepa.callbacks.closing_summary import ClosingSummary
+from vjepa.callbacks.collapse_monitor import CollapseMonitor
+from vjepa.callbacks.gradient_norm import GradientNorm
+from vjepa.callbacks.progress import RunProgress
+from vjepa.callbacks.run_checkpoint import RunCheckpoint
+from vjepa.callbacks.throughput import Throughput
+
+__all__ = ["ClosingSummary", "CollapseMonitor", "GradientNorm", "RunCheckpoint", "RunProgress", "Throughput"]

@@ -1,0 +1,56 @@
+"""The last words of a run: what came out, where it is, and what to type next."""
+
+import time
+from datetime import timedelta
+
+from lightning.pytorch import Callback, Trainer
+
+from vjepa.callbacks.run_checkpoint import RunCheckpoint
+from vjepa.training import JEPA
+
+
+class ClosingSummary(Callback):
+    """Prints, on rank 0, the loss from start to end, the health of the embeddings, paths and next commands."""
+
+    def __init__(self) -> None:
+        self._first_loss: float | None = None
+
+    def on_train_start(self, trainer: Trainer, module: JEPA) -> None:
+        self._started = time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, module: JEPA, outputs: object, batch: object, batch_idx: int
+    ) -> None:
+        if self._first_loss is None and "train/loss" in trainer.callback_metrics:
+            self._first_loss = float(trainer.callback_metrics["train/loss"])
+
+    def on_fit_end(self, trainer: Trainer, module: JEPA) -> None:  # after the last checkpoint is written
+        if trainer.is_global_zero:
+            print("\n" + "\n".join(self._lines(trainer, module)), flush=True)
+
+    def _lines(self, trainer: Trainer, module: JEPA) -> list[str]:
+        known = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        elapsed = timedelta(seconds=round(time.monotonic() - self._started))
+        lines = [f"Finished at step {trainer.global_step} after {elapsed}."]
+        if self._first_loss is not None and "train/loss" in known:
+            lines.append(f"  loss         {self._first_loss:.4f} -> {known['train/loss']:.4f}")
+        width = module.context_encoder.embed_dim
+        for name in ("context", "target", "predicted"):
+            if f"health/{name}_rank" in known:
+                rank, std = known[f"health/{name}_rank"], known[f"health/{name}_std"]
+                lines.append(f"  {name:<12} effective rank {rank:.1f} of {width} ({rank / width:.0%}), std {std:.3f}")
+        checkpoints = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, RunCheckpoint)]
+        if checkpoints:
+            lines.append(f"  checkpoint   {checkpoints[0].last}")
+        if trainer.log_dir:
+            lines += [
+                f"  settings     {trainer.log_dir}/config.yaml",
+                "Next:",
+                f"  tensorboard --logdir {trainer.log_dir}",
+            ]
+        if checkpoints and trainer.log_dir:
+            lines.append(
+                f"  vjepa fit -c {trainer.log_dir}/config.yaml --ckpt_path {checkpoints[0].last} "
+                f"--trainer.max_steps {2 * trainer.global_step}"
+            )
+        return lines

@@ -1,0 +1,51 @@
+"""Keeps `checkpoints/last.ckpt` in the run's folder up to date, and some steps for good."""
+
+from pathlib import Path
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+
+
+class RunCheckpoint(Checkpoint):
+    """Saves every `every_n_steps` steps and at the end over `last.ckpt`; every `keep_every_n_steps` as `step_N.ckpt` too.
+
+    Files are replaced whole (`vjepa.training.checkpoint.AtomicCheckpointIO`), so a kill leaves the last good one.
+    """
+
+    def __init__(self, every_n_steps: int = 200, keep_every_n_steps: int | None = None):
+        if every_n_steps < 1 or (keep_every_n_steps is not None and keep_every_n_steps < 1):
+            raise ValueError(
+                f"every_n_steps ({every_n_steps}) and keep_every_n_steps ({keep_every_n_steps}) must be at least 1"
+            )
+        self.every_n_steps = every_n_steps
+        self.keep_every_n_steps = keep_every_n_steps
+        self._saved_step = 0
+
+    def setup(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
+        self.folder = Path(trainer.log_dir or trainer.default_root_dir) / "checkpoints"
+
+    @property
+    def last(self) -> Path:
+        return self.folder / "last.ckpt"
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        self._saved_step = trainer.global_step
+
+    def on_train_batch_end(
+        self, trainer: Trainer, module: LightningModule, outputs: object, batch: object, batch_idx: int
+    ) -> None:
+        step = trainer.global_step
+        if step == self._saved_step:  # nothing new: gradients are being accumulated
+            return
+        if self.keep_every_n_steps and step % self.keep_every_n_steps == 0:
+            trainer.save_checkpoint(self.folder / f"step_{step}.ckpt", weights_only=False)
+        if step % self.every_n_steps == 0:
+            self._save_last(trainer)
+
+    def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
+        if trainer.global_step != self._saved_step:
+            self._save_last(trainer)
+
+    def _save_last(self, trainer: Trainer) -> None:
+        trainer.save_checkpoint(self.last, weights_only=False)  # False: with the optimizer
+        self._saved_step = trainer.global_step

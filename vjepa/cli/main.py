@@ -1,0 +1,93 @@
+"""The `vjepa` command: training by Lightning's command line, and our own commands beside it."""
+
+import difflib
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable
+
+COMMANDS = {
+    "fit": "train a model by a recipe",
+    "validate": "one pass over the validation clips",
+    "test": "one pass over the test clips",
+    "predict": "embed the validation clips",
+    "make-data": "render the embedded dataset to mp4 files",
+}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one command. A user's slip ends in one sentence on stderr and exit code 2; VJEPA_TRACEBACK=1 shows where."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_usage())
+        return
+    name = arguments[0]
+    if name not in COMMANDS:
+        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        _exit_with(f"unknown command '{name}'{hint} (commands: {', '.join(COMMANDS)})")
+    try:
+        _command(name)(arguments[1:])
+    except (ValueError, _misconfiguration()) as error:
+        if os.environ.get("VJEPA_TRACEBACK"):
+            raise
+        _exit_with(_plain_reason(str(error)))
+
+
+def _command(name: str) -> Callable[[list[str]], None]:
+    # Imported here: each command pays only for what it needs.
+    if name == "make-data":
+        from vjepa.cli.make_data import make_data
+
+        return make_data
+    from vjepa.cli.training import run_training_command
+
+    _quieten_lightning()
+    return lambda rest: run_training_command([name, *rest])
+
+
+def _misconfiguration() -> type[Exception]:
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+    return MisconfigurationException
+
+
+def _quieten_lightning() -> None:
+    """Leave out what no user can act on."""
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_no_tip)
+    for message in (
+        "You're resuming from a checkpoint that ended before the epoch ended",  # our order resumes in mid-epoch
+        ".*does not have many workers which may be a bottleneck",  # the share of data wait is shown
+        ".*number of training batches .* is smaller than the logging interval",
+        "Found .* module.* in eval mode at the start of training",  # the target encoder, by design
+        "LightningCLI's args parameter is intended to run from within Python",
+        ".*isinstance\\(treespec, LeafSpec\\)",
+    ):
+        warnings.filterwarnings("ignore", message=message)
+
+
+def _is_no_tip(record: logging.LogRecord) -> bool:
+    return "Tip:" not in record.getMessage()
+
+
+def _plain_reason(message: str) -> str:
+    """The sentence itself, out of what the command line's parser or a data worker wrapped around it."""
+    if message.startswith("Does not validate against any of the Union subtypes"):
+        inside = message.split("Errors:\n", 1)[1].split("\nGiven value type:", 1)[0]
+        reasons = [part for part in inside.split("\n  - ") if "NoneType" not in part]
+        return _plain_reason(reasons[0].removeprefix("  - ").strip())
+    if message.startswith("Caught ") and "\nOriginal Traceback" in message:
+        return message.strip().splitlines()[-1].partition(": ")[2]
+    return message
+
+
+def _usage() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {what}" for name, what in COMMANDS.items()]
+    return "usage: vjepa COMMAND [options]\n\n" + "\n".join(lines) + "\n\n`vjepa COMMAND --help` tells a command's options."
+
+
+def _exit_with(message: str) -> None:
+    sys.stderr.write(f"vjepa: error: {message}\n")
+    sys.exit(2)

@@ -1,0 +1,128 @@
+"""`vjepa fit|validate|test|predict`: Lightning's command line over our parts, one folder for each run."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import Namespace
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.plugins.environments import SLURMEnvironment
+from lightning.pytorch.plugins.io import CheckpointIO
+
+from vjepa.callbacks import (
+    ClosingSummary,
+    CollapseMonitor,
+    GradientNorm,
+    RunCheckpoint,
+    RunProgress,
+    Throughput,
+)
+from vjepa.cli.parser import HelpfulParser
+from vjepa.models import SIZES, EncoderSize
+from vjepa.training.checkpoint import AtomicCheckpointIO
+
+RUN_CALLBACKS = ("checkpoint", RunCheckpoint), ("collapse_monitor", CollapseMonitor), ("progress", RunProgress)
+
+
+def run_training_command(arguments: list[str]) -> None:
+    """Parse and run one of Lightning's subcommands, e.g. `["fit", "-c", "recipe.yaml"]`."""
+    TrainingCLI(
+        LightningModule,
+        LightningDataModule,
+        subclass_mode_model=True,
+        subclass_mode_data=True,
+        auto_configure_optimizers=False,
+        seed_everything_default=0,
+        save_config_kwargs={"overwrite": True},  # a requeued job writes to the folder that it had before
+        trainer_defaults={
+            "max_epochs": -1,  # the length of a run is counted in steps
+            "log_every_n_steps": 10,
+            "num_sanity_val_steps": 0,
+            "use_distributed_sampler": False,  # our own order is shared out over ranks already
+            "enable_model_summary": False,
+            "callbacks": [GradientNorm(), Throughput(), ClosingSummary()],
+        },
+        args=arguments,
+    )
+
+
+class TrainingCLI(LightningCLI):
+    """A run's folder is `{runs}/{name}/version_{k}`: TensorBoard events, resolved config, checkpoints, quarantine.
+
+    `--ckpt_path last` goes on in the newest such folder that holds a checkpoint.
+    """
+
+    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
+        parser = HelpfulParser(**kwargs)
+        parser.add_argument("-c", "--config", action="config", help="a recipe; later ones and flags win")
+        return parser
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs")
+        parser.add_argument("--name", type=str | None, help="name of the run; the recipe's file name if not given")
+        for key, callback in RUN_CALLBACKS:
+            parser.add_lightning_class_args(callback, key)
+        parser.link_arguments(
+            ("model.init_args.encoder.size", "model.init_args.encoder.embed_dim"),
+            "model.init_args.predictor.encoder_dim",
+            compute_fn=_encoder_width,
+        )
+        parser.link_arguments("model.init_args.encoder.tubelet", "data.init_args.tubelet")
+
+    def before_instantiate_classes(self) -> None:
+        settings = self.config[self.subcommand]
+        settings.name = settings.name or _name_of_recipe(settings)
+        settings.weights_only = True
+        if settings.ckpt_path == "last":
+            settings.ckpt_path = str(_newest_checkpoint(settings.runs / settings.name))
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        settings = self.config_init[self.subcommand]
+        given = settings.trainer
+        plugins = given.plugins if isinstance(given.plugins, list) else [given.plugins] if given.plugins else []
+        if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
+            kwargs["plugins"] = [*plugins, AtomicCheckpointIO()]
+        if given.logger in (None, True):
+            version = _version_of_checkpoint(settings) or _version_of_job()
+            logger = TensorBoardLogger(settings.runs, settings.name, version, default_hp_metric=False)
+            kwargs["logger"] = logger
+            if given.default_root_dir is None:  # where a pre-empted job leaves what it resumes from
+                kwargs["default_root_dir"] = logger.log_dir if version else logger.root_dir
+        return super().instantiate_trainer(**kwargs)
+
+    def _parse_ckpt_path(self) -> None:
+        """Lightning would take settings out of the checkpoint over those of the recipe and the command line."""
+
+
+def _encoder_width(size: EncoderSize, embed_dim: int | None) -> int:
+    return embed_dim or SIZES[size].embed_dim
+
+
+def _name_of_recipe(settings: Namespace) -> str:
+    recipes = settings.config or []
+    return Path(str(recipes[-1])).stem if recipes else "run"
+
+
+def _newest_checkpoint(folder: Path) -> Path:
+    found = sorted(folder.glob("*/checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise ValueError(
+            f"there is no run to go on with below {folder} (no */checkpoints/last.ckpt); start one without "
+            f"--ckpt_path, or give --name and --runs as they were"
+        )
+    return found[-1]
+
+
+def _version_of_checkpoint(settings: Namespace) -> str | None:
+    """The run folder that a checkpoint lies in, where it is one of this name: then logs go on there."""
+    if not settings.ckpt_path:
+        return None
+    folder = Path(settings.ckpt_path).resolve().parent.parent
+    return folder.name if folder.parent == (settings.runs / settings.name).resolve() else None
+
+
+def _version_of_job() -> str | None:
+    """Under SLURM the job's number, so that a requeued job goes on in its own folder."""
+    return f"job_{os.environ['SLURM_JOB_ID']}" if SLURMEnvironment.detect() else None

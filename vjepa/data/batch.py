@@ -1,0 +1,62 @@
+"""What a batch is: clips of one shape, their masks, and where each clip came from."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from vjepa.data.clips import Clip
+from vjepa.data.randomness import Purpose, generator_for
+from vjepa.grid import TokenGrid
+from vjepa.masking import MaskStrategy, TubeMask
+
+# Of ImageNet, as every V-JEPA model was trained.
+PIXEL_MEAN = (0.485, 0.456, 0.406)
+PIXEL_STD = (0.229, 0.224, 0.225)
+
+
+class ClipBatch(NamedTuple):
+    """Clips of one shape. A clip's place in the run (its position) decides everything random about it."""
+
+    clips: Tensor  # (B, 3, T, H, W) uint8
+    masks: list[TubeMask]  # one per mask strategy
+    labels: Tensor  # (B,) int64, -1 where the manifest has none
+    rows: Tensor  # (B,) int64: row of the manifest that the clip was cut from
+    positions: Tensor  # (B,) int64: place in the run's endless sequence of clips
+    next_position: int  # first position of the next global batch
+    failures: list[tuple[str, str]]  # (path, reason) of files that could not be read and were replaced
+
+
+def normalize_clips(
+    clips: Tensor,  # (B, 3, T, H, W) uint8
+) -> Tensor:  # (B, 3, T, H, W) float32
+    """Pixels to zero mean and unit variance on ImageNet, on the device that the clips are on."""
+    mean = torch.tensor(PIXEL_MEAN, device=clips.device).view(3, 1, 1, 1) * 255
+    std = torch.tensor(PIXEL_STD, device=clips.device).view(3, 1, 1, 1) * 255
+    return (clips.float() - mean) / std
+
+
+class ClipCollate:
+    """Stacks clips and draws their masks, in the worker, from the clips' positions."""
+
+    def __init__(self, strategies: Sequence[MaskStrategy], grid: TokenGrid, seed: int):
+        self.strategies = strategies
+        self.grid = grid
+        self.seed = seed
+
+    def __call__(self, clips: list[Clip]) -> ClipBatch:
+        return ClipBatch(
+            clips=torch.stack([clip.pixels for clip in clips]),
+            masks=[self._draw(number, strategy, clips) for number, strategy in enumerate(self.strategies)],
+            labels=torch.tensor([clip.label for clip in clips]),
+            rows=torch.tensor([clip.row for clip in clips]),
+            positions=torch.tensor([clip.key.position for clip in clips]),
+            next_position=clips[0].key.next_position,
+            failures=[failure for clip in clips for failure in clip.failures],
+        )
+
+    def _draw(self, number: int, strategy: MaskStrategy, clips: list[Clip]) -> TubeMask:
+        of_batch = generator_for(self.seed, Purpose.MASK_OF_BATCH, number, clips[0].key.batch_position)
+        of_clips = [generator_for(self.seed, Purpose.MASK_OF_CLIP, number, clip.key.position) for clip in clips]
+        return strategy(self.grid, of_batch, of_clips)

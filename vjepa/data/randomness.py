@@ -1,0 +1,24 @@
+"""Randomness as arithmetic: every random choice is a function of (seed, what for, position in the run).
+
+So it depends on no worker, rank, process history or clock: a resumed run repeats an unbroken one, and the number of
+workers or ranks changes nothing.
+"""
+
+from enum import IntEnum
+
+import numpy as np
+
+
+class Purpose(IntEnum):
+    """What a generator is for: two purposes never share random numbers. Never renumber: runs would not resume."""
+
+    ORDER = 0
+    REPLACEMENT = 1
+    CLIP = 2
+    MASK_OF_BATCH = 3
+    MASK_OF_CLIP = 4
+
+
+def generator_for(seed: int, purpose: Purpose, *place: int) -> np.random.Generator:
+    """The generator for one purpose at one place of the run."""
+    return np.random.default_rng((seed, int(purpose), *place))

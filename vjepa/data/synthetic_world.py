@@ -1,0 +1,314 @@
+"""A small procedural world of textured shapes that move in named ways: its state, and one step of it.
+
+The world is a torus. Where a shape starts, at what angle and in what phase is drawn uniformly, and independently of how
+it moves. So single frames, at any time, look alike whatever the motion class: only several together tell the class.
+
+Lengths are in frame sides (1.0 is the whole frame), x to the right, y down, angles in radians clockwise on the screen,
+time in frames. A state is a plain frozen value: change it in mid-clip with `dataclasses.replace` and go on stepping.
+"""
+
+from __future__ import annotations
+
+import colorsys
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+MOTIONS = (
+    "move_right",
+    "move_left",
+    "move_up",
+    "move_down",
+    "rotate_clockwise",
+    "rotate_counterclockwise",
+    "orbit_clockwise",
+    "orbit_counterclockwise",
+    "bounce_horizontally",
+    "bounce_vertically",
+    "pulsate",
+    "zigzag",
+)
+SHAPES = ("circle", "square", "triangle", "star", "cross", "ring", "hexagon", "crescent")
+TEXTURES = ("stripes", "checker", "dots", "halves", "quarters", "gradient", "chevrons")
+COLOURS = ("red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink")
+BACKGROUNDS = ("noise", "stripes", "gradient")
+
+HUES = dict(zip(COLOURS, (0.0, 0.075, 0.15, 0.33, 0.49, 0.61, 0.76, 0.9), strict=True))  # share of the colour wheel
+
+Vector = tuple[float, float]  # (x, y), frame sides
+Colour = tuple[float, float, float]  # (red, green, blue), 0 to 1
+Wave = tuple[int, int, float, float]  # (cycles along x, cycles along y, amplitude, phase in radians)
+
+
+@dataclass(frozen=True)
+class Motion:
+    """What one frame adds to a shape. All zero is a shape at rest; the named motions set one or two of these."""
+
+    velocity: Vector = (0.0, 0.0)  # frame sides per frame
+    spin: float = 0.0  # radians per frame, positive is clockwise
+    orbit_radius: float = 0.0  # frame sides
+    swing: Vector = (0.0, 0.0)  # to and fro from -swing to +swing, frame sides
+    cycle_rate: float = 0.0  # cycles of orbit and swing per frame; a negative one orbits counter-clockwise
+    pulse_rate: float = 0.0  # cycles of growing and shrinking per frame
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One object: what it looks like, where it is, and how it moves."""
+
+    kind: str  # one of SHAPES
+    texture: str  # one of TEXTURES
+    colour: str  # one of COLOURS; what is painted are the two tones below
+    tones: tuple[Colour, Colour]  # the colour itself, and the darker or paler second tone of the texture
+    texture_phase: float  # shifts the texture across the shape, 0 to 1
+    position: Vector  # of the centre, frame sides, each in [0, 1)
+    angle: float  # radians in [0, 2 pi), positive is clockwise
+    base_size: float  # mean radius, frame sides
+    pulse_depth: float  # share of base_size by which the size swings
+    pulse_phase: float  # cycles, 0 to 1; stands still in every motion but `pulsate`
+    cycle_phase: float  # cycles, 0 to 1; where the shape is on its orbit or swing
+    motion: Motion
+    visible: bool = True
+
+    @property
+    def size(self) -> float:
+        """The radius now, in frame sides."""
+        return self.base_size * (1.0 + self.pulse_depth * math.sin(2.0 * math.pi * self.pulse_phase))
+
+
+@dataclass(frozen=True)
+class Background:
+    """A seamless pattern: waves summed, hardened by `sharpness`, coloured from the first to the second colour.
+
+    `tint_waves` mix the third colour in, broadly. The whole pattern drifts by `velocity`.
+    """
+
+    kind: str  # one of BACKGROUNDS
+    colours: tuple[Colour, Colour, Colour]
+    waves: tuple[Wave, ...]
+    tint_waves: tuple[Wave, ...]
+    sharpness: float
+    offset: Vector = (0.0, 0.0)  # frame sides
+    velocity: Vector = (0.0, 0.0)  # frame sides per frame
+
+
+@dataclass(frozen=True)
+class Occluder:
+    """A static bar across the whole frame, in front of all shapes."""
+
+    vertical: bool
+    centre: float  # along x for a vertical bar, along y for a horizontal one, frame sides
+    width: float  # frame sides
+    colour: Colour
+
+
+@dataclass(frozen=True)
+class WorldState:
+    """Everything that one frame shows and all that the next frame follows from."""
+
+    size: int  # side of the frame in pixels
+    motion: str  # the motion class of every shape, one of MOTIONS
+    shapes: tuple[Shape, ...]  # the first is object 1: the biggest and the front-most
+    background: Background
+    occluders: tuple[Occluder, ...] = ()
+
+
+def sample_world(
+    rng: np.random.Generator,
+    motion: str | None = None,  # one of MOTIONS; drawn when not given
+    size: int = 64,  # pixels
+    max_objects: int = 3,
+    moving_background_share: float = 0.4,
+    occluder_share: float = 0.25,
+) -> WorldState:
+    """Draw the first state of a clip."""
+    if motion is not None and motion not in MOTIONS:
+        raise ValueError(f"motion ({motion!r}) must be one of the motion classes; try one of {', '.join(MOTIONS)}")
+    num_objects = int(rng.integers(1, max_objects + 1))
+    # How things look is drawn before the motion, so one seed gives one first frame for all motion classes.
+    shapes = tuple(draw_shape(rng, is_main=number == 0) for number in range(num_objects))
+    background = draw_background(rng, moves=rng.random() < moving_background_share)
+    occluders = draw_occluders(rng) if rng.random() < occluder_share else ()
+    motion = motion or MOTIONS[rng.integers(len(MOTIONS))]
+    shapes = tuple(replace(shape, motion=draw_motion(rng, motion)) for shape in shapes)
+    return WorldState(size=size, motion=motion, shapes=shapes, background=background, occluders=occluders)
+
+
+def step(state: WorldState) -> WorldState:
+    """The same world one frame later."""
+    shapes = tuple(step_shape(shape) for shape in state.shapes)
+    background = state.background
+    if background.velocity != (0.0, 0.0):
+        background = replace(background, offset=wrap(background.offset, background.velocity))
+    return replace(state, shapes=shapes, background=background)
+
+
+def roll_out(state: WorldState, num_frames: int) -> list[WorldState]:
+    """The state itself and its successors, `num_frames` states in all."""
+    states = [state]
+    while len(states) < num_frames:
+        states.append(step(states[-1]))
+    return states
+
+
+def step_shape(shape: Shape) -> Shape:
+    """One shape one frame later. Orbit and swing add differences: `position` is always the centre that is seen."""
+    motion = shape.motion
+    next_phase = shape.cycle_phase + motion.cycle_rate
+    x, y = motion.velocity
+    if motion.orbit_radius:
+        before, after = 2.0 * math.pi * shape.cycle_phase, 2.0 * math.pi * next_phase
+        x += motion.orbit_radius * (math.cos(after) - math.cos(before))
+        y += motion.orbit_radius * (math.sin(after) - math.sin(before))
+    swung = triangle_wave(next_phase) - triangle_wave(shape.cycle_phase)
+    return replace(
+        shape,
+        position=wrap(shape.position, (x + swung * motion.swing[0], y + swung * motion.swing[1])),
+        angle=(shape.angle + motion.spin) % (2.0 * math.pi),
+        pulse_phase=(shape.pulse_phase + motion.pulse_rate) % 1.0,
+        cycle_phase=next_phase % 1.0,
+    )
+
+
+def triangle_wave(phase: float) -> float:
+    """From -1 (phase 0) straight to +1 (phase 0.5) and straight back (phase 1)."""
+    return 1.0 - 4.0 * abs(phase % 1.0 - 0.5)
+
+
+def wrap(position: Vector, displacement: Vector) -> Vector:
+    """`position + displacement` on the torus of side 1."""
+    return (position[0] + displacement[0]) % 1.0, (position[1] + displacement[1]) % 1.0
+
+
+# ---- the named motions ----
+
+
+def draw_motion(rng: np.random.Generator, name: str) -> Motion:
+    """One shape's own speed within a motion class; each is plain to see within 16 frames of 64 pixels."""
+    speed = rng.uniform(0.75, 2.0) / 64  # frame sides per frame
+    spin = math.radians(rng.uniform(6.0, 13.0))  # 90 degrees in 15 to 7 frames
+    reach = rng.uniform(0.10, 0.15)  # radius of an orbit, half the length of a swing, in frame sides
+    rate = 1.0 / rng.uniform(14.0, 20.0)  # cycles per frame
+    heading = int(rng.integers(4))
+    match name:
+        case "move_right":
+            return Motion(velocity=(speed, 0.0))
+        case "move_left":
+            return Motion(velocity=(-speed, 0.0))
+        case "move_up":
+            return Motion(velocity=(0.0, -speed))
+        case "move_down":
+            return Motion(velocity=(0.0, speed))
+        case "rotate_clockwise":
+            return Motion(spin=spin)
+        case "rotate_counterclockwise":
+            return Motion(spin=-spin)
+        case "orbit_clockwise":
+            return Motion(orbit_radius=reach, cycle_rate=rate)
+        case "orbit_counterclockwise":
+            return Motion(orbit_radius=reach, cycle_rate=-rate)
+        case "bounce_horizontally":
+            return Motion(swing=(reach, 0.0), cycle_rate=rate)
+        case "bounce_vertically":
+            return Motion(swing=(0.0, reach), cycle_rate=rate)
+        case "pulsate":
+            return Motion(pulse_rate=rate)
+        case "zigzag":  # travels in one of four directions and swings across it
+            along = ((speed, 0.0), (-speed, 0.0), (0.0, speed), (0.0, -speed))[heading]
+            across = (0.0, reach) if along[1] == 0.0 else (reach, 0.0)
+            return Motion(velocity=along, swing=across, cycle_rate=rate)
+        case _:
+            raise AssertionError(f"motion class {name!r} has no draw")
+
+
+# ---- looks ----
+
+
+def draw_shape(rng: np.random.Generator, is_main: bool) -> Shape:
+    """A shape at rest anywhere on the torus, at any angle and in any phase. The main shape is the biggest."""
+    kind, texture, colour = (names[rng.integers(len(names))] for names in (SHAPES, TEXTURES, COLOURS))
+    return Shape(
+        kind=kind,
+        texture=texture,
+        colour=colour,
+        tones=draw_tones(rng, colour),
+        texture_phase=rng.random(),
+        position=(rng.random(), rng.random()),
+        angle=rng.uniform(0.0, 2.0 * math.pi),
+        base_size=rng.uniform(0.165, 0.215) if is_main else rng.uniform(0.09, 0.135),
+        pulse_depth=rng.uniform(0.2, 0.32),
+        pulse_phase=rng.random(),
+        cycle_phase=rng.random(),
+        motion=Motion(),
+    )
+
+
+def draw_tones(rng: np.random.Generator, colour: str) -> tuple[Colour, Colour]:
+    """A vivid tone of the named colour and one of other brightness: in the video file, hue has half the resolution."""
+    hue = (HUES[colour] + rng.uniform(-0.012, 0.012)) % 1.0
+    vivid = colorsys.hsv_to_rgb(hue, rng.uniform(0.8, 1.0), rng.uniform(0.85, 1.0))
+    dark = colorsys.hsv_to_rgb(hue, 0.9, rng.uniform(0.2, 0.35))
+    pale = colorsys.hsv_to_rgb(hue, rng.uniform(0.05, 0.15), 1.0)
+    # Yellow and cyan are bright already: a pale second tone would hardly show on them.
+    second = dark if rng.random() < 0.5 or colour in ("yellow", "cyan", "orange") else pale
+    return vivid, second
+
+
+def draw_background(rng: np.random.Generator, moves: bool) -> Background:
+    """Muted colours of moderate contrast on a seamless pattern, still or drifting in any direction."""
+    kind = BACKGROUNDS[rng.integers(len(BACKGROUNDS))]
+    if kind == "noise":
+        waves = draw_waves(rng, octaves=(1, 2, 4, 8), waves_per_octave=5)
+        sharpness = rng.uniform(0.8, 1.8)
+    elif kind == "stripes":
+        cycles = rng.integers(2, 6, size=2) * rng.choice([-1, 0, 1], size=2)
+        cycles = cycles if cycles.any() else np.array([3, 2])
+        stripe = (int(cycles[0]), int(cycles[1]), 1.0, rng.uniform(0.0, 2.0 * math.pi))
+        waves = (stripe, *draw_waves(rng, octaves=(2, 4), waves_per_octave=3, amplitude=0.35))
+        sharpness = rng.uniform(1.0, 2.5)
+    else:
+        waves = draw_waves(rng, octaves=(1,), waves_per_octave=2) + draw_waves(rng, (4, 8), 3, amplitude=0.2)
+        sharpness = rng.uniform(0.7, 1.1)
+    direction, speed = rng.uniform(0.0, 2.0 * math.pi), rng.uniform(0.2, 0.8) / 64
+    return Background(
+        kind=kind,
+        colours=draw_muted_colours(rng),
+        waves=waves,
+        tint_waves=draw_waves(rng, octaves=(1, 2), waves_per_octave=2),
+        sharpness=sharpness,
+        velocity=(speed * math.cos(direction), speed * math.sin(direction)) if moves else (0.0, 0.0),
+    )
+
+
+def draw_waves(
+    rng: np.random.Generator, octaves: tuple[int, ...], waves_per_octave: int, amplitude: float = 1.0
+) -> tuple[Wave, ...]:
+    """Waves of about each number of cycles per frame, weaker the finer they are; whole cycles close on the torus."""
+    waves = []
+    for octave in octaves:
+        for _ in range(waves_per_octave):
+            direction, length = rng.uniform(0.0, 2.0 * math.pi), octave * rng.uniform(0.8, 1.5)
+            cycles = round(length * math.cos(direction)), round(length * math.sin(direction))
+            strength = amplitude * rng.uniform(0.5, 1.0) / (math.sqrt(waves_per_octave) * octave**0.6)
+            waves.append((*cycles, strength, rng.uniform(0.0, 2.0 * math.pi)))
+    return tuple(waves)
+
+
+def draw_muted_colours(rng: np.random.Generator) -> tuple[Colour, Colour, Colour]:
+    """A darker and a lighter colour of near hue, and a third of any hue between them in brightness."""
+    hue, value, contrast = rng.random(), rng.uniform(0.42, 0.68), rng.uniform(0.13, 0.24)
+    near = (hue + rng.uniform(-0.12, 0.12)) % 1.0
+    return (
+        colorsys.hsv_to_rgb(hue, rng.uniform(0.25, 0.6), value - contrast),
+        colorsys.hsv_to_rgb(near, rng.uniform(0.1, 0.45), value + contrast),
+        colorsys.hsv_to_rgb(rng.random(), rng.uniform(0.2, 0.5), value),
+    )
+
+
+def draw_occluders(rng: np.random.Generator) -> tuple[Occluder, ...]:
+    """One bar, or two that stand well apart so that they never hide a whole main shape."""
+    vertical, first = bool(rng.random() < 0.5), rng.random()
+    centres = (first,) if rng.random() < 0.5 else (first, (first + rng.uniform(0.35, 0.65)) % 1.0)
+    colour = colorsys.hsv_to_rgb(rng.random(), rng.uniform(0.1, 0.45), rng.uniform(0.35, 0.9))
+    return tuple(Occluder(vertical, centre, rng.uniform(0.06, 0.1), colour) for centre in centres)

@@ -1,0 +1,1 @@
+"""What has been learned: measures on embeddings of frozen encoders."""

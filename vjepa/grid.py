@@ -1,0 +1,53 @@
+"""Token arithmetic: a clip's tubelets lie on a (frames, height, width) grid and are numbered in that order."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class TokenGrid(NamedTuple):
+    """How many tubelets a clip has over time, height and width; token id = (t * height + h) * width + w."""
+
+    frames: int
+    height: int
+    width: int
+
+    @property
+    def num_tokens(self) -> int:
+        return self.frames * self.height * self.width
+
+    @classmethod
+    def of_clip(
+        cls,
+        clip_size: tuple[int, int, int],  # frames, height, width in pixels
+        tubelet: tuple[int, int, int],  # frames, height, width of one token
+    ) -> "TokenGrid":
+        """The grid of a clip. Raises ValueError where the clip is no whole number of tubelets."""
+        for name, length, step in zip(("num_frames", "height", "width"), clip_size, tubelet, strict=True):
+            if length < step or length % step:
+                nearest = max(step, round(length / step) * step)
+                raise ValueError(f"{name} ({length}) must be a multiple of the tubelet's {name} ({step}); try {nearest}")
+        return cls(*(length // step for length, step in zip(clip_size, tubelet, strict=True)))
+
+    def positions(
+        self,
+        token_ids: Tensor,  # (...,) int64
+    ) -> Tensor:  # (..., 3) int64: frame, row, column of each token
+        plane = self.height * self.width
+        return torch.stack((token_ids // plane, token_ids % plane // self.width, token_ids % self.width), dim=-1)
+
+    def ids(
+        self,
+        positions: Tensor,  # (..., 3) int64
+    ) -> Tensor:  # (...,) int64
+        frame, row, column = positions.unbind(-1)
+        return (frame * self.height + row) * self.width + column
+
+
+def gather_tokens(
+    tokens: Tensor,  # (B, N, D)
+    token_ids: Tensor,  # (B, K) int64
+) -> Tensor:  # (B, K, D)
+    """Pick K tokens of each clip, in the order of `token_ids`."""
+    return tokens.gather(1, token_ids.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))

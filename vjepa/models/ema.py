@@ -1,0 +1,21 @@
+"""The slowly moving copy of an encoder that gives the targets (mean teacher; BYOL, arXiv 2006.07733)."""
+
+import copy
+
+import torch
+from torch import nn
+
+
+def frozen_copy(module: nn.Module) -> nn.Module:
+    """A copy that no gradient reaches, in evaluation mode."""
+    return copy.deepcopy(module).requires_grad_(False).eval()
+
+
+@torch.no_grad()
+def update_ema(
+    target: nn.Module,
+    source: nn.Module,
+    momentum: float,  # 1 leaves the target as it is, 0 copies the source
+) -> None:
+    """target = momentum * target + (1 - momentum) * source, for all parameters at once."""
+    torch._foreach_lerp_(list(target.parameters()), list(source.parameters()), 1.0 - momentum)

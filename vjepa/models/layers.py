@@ -1,0 +1,157 @@
+"""Parts of a video transformer: tubelet embedding, attention, MLPs, block. Pre-norm ViT, as V-JEPA 1, 2 and 2.1 use it."""
+
+import math
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vjepa.grid import TokenGrid, gather_tokens
+from vjepa.models.position import RotaryTable, rotate
+
+MlpKind = Literal["gelu", "swiglu"]
+
+# Below this many keys, attention on a CPU is faster written out than fused (measured: docs/log.md, 2026-11-23).
+CPU_WRITTEN_OUT_KEYS = 512
+
+
+class TubeletEmbedding(nn.Module):
+    """Cut a clip into tubelets and project each to a token; embeds only the tokens that are asked for."""
+
+    def __init__(self, tubelet: tuple[int, int, int], embed_dim: int, in_channels: int = 3):
+        super().__init__()
+        self.tubelet = tuple(tubelet)
+        # Held as a Conv3d so that weights have the field's shape; applied as a linear map on tubelets.
+        self.proj = nn.Conv3d(in_channels, embed_dim, kernel_size=self.tubelet, stride=self.tubelet)
+
+    def grid_of(self, clips: Tensor) -> TokenGrid:
+        return TokenGrid.of_clip(tuple(clips.shape[-3:]), self.tubelet)
+
+    def forward(
+        self,
+        clips: Tensor,  # (B, C, T, H, W)
+        token_ids: Tensor | None = None,  # (B, K) int64; all tokens if None
+    ) -> Tensor:  # (B, K or N, D)
+        frames, height, width = self.tubelet
+        tubelets = clips.unflatten(4, (-1, width)).unflatten(3, (-1, height)).unflatten(2, (-1, frames))
+        tubelets = tubelets.permute(0, 2, 4, 6, 1, 3, 5, 7).flatten(4).flatten(1, 3)  # (B, N, C * frames * height * width)
+        if token_ids is not None:
+            tubelets = gather_tokens(tubelets, token_ids)
+        return F.linear(tubelets, self.proj.weight.flatten(1), self.proj.bias)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention, rotated by position where a table is given."""
+
+    def __init__(self, embed_dim: int, num_heads: int):
+        super().__init__()
+        if embed_dim % num_heads:
+            raise ValueError(f"embed_dim ({embed_dim}) must be a multiple of num_heads ({num_heads})")
+        self.num_heads = num_heads
+        self.qkv = nn.Linear(embed_dim, 3 * embed_dim)
+        self.proj = nn.Linear(embed_dim, embed_dim)
+
+    def forward(
+        self,
+        x: Tensor,  # (B, K, D)
+        rotary: RotaryTable | None = None,
+    ) -> Tensor:  # (B, K, D)
+        query, key, value = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        if rotary is not None:
+            query, key = rotate(query, rotary), rotate(key, rotary)
+        return self.proj(attention(query, key, value).transpose(1, 2).flatten(2))
+
+
+def attention(
+    query: Tensor,  # (B, heads, Kq, head_dim)
+    key: Tensor,  # (B, heads, Kk, head_dim)
+    value: Tensor,  # (B, heads, Kk, head_dim)
+) -> Tensor:  # (B, heads, Kq, head_dim)
+    """Softmax attention by whichever of two equal ways is faster on this device."""
+    if query.device.type == "cpu" and key.shape[2] <= CPU_WRITTEN_OUT_KEYS:
+        return written_out_attention(query, key, value)
+    return F.scaled_dot_product_attention(query, key, value)
+
+
+def written_out_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Attention as in the formula; stores the (Kq, Kk) weights."""
+    weights = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
+    return weights.softmax(dim=-1).to(value.dtype) @ value
+
+
+class GeluMlp(nn.Module):
+    """Linear, exact GELU, linear."""
+
+    def __init__(self, embed_dim: int, mlp_ratio: float):
+        super().__init__()
+        hidden = int(embed_dim * mlp_ratio)
+        self.fc1 = nn.Linear(embed_dim, hidden)
+        self.fc2 = nn.Linear(hidden, embed_dim)
+
+    @property
+    def output_layer(self) -> nn.Linear:
+        return self.fc2
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(F.gelu(self.fc1(x)))
+
+
+class SwiGluMlp(nn.Module):
+    """Gated MLP (Shazeer 2020, arXiv 2002.05202) at the cost of a GELU MLP: 2/3 of its width, to a multiple of 8.
+
+    This is the released code's `wide_silu=True`; its `wide_silu=False` is 1.5 times the `mlp_ratio` here.
+    """
+
+    def __init__(self, embed_dim: int, mlp_ratio: float):
+        super().__init__()
+        hidden = math.ceil(int(int(embed_dim * mlp_ratio) * 2 / 3) / 8) * 8
+        self.fc1 = nn.Linear(embed_dim, hidden)
+        self.fc2 = nn.Linear(embed_dim, hidden)
+        self.fc3 = nn.Linear(hidden, embed_dim)
+
+    @property
+    def output_layer(self) -> nn.Linear:
+        return self.fc3
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc3(F.silu(self.fc1(x)) * self.fc2(x))
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block."""
+
+    def __init__(
+        self,
+        embed_dim: int,
+        num_heads: int,
+        mlp_ratio: float = 4.0,
+        mlp: MlpKind = "gelu",
+        norm_eps: float = 1e-6,
+    ):
+        super().__init__()
+        self.norm1 = nn.LayerNorm(embed_dim, eps=norm_eps)
+        self.attn = Attention(embed_dim, num_heads)
+        self.norm2 = nn.LayerNorm(embed_dim, eps=norm_eps)
+        self.mlp = {"gelu": GeluMlp, "swiglu": SwiGluMlp}[mlp](embed_dim, mlp_ratio)
+
+    def forward(
+        self,
+        x: Tensor,  # (B, K, D)
+        rotary: RotaryTable | None = None,
+    ) -> Tensor:  # (B, K, D)
+        x = x + self.attn(self.norm1(x), rotary)
+        return x + self.mlp(self.norm2(x))
+
+
+@torch.no_grad()
+def initialize_transformer(module: nn.Module, blocks: nn.ModuleList) -> None:
+    """Normal weights of std 0.02, zero biases; the last layers of block l's branches divided by sqrt(2 l), l from 1."""
+    for part in module.modules():
+        if isinstance(part, nn.Linear | nn.Conv3d):
+            nn.init.trunc_normal_(part.weight, std=0.02)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
+    for number, block in enumerate(blocks, start=1):
+        block.attn.proj.weight.div_(math.sqrt(2 * number))
+        block.mlp.output_layer.weight.div_(math.sqrt(2 * number))

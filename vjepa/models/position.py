@@ -1,0 +1,173 @@
+"""Where a token is: 3-D rotary position embedding and 3-D sine-cosine tables.
+
+Four forms, since released weights need them all:
+* "rotary": an ordinary rotation of adjacent channel pairs on each axis (V-JEPA 2.1).
+* "rotary_tiled": as V-JEPA 2 was trained. The frequency table is tiled instead of repeated in pairs, so the two
+  channels of a pair turn by different angles. It isn't a rotation, but the released V-JEPA 2 weights need it.
+* "sincos_uniform": added table, the same width for time, height and width (V-JEPA 1, `uniform_power`).
+* "sincos": added table, half of the channels for time, a quarter each for height and width.
+"""
+
+import math
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vjepa.grid import TokenGrid
+
+PositionKind = Literal["rotary", "rotary_tiled", "sincos_uniform", "sincos"]
+
+
+class Position(nn.Module):
+    """Tells a transformer where its tokens are, on any grid. Holds no parameters and no state-dict entry.
+
+    `position_grid` is the token grid that the model knows: sine-cosine tables are interpolated from it, and rotary rows
+    and columns are stretched to it (V-JEPA 2.1). With None each grid counts in its own tokens.
+    """
+
+    def __init__(
+        self,
+        kind: PositionKind,
+        embed_dim: int,
+        num_heads: int,
+        position_grid: tuple[int, int, int] | None = None,
+    ):
+        super().__init__()
+        self.kind = kind
+        self.embed_dim = embed_dim
+        self.head_dim = embed_dim // num_heads
+        self.position_grid = None if position_grid is None else TokenGrid(*position_grid)
+        if self.is_rotary and self.head_dim < 6:
+            raise ValueError(f"rotary positions need at least 6 channels per head, this model has {self.head_dim}")
+        if not self.is_rotary:
+            known = None if self.position_grid is None else self._sincos(self.position_grid)
+            self.register_buffer("known_table", known, persistent=False)
+
+    @property
+    def is_rotary(self) -> bool:
+        return self.kind in ("rotary", "rotary_tiled")
+
+    def added(
+        self,
+        tokens: Tensor,  # (B, K, D)
+        grid: TokenGrid,
+        token_ids: Tensor | None = None,  # (B, K) int64; all tokens of the grid if None
+    ) -> Tensor:  # (B, K, D)
+        """Tokens with their sine-cosine table added; as they are for the rotary kinds."""
+        if self.is_rotary:
+            return tokens
+        if self.known_table is None:
+            table = self._sincos(grid).to(tokens.device)
+        else:
+            table = resized_table(self.known_table, self.position_grid, grid)
+        return tokens + (table if token_ids is None else table[token_ids])
+
+    def rotary(
+        self,
+        grid: TokenGrid,
+        device: torch.device,
+        token_ids: Tensor | None = None,  # (B, K) int64; all tokens of the grid if None
+    ) -> "RotaryTable | None":
+        """The rotation for these tokens; None for the sine-cosine kinds."""
+        if not self.is_rotary:
+            return None
+        positions = scaled_positions(
+            grid.positions(torch.arange(grid.num_tokens, device=device)), grid, self.position_grid
+        )
+        table = rotary_table(positions, self.head_dim, tiled=self.kind == "rotary_tiled")
+        if token_ids is None:
+            return RotaryTable(*(factor[None, None] for factor in table))
+        return RotaryTable(*(factor[token_ids].unsqueeze(1) for factor in table))
+
+    def _sincos(self, grid: TokenGrid) -> Tensor:
+        return sincos_table(grid, self.embed_dim, uniform=self.kind == "sincos_uniform")
+
+
+class RotaryTable(NamedTuple):
+    """Factors of `rotate`, made once per set of tokens and used by every layer; they broadcast over batch and heads."""
+
+    cosine: Tensor  # (..., K, head_dim)
+    sine: Tensor  # (..., K, head_dim), sign of the pair's first channel folded in
+
+
+def rotary_table(
+    positions: Tensor,  # (K, 3): frame, row, column; integer or scaled
+    head_dim: int,
+    tiled: bool,
+) -> RotaryTable:
+    """Angles for all three axes in fp32, whatever the autocast.
+
+    Each axis turns 2 * ((head_dim // 3) // 2) channels, in the order time, height, width; the rest stays as it is.
+    """
+    pairs = head_dim // 3 // 2
+    frequency = 10000.0 ** (-torch.arange(pairs, dtype=torch.float32, device=positions.device) / pairs)
+    angle = positions.float().unsqueeze(-1) * frequency  # (K, 3, pairs)
+    # The released V-JEPA 2 weights need tiled frequencies; an ordinary rotation repeats each for both of a pair.
+    angle = angle.repeat(1, 1, 2) if tiled else angle.repeat_interleave(2, dim=-1)
+    angle = F.pad(angle.flatten(1), (0, head_dim - 6 * pairs))  # angle 0 turns nothing
+    sine = angle.sin()
+    sine[..., 0::2].neg_()
+    return RotaryTable(angle.cos(), sine)
+
+
+def rotate(
+    x: Tensor,  # (B, heads, K, head_dim) queries or keys
+    table: RotaryTable,
+) -> Tensor:  # (B, heads, K, head_dim)
+    """Turn each adjacent channel pair (a, b) into (a cos - b sin, b cos + a sin)."""
+    partner = x.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
+    return (x * table.cosine + partner * table.sine).to(x.dtype)
+
+
+def scaled_positions(
+    positions: Tensor,  # (..., 3)
+    grid: TokenGrid,
+    position_grid: TokenGrid | None,
+) -> Tensor:  # (..., 3)
+    """Stretch rows and columns so that `grid` spans what `position_grid` did (V-JEPA 2.1); time stays in tokens."""
+    if position_grid is None:
+        return positions
+    scale = [
+        1.0,
+        (position_grid.height - 1) / max(1, grid.height - 1),
+        (position_grid.width - 1) / max(1, grid.width - 1),
+    ]
+    return positions * torch.tensor(scale, device=positions.device)
+
+
+def sincos_table(
+    grid: TokenGrid,
+    embed_dim: int,
+    uniform: bool,
+) -> Tensor:  # (N, D) float32
+    """Channels in the order time, height, width; on each axis all sines, then all cosines."""
+    if uniform:
+        widths = [2 * math.ceil(embed_dim / 6)] * 3
+    else:
+        if embed_dim % 8:
+            raise ValueError(f"embed_dim ({embed_dim}) must be a multiple of 8 for position 'sincos'")
+        widths = [embed_dim // 2, embed_dim // 4, embed_dim // 4]
+    positions = grid.positions(torch.arange(grid.num_tokens)).double()
+    parts = []
+    for axis, width in enumerate(widths):
+        frequency = 10000.0 ** (-torch.arange(width // 2, dtype=torch.float64) / (width / 2))
+        angle = positions[:, axis, None] * frequency
+        parts += [angle.sin(), angle.cos()]
+    return torch.cat(parts, dim=1)[:, :embed_dim].float()
+
+
+def resized_table(
+    table: Tensor,  # (N, D) of `source`
+    source: TokenGrid,
+    grid: TokenGrid,
+) -> Tensor:  # (N', D)
+    """A sine-cosine table for another grid: its first frames where only time is shorter, else trilinear between."""
+    if grid == source:
+        return table
+    if (grid.height, grid.width) == (source.height, source.width) and grid.frames < source.frames:
+        return table[: grid.num_tokens]
+    volume = table.T.reshape(1, -1, *source)
+    scale = tuple(new / old for new, old in zip(grid, source, strict=True))
+    return F.interpolate(volume, scale_factor=scale, mode="trilinear").flatten(2)[0].T

@@ -1,0 +1,6 @@
+"""LightningModules: what is trained, and how."""
+
+from vjepa.training.jepa import JEPA
+from vjepa.training.schedule import Schedule
+
+__all__ = ["JEPA", "Schedule"]

@@ -1,0 +1,155 @@
+"""JEPA: predict the embeddings of hidden tubelets from visible ones (V-JEPA, arXiv 2404.08471; V-JEPA 2, 2506.09985)."""
+
+from pathlib import Path
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from torch import Tensor
+
+from vjepa.data.batch import ClipBatch, normalize_clips
+from vjepa.grid import gather_tokens
+from vjepa.masking import TubeMask
+from vjepa.models import Predictor, VideoEncoder, frozen_copy, update_ema
+from vjepa.objectives import latent_prediction_loss, normalized_targets
+from vjepa.training.checkpoint import load_weights
+from vjepa.training.parameter_groups import parameter_groups
+from vjepa.training.schedule import Schedule
+
+
+class JEPA(LightningModule):
+    """A context encoder, a predictor and the target encoder that follows the context encoder.
+
+    Args:
+        encoder: sees only what a mask leaves visible; its frozen copy, the target encoder, sees whole clips.
+        predictor: guesses the target encoder's tokens; its `encoder_dim` must be the encoder's `embed_dim`.
+        learning_rate, weight_decay: of AdamW, over optimizer steps.
+        momentum: of the target encoder; its first value is used after the first optimizer step, `end` after the last.
+        betas, eps: of AdamW.
+        loss_exponent: p of the mean of |error|^p / p.
+        mask_token_per_mask: mask number i uses mask token i (V-JEPA 1); otherwise all share the first (V-JEPA 2).
+        initial_weights: a checkpoint whose encoder, predictor and target encoder this run starts from (cooldown,
+            continued pretraining). The run's own schedules begin anew; to go on with a run use `--ckpt_path`.
+    """
+
+    def __init__(
+        self,
+        encoder: VideoEncoder,
+        predictor: Predictor,
+        learning_rate: Schedule = Schedule(start=1e-4, peak=5.25e-4, warmup_steps=12_000),  # noqa: B008 (frozen)
+        weight_decay: Schedule = Schedule(peak=0.04),  # noqa: B008 (frozen)
+        momentum: Schedule = Schedule(peak=0.99925, decay="linear"),  # noqa: B008 (frozen)
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        loss_exponent: float = 1.0,
+        mask_token_per_mask: bool = False,
+        initial_weights: Path | None = None,
+    ):
+        super().__init__()
+        if predictor.embed.in_features != encoder.embed_dim:
+            raise ValueError(
+                f"the predictor's encoder_dim ({predictor.embed.in_features}) must be the encoder's embed_dim "
+                f"({encoder.embed_dim})"
+            )
+        self.context_encoder = encoder
+        self.target_encoder = frozen_copy(encoder)
+        self.predictor = predictor
+        if not mask_token_per_mask:
+            # A token that no step uses must not wait for a gradient under DDP, nor decay.
+            for unused in predictor.mask_tokens[1:]:
+                unused.requires_grad_(False)
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.momentum = momentum
+        self.betas = betas
+        self.eps = eps
+        self.loss_exponent = loss_exponent
+        self.mask_token_per_mask = mask_token_per_mask
+        self.initial_weights = initial_weights
+
+    def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
+        clips = normalize_clips(batch.clips)  # (B, 3, T, H, W)
+        targets = self.encode_targets(clips)  # (B, N, D), no gradient
+        losses = [self.prediction_loss(clips, mask, targets, i) for i, mask in enumerate(batch.masks)]
+        return self.log_mean("train", losses, batch)
+
+    def validation_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
+        clips = normalize_clips(batch.clips)
+        targets = self.encode_targets(clips)
+        losses = [self.prediction_loss(clips, mask, targets, i) for i, mask in enumerate(batch.masks)]
+        return self.log_mean("val", losses, batch)
+
+    test_step = validation_step
+
+    def predict_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
+        """Tokens of whole clips by the target encoder, (B, N, D)."""
+        return self.target_encoder(normalize_clips(batch.clips))
+
+    @torch.no_grad()
+    def encode_targets(
+        self,
+        clips: Tensor,  # (B, 3, T, H, W)
+    ) -> Tensor:  # (B, N, D) float32
+        return normalized_targets(self.target_encoder(clips))
+
+    def prediction_loss(
+        self,
+        clips: Tensor,  # (B, 3, T, H, W)
+        mask: TubeMask,
+        targets: Tensor,  # (B, N, D)
+        mask_number: int = 0,
+    ) -> Tensor:  # ()
+        context = self.context_encoder(clips, mask.context_ids)  # (B, Nc, D)
+        mask_token = mask_number if self.mask_token_per_mask else 0
+        predicted = self.predictor(context, mask, self.context_encoder.grid_of(clips), mask_token)  # (B, Nt, D)
+        return latent_prediction_loss(predicted, gather_tokens(targets, mask.target_ids), self.loss_exponent)
+
+    def log_mean(self, stage: str, losses: list[Tensor], batch: ClipBatch) -> Tensor:
+        """The mean over masks, logged with each mask's own loss."""
+        loss = torch.stack(losses).mean()
+        values = {f"{stage}/loss_mask{i}": each.detach() for i, each in enumerate(losses)} | {f"{stage}/loss": loss}
+        training = stage == "train"
+        self.log_dict(
+            values, on_step=training, on_epoch=not training, sync_dist=not training, batch_size=len(batch.clips)
+        )
+        return loss
+
+    def optimizer_step(
+        self, epoch: int, batch_idx: int, optimizer: torch.optim.Optimizer | LightningOptimizer, optimizer_closure=None
+    ) -> None:
+        """One step with this step's learning rate and weight decay, then the target encoder follows."""
+        step, run_steps = self.global_step + 1, self.run_steps
+        for group in optimizer.param_groups:
+            group["lr"] = self.learning_rate.value(step, run_steps)
+            group["weight_decay"] = self.weight_decay.value(step, run_steps) if group["decays"] else 0.0
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        momentum = self.momentum.value(step - 1, run_steps - 1)
+        update_ema(self.target_encoder, self.context_encoder, momentum)
+        self.log_dict(
+            {
+                "schedule/learning_rate": optimizer.param_groups[0]["lr"],
+                "schedule/weight_decay": optimizer.param_groups[0]["weight_decay"],
+                "schedule/momentum": momentum,
+            }
+        )
+
+    @property
+    def run_steps(self) -> int:
+        """Optimizer steps of the whole run: the schedules end with it."""
+        steps = self.trainer.estimated_stepping_batches
+        if steps == float("inf"):
+            raise ValueError("the run has no end for its schedules to reach; give --trainer.max_steps or max_epochs")
+        return int(steps)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        groups = parameter_groups(self.context_encoder, self.predictor)
+        learning_rate = self.learning_rate.value(1, self.run_steps)
+        return torch.optim.AdamW(groups, lr=learning_rate, betas=self.betas, eps=self.eps, fused=self._can_fuse())
+
+    def _can_fuse(self) -> bool:
+        # Lightning 2.6 refuses to clip gradients of a fused optimizer under mixed precision.
+        return not (self.trainer.gradient_clip_val and "mixed" in str(self.trainer.precision))
+
+    def setup(self, stage: str) -> None:
+        if stage == "fit" and self.initial_weights is not None:
+            load_weights(self, self.initial_weights)
