@@ -15,6 +15,9 @@ class ClosingSummary(Callback):
     def __init__(self) -> None:
         self._first_loss: float | None = None
 
+    def setup(self, trainer: Trainer, module: JEPA, stage: str) -> None:
+        self._folder = trainer.log_dir  # a collective: all ranks must ask, and only here
+
     def on_train_start(self, trainer: Trainer, module: JEPA) -> None:
         self._started = time.monotonic()
 
@@ -42,15 +45,15 @@ class ClosingSummary(Callback):
         checkpoints = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, RunCheckpoint)]
         if checkpoints:
             lines.append(f"  checkpoint   {checkpoints[0].last}")
-        if trainer.log_dir:
+        if self._folder:
             lines += [
-                f"  settings     {trainer.log_dir}/config.yaml",
+                f"  settings     {self._folder}/config.yaml",
                 "Next:",
-                f"  tensorboard --logdir {trainer.log_dir}",
+                f"  tensorboard --logdir {self._folder}",
             ]
-        if checkpoints and trainer.log_dir:
+        if checkpoints and self._folder:
             lines.append(
-                f"  vjepa fit -c {trainer.log_dir}/config.yaml --ckpt_path {checkpoints[0].last} "
+                f"  vjepa fit -c {self._folder}/config.yaml --ckpt_path {checkpoints[0].last} "
                 f"--trainer.max_steps {2 * trainer.global_step}"
             )
         return lines

@@ -20,7 +20,7 @@ class HelpfulParser(LightningArgumentParser):
         if not self.exit_on_error:  # a part's own parser: the whole command's parser reports it
             super().error(message, ex)
         parser = getattr(ex, "subcommand_parser", None) or self
-        sys.stderr.write(f"{parser.prog.split()[0]}: error: {explain(message, parser.known_keys())}\n")
+        sys.stderr.write(f"vjepa: error: {explain(message, parser.known_keys())}\n")
         self.exit(2)
 
     def known_keys(self) -> list[str]:

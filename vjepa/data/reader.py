@@ -40,6 +40,7 @@ class DecordReader:
     """
 
     def __init__(self, path: str):
+        decord.logging.set_level(decord.logging.QUIET)  # what is wrong with a file is said once, by the quarantine
         try:
             self._video = decord.VideoReader(path, num_threads=1)
         except (RuntimeError, decord.DECORDError) as error:

@@ -107,11 +107,11 @@ class JEPA(LightningModule):
     def log_mean(self, stage: str, losses: list[Tensor], batch: ClipBatch) -> Tensor:
         """The mean over masks, logged with each mask's own loss."""
         loss = torch.stack(losses).mean()
-        values = {f"{stage}/loss_mask{i}": each.detach() for i, each in enumerate(losses)} | {f"{stage}/loss": loss}
+        values = {f"{stage}/loss_mask{i}": each.detach() for i, each in enumerate(losses)}
+        values[f"{stage}/loss"] = loss.detach()
         training = stage == "train"
-        self.log_dict(
-            values, on_step=training, on_epoch=not training, sync_dist=not training, batch_size=len(batch.clips)
-        )
+        # Of the global batch: the curve must not depend on the number of ranks.
+        self.log_dict(values, on_step=training, on_epoch=not training, sync_dist=True, batch_size=len(batch.clips))
         return loss
 
     def optimizer_step(

@@ -1,0 +1,90 @@
+"""A user's slip ends in one sentence on stderr and exit code 2, without a traceback."""
+
+import json
+
+import pytest
+
+from vjepa.cli.main import main
+
+MASK = {"class_path": "vjepa.masking.MultiBlockTubes"}
+
+
+def slip(capsys: pytest.CaptureFixture, *arguments: object) -> str:
+    """What `vjepa` says of arguments that it must refuse."""
+    with pytest.raises(SystemExit) as exit_:
+        main([str(argument) for argument in arguments])
+    assert exit_.value.code == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert said.startswith("vjepa: error: ")
+    return said.removeprefix("vjepa: error: ")
+
+
+@pytest.mark.parametrize(
+    ("flag", "sentence"),
+    [
+        ("--model.encoder.dept=3", "unknown key 'model.encoder.dept'; did you mean 'model.encoder.depth'?"),
+        ("--model.encodr.depth=3", "unknown key 'model.encodr.depth'; did you mean 'model.encoder.depth'?"),
+        ("--data.num_frame=3", "unknown key 'data.num_frame'; did you mean 'data.num_frames'?"),
+        ("--trainer.max_step=3", "unknown key 'trainer.max_step'; did you mean 'trainer.max_steps'?"),
+        ("--traner.max_steps=3", "unknown key 'traner.max_steps'; did you mean 'trainer.max_steps'?"),
+        ("--model.encoder.size=tinny", "'model.encoder.size': expected one of ['tiny', 'small'"),
+        ("--model.encoder.depth=abc", "'model.encoder.depth': expected int (given: abc)"),
+        ("--data.train_manifest=none.csv", "there is no manifest or folder none.csv; give a CSV file"),
+        ("--data.num_frames=5", "num_frames (5) must be a multiple of the tubelet's num_frames (2); try 4"),
+        ("--data.size=[32,30]", "width (30) must be a multiple of the tubelet's width (8); try 32"),
+        ("--data.size=[8,8]", "a tube mask needs at least 2 tokens per frame"),
+        ("--data.masks.num_blocks=40", "num_blocks (40) must be at most the number of tokens per frame (16)"),
+        (f"--data.masks={json.dumps([MASK] * 33)}", "33 masks are more than the clip's 32 tokens"),
+        ("--data.masks=[]", "masks is empty"),
+        ("--data.fps=4", "give exactly one of fps (4.0) and frame_step (2.0)"),
+        ("--model.encoder.num_heads=5", "embed_dim (24) must be a multiple of num_heads (5)"),
+        ("--ckpt_path=last", "there is no run to go on with below"),
+        ("--ckpt_path=none.ckpt", "there is no checkpoint file none.ckpt"),
+        ("--model.initial_weights=none.ckpt", "there is no checkpoint file none.ckpt"),
+        ("--trainer.max_steps=-1", "the run has no end for its schedules to reach"),
+        ("-c=none.yaml", "File does not exist: 'none.yaml'"),
+    ],
+)
+def test_a_wrong_flag_is_named_with_the_way_out(tiny_recipe, capsys, flag, sentence):
+    assert sentence in slip(capsys, "fit", "-c", tiny_recipe, flag)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "sentence"),
+    [
+        ("trainer:\n  max_step: 3\n", "unknown key 'trainer.max_step'; did you mean 'trainer.max_steps'?"),
+        ("modle: 3\n", "unknown key 'modle'; did you mean 'model'?"),
+        (
+            "data:\n  init_args:\n    masks: [{class_path: vjepa.masking.MultiBlockTubes, init_args: {num_block: 3}}]\n",
+            "unknown key 'data.masks.num_block'; did you mean 'data.masks.num_blocks'?",
+        ),
+        ("model: [3", "Problems parsing config"),
+    ],
+)
+def test_a_wrong_line_of_a_recipe_is_named(tiny_recipe, tmp_path, capsys, recipe, sentence):
+    (tmp_path / "wrong.yaml").write_text(recipe)
+    assert sentence in slip(capsys, "fit", "-c", tiny_recipe, "-c", tmp_path / "wrong.yaml")
+
+
+def test_an_empty_folder_is_named(tiny_recipe, tmp_path, capsys):
+    (tmp_path / "videos").mkdir()
+    said = slip(capsys, "fit", "-c", tiny_recipe, f"--data.train_manifest={tmp_path / 'videos'}")
+    assert "holds no video file" in said
+
+
+def test_files_that_are_no_checkpoints_are_named(tiny_recipe, tmp_path, capsys):
+    (tmp_path / "a.ckpt").write_text("not a checkpoint")
+    for flag in ("--ckpt_path", "--model.initial_weights"):
+        assert "a.ckpt is not a checkpoint" in slip(capsys, "fit", "-c", tiny_recipe, f"{flag}={tmp_path / 'a.ckpt'}")
+
+
+def test_an_unknown_command_is_named(capsys):
+    assert slip(capsys, "fitt") == (
+        "unknown command 'fitt'; did you mean 'fit'? (commands: fit, validate, test, predict, make-data)"
+    )
+    assert "unknown key 'num_trian'; did you mean 'num_train'?" in slip(capsys, "make-data", "--num_trian=3")
+
+
+def test_help_lists_the_commands(capsys):
+    main([])
+    assert "make-data" in capsys.readouterr().out

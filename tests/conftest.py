@@ -1,0 +1,59 @@
+"""What several tests share: the embedded world in small, and a recipe that trains on it in seconds."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from vjepa.data.synthetic_dataset import write_dataset
+
+RECIPE = {
+    "model": {
+        "class_path": "vjepa.training.JEPA",
+        "init_args": {
+            "encoder": {"embed_dim": 24, "depth": 2, "num_heads": 2, "tubelet": [2, 8, 8]},
+            "predictor": {"embed_dim": 24, "depth": 1, "num_heads": 2},
+            "learning_rate": {"start": 1e-4, "peak": 1e-3, "end": 1e-5, "warmup_steps": 4},
+            "weight_decay": {"peak": 0.04, "end": 0.1},
+            "momentum": {"peak": 0.9, "end": 1.0, "decay": "linear"},
+        },
+    },
+    "data": {
+        "class_path": "vjepa.data.clip_data_module.ClipDataModule",
+        "init_args": {
+            "num_frames": 4,
+            "frame_step": 2,
+            "size": [32, 32],
+            "masks": [
+                {"class_path": "vjepa.masking.MultiBlockTubes", "init_args": {"num_blocks": 4}},
+                {
+                    "class_path": "vjepa.masking.MultiBlockTubes",
+                    "init_args": {"num_blocks": 1, "spatial_scale": [0.5, 0.7]},
+                },
+            ],
+            "global_batch_size": 4,
+            "num_workers": 0,
+        },
+    },
+    "trainer": {"max_steps": 20, "accelerator": "cpu", "log_every_n_steps": 1},
+}
+
+
+@pytest.fixture(scope="session")
+def tiny_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a small embedded dataset: 26 clips (no multiple of a batch), 6 for validation."""
+    folder = tmp_path_factory.mktemp("world")
+    write_dataset(folder, num_train=26, num_val=6, num_test=6, num_frames=12, size=32, num_workers=1, progress=False)
+    return folder
+
+
+@pytest.fixture
+def tiny_recipe(tiny_world: Path, tmp_path: Path) -> Path:
+    """A recipe on the small dataset, in a folder where runs may be written."""
+    recipe = dict(RECIPE)
+    recipe["data"]["init_args"]["train_manifest"] = str(tiny_world / "train.csv")
+    recipe["data"]["init_args"]["val_manifest"] = str(tiny_world / "val.csv")
+    recipe["runs"] = str(tmp_path / "runs")
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(recipe))
+    return path

@@ -1,0 +1,47 @@
+"""Encoder and predictor against the reference, fp32, 1e-5."""
+
+import pytest
+import torch
+
+from tests.parity.golden import Case, cases, encoder_of, grid_of, predictor_of
+from vjepa.masking import TubeMask
+
+close = {"atol": 1e-5, "rtol": 1e-5}
+
+
+@pytest.fixture(params=[0, 512], ids=["fused attention", "written-out attention"], autouse=True)
+def both_attentions(request, monkeypatch):
+    monkeypatch.setattr("vjepa.models.layers.CPU_WRITTEN_OUT_KEYS", request.param)
+
+
+@cases("vjepa2_encoder_*")
+@torch.no_grad()
+def test_encoder_matches_the_reference(case: Case):
+    encoder = encoder_of(case.settings)
+    if encoder.position.is_rotary:  # the reference's rotary counts in tokens on every grid
+        encoder.position.position_grid = None
+    encoder.load_state_dict(case.weights())
+    clip = case.tensors["clip"]
+    if "out_layers" in case.settings:
+        outputs = encoder.forward_levels(clip, case.settings["out_layers"])
+        for ours, theirs in zip(outputs, case.numbered("output"), strict=True):
+            torch.testing.assert_close(ours, theirs, **close)
+        return
+    torch.testing.assert_close(encoder(clip), case.tensors["output"], **close)
+    for ids, theirs in zip(case.numbered("context_masks"), case.numbered("masked_output"), strict=True):
+        torch.testing.assert_close(encoder(clip, ids), theirs, **close)
+
+
+@cases("vjepa2_predictor_*")
+@torch.no_grad()
+def test_predictor_matches_the_reference(case: Case):
+    predictor = predictor_of(case.settings)
+    if predictor.position.is_rotary:
+        predictor.position.position_grid = None
+    predictor.load_state_dict(case.weights())
+    masks = zip(case.numbered("context_masks"), case.numbered("target_masks"), strict=True)
+    for number, (context_ids, target_ids) in enumerate(masks):
+        context = case.numbered("context")[number]
+        for token in range(case.settings["num_mask_tokens"]):
+            ours = predictor(context, TubeMask(context_ids, target_ids), grid_of(case.settings), token)
+            torch.testing.assert_close(ours, case.tensors[f"output_mask_token_{token}.{number}"], **close)

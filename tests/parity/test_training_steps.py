@@ -1,0 +1,106 @@
+"""Whole training steps against the reference: losses, schedules and every final weight of all three networks."""
+
+import torch
+from lightning.pytorch import Callback, Trainer
+from torch.utils.data import DataLoader
+
+from tests.parity.golden import Case, cases, encoder_of, predictor_of
+from vjepa.data.batch import ClipBatch
+from vjepa.masking import TubeMask
+from vjepa.training import JEPA, Schedule
+
+
+@cases("vjepa2_training_steps*")
+def test_whole_training_steps_match_the_reference(case: Case, tmp_path, monkeypatch):
+    monkeypatch.setattr("vjepa.training.jepa.normalize_clips", lambda clips: clips)  # golden clips are floats already
+    jepa = _jepa_of(case)
+    seen = _Recorder()
+    batches = [_batch(case, step) for step in range(case.settings["steps"])]
+    trainer = Trainer(
+        max_steps=len(batches),
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=tmp_path,
+        callbacks=[seen],
+    )
+    trainer.fit(jepa, DataLoader(batches, batch_size=None))
+
+    for name, values in seen.values.items():
+        torch.testing.assert_close(torch.tensor(values).double(), case.tensors[name].double(), atol=1e-5, rtol=1e-6)
+    for prefix, network in (
+        ("final_encoder", jepa.context_encoder),
+        ("final_target", jepa.target_encoder),
+        ("final_predictor", jepa.predictor),
+    ):
+        theirs = case.weights(prefix)
+        ours = network.state_dict()
+        assert ours.keys() == theirs.keys()
+        for name, tensor in theirs.items():
+            torch.testing.assert_close(ours[name], tensor, atol=1e-5, rtol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def _jepa_of(case: Case) -> JEPA:
+    settings = case.settings
+    encoder, predictor = encoder_of(settings), predictor_of(settings)
+    for network, prefix in ((encoder, "initial_encoder"), (predictor, "initial_predictor")):
+        if network.position.is_rotary:
+            network.position.position_grid = None
+        network.load_state_dict(case.weights(prefix))
+    total = settings["schedule_total_steps"]
+    return JEPA(
+        encoder,
+        predictor,
+        learning_rate=Schedule(
+            start=settings["start_lr"],
+            peak=settings["ref_lr"],
+            end=settings["final_lr"],
+            warmup_steps=settings["warmup_steps"],
+            total_steps=total,
+        ),
+        weight_decay=Schedule(peak=settings["wd"], end=settings["final_wd"], total_steps=total),
+        momentum=Schedule(
+            peak=settings["ema"][0],
+            end=settings["ema"][1],
+            decay="linear",
+            total_steps=settings["steps"] * settings["ipe_scale"],
+        ),
+        betas=tuple(settings["betas"]),
+        eps=settings["eps"],
+        loss_exponent=settings["loss_exp"],
+    )
+
+
+def _batch(case: Case, step: int) -> ClipBatch:
+    clips = case.tensors["clips"][step]
+    context, target = case.numbered(f"context_masks.{step}"), case.numbered(f"target_masks.{step}")
+    rows = torch.arange(len(clips))
+    return ClipBatch(
+        clips=clips,
+        masks=[TubeMask(*ids) for ids in zip(context, target, strict=True)],
+        labels=rows,
+        rows=rows,
+        positions=rows,
+        next_position=0,
+        failures=[],
+    )
+
+
+class _Recorder(Callback):
+    """Keeps each step's loss and schedule values, by their golden names."""
+
+    LOGGED = {
+        "losses": "train/loss",
+        "lr": "schedule/learning_rate",
+        "weight_decay": "schedule/weight_decay",
+        "ema_momentum": "schedule/momentum",
+    }
+
+    def __init__(self) -> None:
+        self.values: dict[str, list[float]] = {name: [] for name in self.LOGGED}
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
+        for name, logged in self.LOGGED.items():
+            self.values[name].append(float(trainer.callback_metrics[logged]))
