@@ -8,7 +8,7 @@ Measured with torch 2.13.0+cpu, torchvision 0.28.0, lightning 2.6.6, timm 1.0.31
 
 from importlib.metadata import PackageNotFoundError, version
 
-_libraries = []  # a Library takes its declarations back when it is collected
+_libraries: list[object] = []  # a Library takes its declarations back when it is collected
 
 
 def declare_missing_operators() -> None:

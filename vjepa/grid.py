@@ -27,7 +27,9 @@ class TokenGrid(NamedTuple):
         for name, length, step in zip(("num_frames", "height", "width"), clip_size, tubelet, strict=True):
             if length < step or length % step:
                 nearest = max(step, round(length / step) * step)
-                raise ValueError(f"{name} ({length}) must be a multiple of the tubelet's {name} ({step}); try {nearest}")
+                raise ValueError(
+                    f"{name} ({length}) must be a multiple of the tubelet's {name} ({step}); try {nearest}"
+                )
         return cls(*(length // step for length, step in zip(clip_size, tubelet, strict=True)))
 
     def positions(

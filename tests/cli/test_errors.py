@@ -42,7 +42,7 @@ def slip(capsys: pytest.CaptureFixture, *arguments: object) -> str:
         ("--ckpt_path=none.ckpt", "there is no checkpoint file none.ckpt"),
         ("--model.initial_weights=none.ckpt", "there is no checkpoint file none.ckpt"),
         ("--trainer.max_steps=-1", "the run has no end for its schedules to reach"),
-        ("-c=none.yaml", "File does not exist: 'none.yaml'"),
+        ("-c=none.yaml", "'config': File does not exist: "),
     ],
 )
 def test_a_wrong_flag_is_named_with_the_way_out(tiny_recipe, capsys, flag, sentence):
@@ -55,7 +55,7 @@ def test_a_wrong_flag_is_named_with_the_way_out(tiny_recipe, capsys, flag, sente
         ("trainer:\n  max_step: 3\n", "unknown key 'trainer.max_step'; did you mean 'trainer.max_steps'?"),
         ("modle: 3\n", "unknown key 'modle'; did you mean 'model'?"),
         (
-            "data:\n  init_args:\n    masks: [{class_path: vjepa.masking.MultiBlockTubes, init_args: {num_block: 3}}]\n",
+            f"data: {{init_args: {{masks: [{json.dumps(MASK | {'init_args': {'num_block': 3}})}]}}}}\n",
             "unknown key 'data.masks.num_block'; did you mean 'data.masks.num_blocks'?",
         ),
         ("model: [3", "Problems parsing config"),

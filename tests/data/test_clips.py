@@ -157,7 +157,9 @@ def test_an_empty_folder_is_refused(tmp_path):
 
 def dataset(tiny_world, augment=True, manifest=None, seed=0) -> ClipDataset:
     manifest = manifest or read_manifest(tiny_world / "train.csv")
-    return ClipDataset(manifest, ClipOrder(len(manifest), seed), 4, (16, 24), None, 2, (0.5, 1.0), (1.0, 2.0), 0.5, augment)
+    return ClipDataset(
+        manifest, ClipOrder(len(manifest), seed), 4, (16, 24), None, 2, (0.5, 1.0), (1.0, 2.0), 0.5, augment
+    )
 
 
 def test_a_clip_is_a_function_of_seed_and_position(tiny_world):
@@ -193,7 +195,7 @@ def test_unreadable_files_are_replaced_from_seed_and_position(tiny_world, tmp_pa
 
 def test_a_manifest_without_any_readable_file_ends_with_a_sentence(tiny_world, tmp_path):
     (tmp_path / "a.mp4").write_text("no video")
-    with pytest.raises(ValueError, match="20 files of .* in a row could not be read, the last was .*a.mp4"):
+    with pytest.raises(ValueError, match=r"20 files of .* in a row could not be read, the last was .*a.mp4"):
         dataset(tiny_world, manifest=read_manifest(tmp_path))[ClipKey(0, 0, 1)]
 
 

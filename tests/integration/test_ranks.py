@@ -24,8 +24,6 @@ def test_two_gloo_ranks_equal_one_rank(tiny_recipe):
 
 
 def test_a_global_batch_that_ranks_can_not_share_is_refused(tiny_recipe):
-    run = vjepa(
-        "fit", "-c", tiny_recipe, "--data.global_batch_size=5", "--trainer.devices=2", "--trainer.strategy=ddp"
-    )
+    run = vjepa("fit", "-c", tiny_recipe, "--data.global_batch_size=5", "--trainer.devices=2", "--trainer.strategy=ddp")
     assert run.returncode != 0
     assert "global_batch_size (5) must be a multiple of the number of ranks (2); try 6" in run.stderr

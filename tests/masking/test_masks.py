@@ -140,7 +140,7 @@ def test_reference_masks_starve_the_last_frames():
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_impossible_masks_are_refused(strategy):
-    with pytest.raises(ValueError, match="num_blocks .300. must be at most the number of tokens per frame .256."):
+    with pytest.raises(ValueError, match=r"num_blocks .300. must be at most the number of tokens per frame .256."):
         draw(strategy(num_blocks=300), step=0)
     with pytest.raises(ValueError, match="at least 2 tokens per frame"):
         draw(strategy(num_blocks=1), step=0, grid=TokenGrid(8, 1, 1))

@@ -45,9 +45,7 @@ def test_hidden_pixels_change_nothing_in_the_context(position):
 
 def test_tubelet_embedding_is_the_convolution():
     embedding, clips = TubeletEmbedding((2, 4, 4), 16), torch.randn(2, 3, 4, 8, 12)
-    torch.testing.assert_close(
-        embedding(clips), embedding.proj(clips).flatten(2).transpose(1, 2), atol=1e-5, rtol=1e-5
-    )
+    torch.testing.assert_close(embedding(clips), embedding.proj(clips).flatten(2).transpose(1, 2), atol=1e-5, rtol=1e-5)
 
 
 def test_written_out_attention_is_the_fused_one():
@@ -110,7 +108,10 @@ def test_sincos_tables_match_the_released_values():
     sine, cosine = [0.8415, 0.0998, 0.0100, 0.0010], [0.5403, 0.9950, 1.0, 1.0]
     uniform = sine + cosine + [0.0] * 4 + [1.0] * 4 + sine + cosine
     plain = [*sine, *cosine, 0, 0, 1, 1, 0.8415, 0.0100, 0.5403, 1.0]
-    for table, expected in ((sincos_table(TokenGrid(2, 2, 2), 24, True), uniform), (sincos_table(TokenGrid(2, 2, 2), 16, False), plain)):
+    for table, expected in (
+        (sincos_table(TokenGrid(2, 2, 2), 24, True), uniform),
+        (sincos_table(TokenGrid(2, 2, 2), 16, False), plain),
+    ):
         torch.testing.assert_close(table[token], torch.tensor(expected), atol=1e-4, rtol=0)
 
 
@@ -167,7 +168,15 @@ def test_a_frozen_copy_is_a_copy():
 # Millions of parameters of the released encoders (rotary, no position table).
 @pytest.mark.parametrize(
     ("size", "millions"),
-    [("tiny", 5.63), ("small", 21.88), ("base", 86.24), ("large", 303.9), ("huge", 631.6), ("giant", 1012.2), ("gigantic", 1843.9)],
+    [
+        ("tiny", 5.63),
+        ("small", 21.88),
+        ("base", 86.24),
+        ("large", 303.9),
+        ("huge", 631.6),
+        ("giant", 1012.2),
+        ("gigantic", 1843.9),
+    ],
 )
 def test_sizes_have_the_released_number_of_parameters(size, millions):
     with torch.device("meta"):

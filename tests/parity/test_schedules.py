@@ -31,11 +31,11 @@ def test_schedules_match_the_reference(case: Case):
         "linear_decay": Schedule(
             peak=linear["ref_lr"], end=linear["final_lr"], decay="linear", total_steps=linear["T_max"]
         ),
-        "cosine_weight_decay": Schedule(
-            peak=decay["ref_wd"], end=decay["final_wd"], total_steps=decay["T_max"]
-        ),
+        "cosine_weight_decay": Schedule(peak=decay["ref_wd"], end=decay["final_wd"], total_steps=decay["T_max"]),
     }
     steps = settings["steps"]
     for name, schedule in schedules.items():
         ours = torch.tensor([schedule.value(step, steps) for step in range(1, steps + 1)], dtype=torch.float64)
-        torch.testing.assert_close(ours, case.tensors[name].double(), atol=1e-12, rtol=1e-9, msg=lambda m, n=name: f"{n}: {m}")
+        torch.testing.assert_close(
+            ours, case.tensors[name].double(), atol=1e-12, rtol=1e-9, msg=lambda m, n=name: f"{n}: {m}"
+        )

@@ -1,5 +1,7 @@
 """Whole training steps against the reference: losses, schedules and every final weight of all three networks."""
 
+from typing import ClassVar
+
 import torch
 from lightning.pytorch import Callback, Trainer
 from torch.utils.data import DataLoader
@@ -91,7 +93,7 @@ def _batch(case: Case, step: int) -> ClipBatch:
 class _Recorder(Callback):
     """Keeps each step's loss and schedule values, by their golden names."""
 
-    LOGGED = {
+    LOGGED: ClassVar = {
         "losses": "train/loss",
         "lr": "schedule/learning_rate",
         "weight_decay": "schedule/weight_decay",

@@ -7,7 +7,9 @@ from lightning.pytorch.callbacks import Checkpoint
 
 
 class RunCheckpoint(Checkpoint):
-    """Saves every `every_n_steps` steps and at the end over `last.ckpt`; every `keep_every_n_steps` as `step_N.ckpt` too.
+    """Saves over `last.ckpt` every `every_n_steps` steps and at the end.
+
+    Every `keep_every_n_steps` it also saves `step_N.ckpt`, which is never overwritten.
 
     Files are replaced whole (`vjepa.training.checkpoint.AtomicCheckpointIO`), so a kill leaves the last good one.
     """

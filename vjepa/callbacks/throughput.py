@@ -17,6 +17,8 @@ class Throughput(Callback):
     def __init__(self, seconds_between_logs: float = 2.0):
         self.seconds_between_logs = seconds_between_logs
         self._since: float | None = None
+        self._step_ended = self._waited = 0.0
+        self._clips = 0
 
     def on_train_batch_start(self, trainer: Trainer, module: LightningModule, batch: ClipBatch, batch_idx: int) -> None:
         if self._since is not None:

@@ -85,7 +85,11 @@ def _plain_reason(message: str) -> str:
 def _usage() -> str:
     width = max(map(len, COMMANDS))
     lines = [f"  {name:<{width}}  {what}" for name, what in COMMANDS.items()]
-    return "usage: vjepa COMMAND [options]\n\n" + "\n".join(lines) + "\n\n`vjepa COMMAND --help` tells a command's options."
+    return (
+        "usage: vjepa COMMAND [options]\n\n"
+        + "\n".join(lines)
+        + "\n\n`vjepa COMMAND --help` tells a command's options."
+    )
 
 
 def _exit_with(message: str) -> None:

@@ -39,9 +39,11 @@ def explain(message: str, known_keys: Iterable[str]) -> str:
         return f"unknown key '{owner}{key}'{hint} (`--print_config` shows all keys with their values)"
     keys = re.findall(r'Parser key "([^"]+)"', message)
     reasons = [
-        line.strip(" -")
+        re.sub(r'Parser key "[^"]+": ', "", line.strip(" -"))
         for line in message.splitlines()
-        if re.search(r"Expected|does not|not (?:accessible|exist)|no attribute|No module|invalid|required|must be", line)
+        if re.search(
+            r"Expected|does not|not (?:accessible|exist)|no attribute|No module|invalid|required|must be", line
+        )
         and "NoneType" not in line
         and "Union subtypes" not in line
     ]

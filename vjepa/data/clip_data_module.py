@@ -4,7 +4,7 @@ from pathlib import Path
 
 import cv2
 import torch
-from lightning.pytorch import LightningDataModule
+from lightning.pytorch import LightningDataModule, Trainer
 from torch.utils.data import DataLoader
 
 from vjepa.data.batch import ClipBatch, ClipCollate
@@ -80,7 +80,7 @@ class ClipDataModule(LightningDataModule):
         self.train_split = train_split
         self.val_split = val_split
         self.num_frames = num_frames
-        self.size = tuple(size)
+        self.size = size
         self.fps = fps
         self.frame_step = frame_step
         self.crop_scale = crop_scale
@@ -100,7 +100,7 @@ class ClipDataModule(LightningDataModule):
         self.train = read_manifest(self.train_manifest, self.root, self.train_split) if stage == "fit" else None
         self.val = read_manifest(self.val_manifest, self.root, self.val_split) if self.val_manifest else None
         if self.train is not None:
-            folder = Path(self.trainer.log_dir or self.trainer.default_root_dir)
+            folder = Path(self._run.log_dir or self._run.default_root_dir)
             self.quarantine = Quarantine(folder / "quarantine.csv", len(self.train), self.max_bad_share)
 
     @property
@@ -128,7 +128,7 @@ class ClipDataModule(LightningDataModule):
     predict_dataloader = val_dataloader
 
     def on_after_batch_transfer(self, batch: ClipBatch, dataloader_idx: int) -> ClipBatch:
-        if self.trainer.training:
+        if self._run.training:
             self.position = batch.next_position
             self.batches_into_epoch = (self.batches_into_epoch + 1) % self.batches_per_epoch
             self.quarantine.add(batch.failures)
@@ -140,6 +140,11 @@ class ClipDataModule(LightningDataModule):
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
         self.position = state_dict["position"]
         self.batches_into_epoch = state_dict["batches_into_epoch"]
+
+    @property
+    def _run(self) -> Trainer:
+        assert self.trainer is not None  # Lightning attaches it before it calls any hook
+        return self.trainer
 
     def _remaining_of_epoch(self) -> tuple[int, int]:
         # After a change of the batch size the epoch may have become shorter than what was already seen of it.
@@ -161,7 +166,7 @@ class ClipDataModule(LightningDataModule):
 
     def _loader(self, dataset: ClipDataset, num_batches: int, remaining) -> DataLoader:
         sampler = BatchSampler(
-            self.global_batch_size, num_batches, remaining, self.trainer.global_rank, self.trainer.world_size
+            self.global_batch_size, num_batches, remaining, self._run.global_rank, self._run.world_size
         )
         return DataLoader(
             dataset,

@@ -28,8 +28,8 @@ class ClipDataset(Dataset[Clip]):
     """Cuts one clip for each key.
 
     With `augment` the clip's start, crop and flip are drawn from (seed, position); without it, it is the middle of the
-    file and of the frame. A file that can't be read is replaced by another row drawn from (seed, position), and named in
-    the clip's `failures`.
+    file and of the frame. A file that can't be read is replaced by another row drawn from (seed, position), and named
+    in the clip's `failures`.
     """
 
     def __init__(
@@ -69,17 +69,16 @@ class ClipDataset(Dataset[Clip]):
             return Clip(torch.from_numpy(pixels), self.manifest.labels[row], row, key, failures)
         path, reason = failures[-1]
         raise ValueError(
-            f"{MAX_REPLACEMENTS} files of {self.manifest.source} in a row could not be read, the last was {path}: {reason}"
+            f"{MAX_REPLACEMENTS} files of {self.manifest.source} in a row could not be read, "
+            f"the last was {path}: {reason}"
         )
 
     def _cut(self, path: str, generator: np.random.Generator) -> np.ndarray:  # (3, T, H, W) uint8
         start = generator.random() if self.augment else 0.5
         reader = DecordReader(path)
         try:
-            frame_ids = clip_frame_ids(
-                reader.num_frames, reader.fps, self.num_frames, self.fps, self.frame_step, start
-            )
-            frames = reader.read(frame_ids)
+            frame_ids = clip_frame_ids(reader.num_frames, reader.fps, self.num_frames, self.fps, self.frame_step, start)
+            frames = reader.read(frame_ids.tolist())
         finally:
             reader.close()
         if self.augment:

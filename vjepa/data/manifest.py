@@ -9,7 +9,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 VIDEO_SUFFIXES = frozenset(
-    ".mp4 .mov .m4v .avi .mkv .webm .3gp .flv .mpg .mpeg .ts .m2ts .mts .wmv .ogv .gif".split()
+    [
+        ".mp4",
+        ".mov",
+        ".m4v",
+        ".avi",
+        ".mkv",
+        ".webm",
+        ".3gp",
+        ".flv",
+        ".mpg",
+        ".mpeg",
+        ".ts",
+        ".m2ts",
+        ".mts",
+        ".wmv",
+        ".ogv",
+        ".gif",
+    ]
 )
 
 

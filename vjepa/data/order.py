@@ -1,8 +1,8 @@
 """Which clip comes when: one endless sequence of positions, cut into global batches, shared out over ranks.
 
-Position p shows row `permutation(seed, p // rows)[p % rows]` of the manifest: each pass shows every row once, and a batch
-may straddle two passes, so no row is ever dropped. Rank r of R takes the r-th of R equal parts of each global batch, so R
-ranks together see what one rank would.
+Position p shows row `permutation(seed, p // rows)[p % rows]` of the manifest: each pass shows every row once, and a
+batch may straddle two passes, so no row is ever dropped. Rank r of R takes the r-th of R equal parts of each global
+batch, so R ranks together see what one rank would.
 """
 
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""Reading frames of a video file. decord is the default: it reads any frame of most files and needs no system FFmpeg."""
+"""Reading frames of a video file. decord is the default: it reads most files and needs no system FFmpeg."""
 
 import os
 from collections.abc import Sequence

@@ -19,7 +19,7 @@ def random_crop_box(
     aspect_ratio: tuple[float, float],  # range of width over height, drawn on a log scale
     generator: np.random.Generator,
 ) -> CropBox:
-    """A box of random area, shape and place (Inception's crop); after 10 boxes that do not fit, the largest central one."""
+    """A box of random area, shape and place; after 10 that do not fit, the largest central one (arXiv 1409.4842)."""
     frame_height, frame_width = frame_size
     for _ in range(10):
         area = frame_height * frame_width * generator.uniform(*scale)

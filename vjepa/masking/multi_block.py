@@ -62,7 +62,7 @@ class MultiBlockTubes:
         ]
         covered = inside[0][:, :, None, None] & inside[1][:, None, :, None] & inside[2][:, None, None, :]
         first_block = np.where(covered.any(0), covered.argmax(0), self.num_blocks)
-        neighbours = _count_neighbours(covered.any(0))
+        neighbours = _count_neighbours(np.logical_or.reduce(covered))
         tie_break = generator.random(tuple(grid))
         return np.lexsort((tie_break.ravel(), -neighbours.ravel(), first_block.ravel()))
 

@@ -43,16 +43,15 @@ class VideoEncoder(nn.Module):
         super().__init__()
         row = SIZES[size]
         self.embed_dim = embed_dim or row.embed_dim
-        self.tubelet = tuple(tubelet)
+        self.tubelet = tubelet
         self.activation_checkpointing = activation_checkpointing
         num_heads, mlp_ratio = num_heads or row.num_heads, mlp_ratio or row.mlp_ratio
         self.patch_embed = TubeletEmbedding(self.tubelet, self.embed_dim)
         self.position = Position(position, self.embed_dim, num_heads, position_grid)
-        self.blocks = nn.ModuleList(
-            Block(self.embed_dim, num_heads, mlp_ratio, mlp, norm_eps) for _ in range(depth or row.depth)
-        )
+        blocks = [Block(self.embed_dim, num_heads, mlp_ratio, mlp, norm_eps) for _ in range(depth or row.depth)]
+        self.blocks = nn.ModuleList(blocks)
         self.norm = nn.LayerNorm(self.embed_dim, eps=norm_eps)
-        initialize_transformer(self, self.blocks)
+        initialize_transformer(self, blocks)
 
     def forward(
         self,

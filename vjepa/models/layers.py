@@ -1,6 +1,7 @@
-"""Parts of a video transformer: tubelet embedding, attention, MLPs, block. Pre-norm ViT, as V-JEPA 1, 2 and 2.1 use it."""
+"""Parts of a video transformer: tubelet embedding, attention, MLPs, pre-norm block (V-JEPA 1, 2 and 2.1)."""
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -8,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vjepa.grid import TokenGrid, gather_tokens
-from vjepa.models.position import RotaryTable, rotate
+from vjepa.models.position import RotaryTable, channels_per_head, rotate
 
 MlpKind = Literal["gelu", "swiglu"]
 
@@ -21,12 +22,13 @@ class TubeletEmbedding(nn.Module):
 
     def __init__(self, tubelet: tuple[int, int, int], embed_dim: int, in_channels: int = 3):
         super().__init__()
-        self.tubelet = tuple(tubelet)
+        self.tubelet = tubelet
         # Held as a Conv3d so that weights have the field's shape; applied as a linear map on tubelets.
         self.proj = nn.Conv3d(in_channels, embed_dim, kernel_size=self.tubelet, stride=self.tubelet)
 
     def grid_of(self, clips: Tensor) -> TokenGrid:
-        return TokenGrid.of_clip(tuple(clips.shape[-3:]), self.tubelet)
+        frames, height, width = clips.shape[-3:]
+        return TokenGrid.of_clip((frames, height, width), self.tubelet)
 
     def forward(
         self,
@@ -35,7 +37,9 @@ class TubeletEmbedding(nn.Module):
     ) -> Tensor:  # (B, K or N, D)
         frames, height, width = self.tubelet
         tubelets = clips.unflatten(4, (-1, width)).unflatten(3, (-1, height)).unflatten(2, (-1, frames))
-        tubelets = tubelets.permute(0, 2, 4, 6, 1, 3, 5, 7).flatten(4).flatten(1, 3)  # (B, N, C * frames * height * width)
+        tubelets = (
+            tubelets.permute(0, 2, 4, 6, 1, 3, 5, 7).flatten(4).flatten(1, 3)
+        )  # (B, N, C * frames * height * width)
         if token_ids is not None:
             tubelets = gather_tokens(tubelets, token_ids)
         return F.linear(tubelets, self.proj.weight.flatten(1), self.proj.bias)
@@ -46,9 +50,7 @@ class Attention(nn.Module):
 
     def __init__(self, embed_dim: int, num_heads: int):
         super().__init__()
-        if embed_dim % num_heads:
-            raise ValueError(f"embed_dim ({embed_dim}) must be a multiple of num_heads ({num_heads})")
-        self.num_heads = num_heads
+        self.head_dim = channels_per_head(embed_dim, num_heads)
         self.qkv = nn.Linear(embed_dim, 3 * embed_dim)
         self.proj = nn.Linear(embed_dim, embed_dim)
 
@@ -57,7 +59,7 @@ class Attention(nn.Module):
         x: Tensor,  # (B, K, D)
         rotary: RotaryTable | None = None,
     ) -> Tensor:  # (B, K, D)
-        query, key, value = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        query, key, value = self.qkv(x).unflatten(-1, (3, -1, self.head_dim)).permute(2, 0, 3, 1, 4)
         if rotary is not None:
             query, key = rotate(query, rotary), rotate(key, rotary)
         return self.proj(attention(query, key, value).transpose(1, 2).flatten(2))
@@ -133,7 +135,7 @@ class Block(nn.Module):
         self.norm1 = nn.LayerNorm(embed_dim, eps=norm_eps)
         self.attn = Attention(embed_dim, num_heads)
         self.norm2 = nn.LayerNorm(embed_dim, eps=norm_eps)
-        self.mlp = {"gelu": GeluMlp, "swiglu": SwiGluMlp}[mlp](embed_dim, mlp_ratio)
+        self.mlp: GeluMlp | SwiGluMlp = (GeluMlp if mlp == "gelu" else SwiGluMlp)(embed_dim, mlp_ratio)
 
     def forward(
         self,
@@ -145,7 +147,7 @@ class Block(nn.Module):
 
 
 @torch.no_grad()
-def initialize_transformer(module: nn.Module, blocks: nn.ModuleList) -> None:
+def initialize_transformer(module: nn.Module, blocks: Sequence[Block]) -> None:
     """Normal weights of std 0.02, zero biases; the last layers of block l's branches divided by sqrt(2 l), l from 1."""
     for part in module.modules():
         if isinstance(part, nn.Linear | nn.Conv3d):

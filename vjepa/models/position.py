@@ -37,13 +37,14 @@ class Position(nn.Module):
         super().__init__()
         self.kind = kind
         self.embed_dim = embed_dim
-        self.head_dim = embed_dim // num_heads
+        self.head_dim = channels_per_head(embed_dim, num_heads)
         self.position_grid = None if position_grid is None else TokenGrid(*position_grid)
         if self.is_rotary and self.head_dim < 6:
             raise ValueError(f"rotary positions need at least 6 channels per head, this model has {self.head_dim}")
-        if not self.is_rotary:
-            known = None if self.position_grid is None else self._sincos(self.position_grid)
-            self.register_buffer("known_table", known, persistent=False)
+        self.known_table: Tensor | None
+        has_table = self.position_grid is not None and not self.is_rotary
+        table = self._sincos(TokenGrid(*position_grid)) if has_table else None  # type: ignore[misc]
+        self.register_buffer("known_table", table, persistent=False)
 
     @property
     def is_rotary(self) -> bool:
@@ -58,10 +59,10 @@ class Position(nn.Module):
         """Tokens with their sine-cosine table added; as they are for the rotary kinds."""
         if self.is_rotary:
             return tokens
-        if self.known_table is None:
-            table = self._sincos(grid).to(tokens.device)
-        else:
+        if self.known_table is not None and self.position_grid is not None:
             table = resized_table(self.known_table, self.position_grid, grid)
+        else:
+            table = self._sincos(grid).to(tokens.device)
         return tokens + (table if token_ids is None else table[token_ids])
 
     def rotary(
@@ -83,6 +84,13 @@ class Position(nn.Module):
 
     def _sincos(self, grid: TokenGrid) -> Tensor:
         return sincos_table(grid, self.embed_dim, uniform=self.kind == "sincos_uniform")
+
+
+def channels_per_head(embed_dim: int, num_heads: int) -> int:
+    """Raises ValueError where heads can't share the channels evenly."""
+    if embed_dim % num_heads:
+        raise ValueError(f"embed_dim ({embed_dim}) must be a multiple of num_heads ({num_heads})")
+    return embed_dim // num_heads
 
 
 class RotaryTable(NamedTuple):

@@ -1,4 +1,4 @@
-"""The latent predictor: from context tokens and the places of hidden tubelets to their embeddings (arXiv 2404.08471)."""
+"""The latent predictor: from context tokens and places of hidden tubelets to their embeddings (arXiv 2404.08471)."""
 
 from typing import final
 
@@ -44,10 +44,11 @@ class Predictor(nn.Module):
         self.embed = nn.Linear(encoder_dim, embed_dim)
         self.mask_tokens = nn.ParameterList(nn.Parameter(torch.zeros(1, 1, embed_dim)) for _ in range(num_mask_tokens))
         self.position = Position(position, embed_dim, num_heads, position_grid)
-        self.blocks = nn.ModuleList(Block(embed_dim, num_heads, mlp_ratio, mlp, norm_eps) for _ in range(depth))
+        blocks = [Block(embed_dim, num_heads, mlp_ratio, mlp, norm_eps) for _ in range(depth)]
+        self.blocks = nn.ModuleList(blocks)
         self.norm = nn.LayerNorm(embed_dim, eps=norm_eps)
         self.proj = nn.Linear(embed_dim, encoder_dim)
-        initialize_transformer(self, self.blocks)
+        initialize_transformer(self, blocks)
         if not zero_init_mask_tokens:
             for token in self.mask_tokens:
                 nn.init.trunc_normal_(token, std=0.02)

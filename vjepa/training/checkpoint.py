@@ -49,7 +49,9 @@ def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, An
         raise ValueError(f"there is no checkpoint file {path}") from None
     except pickle.UnpicklingError as error:
         if zipfile.is_zipfile(path):
-            raise ValueError(f"{path} holds more than tensors and plain values, so it was not loaded: {error}") from None
+            raise ValueError(
+                f"{path} holds more than tensors and plain values, so it was not loaded: {error}"
+            ) from None
         raise ValueError(f"{path} is not a checkpoint (or was cut short)") from None
     except (RuntimeError, EOFError, KeyError):
         raise ValueError(f"{path} is not a checkpoint (or was cut short)") from None

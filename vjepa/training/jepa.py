@@ -1,4 +1,4 @@
-"""JEPA: predict the embeddings of hidden tubelets from visible ones (V-JEPA, arXiv 2404.08471; V-JEPA 2, 2506.09985)."""
+"""JEPA: predict embeddings of hidden tubelets from visible ones (V-JEPA, arXiv 2404.08471; V-JEPA 2, 2506.09985)."""
 
 from pathlib import Path
 

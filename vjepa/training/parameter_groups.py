@@ -13,6 +13,4 @@ def parameter_groups(*modules: nn.Module) -> list[dict[str, object]]:
         for name, parameter in module.named_parameters():
             if parameter.requires_grad:
                 groups[parameter.ndim > 1 and "bias" not in name].append(parameter)
-    return [
-        {"params": parameters, "decays": decays, "weight_decay": 0.0} for decays, parameters in groups.items()
-    ]
+    return [{"params": parameters, "decays": decays, "weight_decay": 0.0} for decays, parameters in groups.items()]
