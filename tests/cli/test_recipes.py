@@ -3,9 +3,11 @@
 import re
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import torch
+from jsonargparse import Namespace
 
 from vjepa.cli import training
 from vjepa.data.clip_data_module import ClipDataModule
@@ -32,30 +34,28 @@ by_pretraining_recipe = pytest.mark.parametrize("recipe", PRETRAINING)
 by_cooldown_recipe = pytest.mark.parametrize("recipe", COOLDOWN)
 
 
-class _PartsOfCommand(training.TrainingCLI):
-    """Parses a command and builds model and data; builds no trainer and runs nothing."""
-
-    def instantiate_classes(self) -> None:
-        built = self.parser.instantiate_classes(self.config)[self.subcommand]
-        type(self).model, type(self).data, type(self).settings = built.model, built.data, self.config[self.subcommand]
-
-    def _run_subcommand(self, subcommand: str) -> None: ...
+class Parts(NamedTuple):
+    model: JEPA  # on the meta device: shapes without memory
+    data: ClipDataModule
+    trainer: Namespace
 
 
 @cache
-def parts(recipe: str, *flags: str) -> type[_PartsOfCommand]:
-    """What `vjepa fit -c recipe flags` would run with: `model` (without memory for its weights), `data`, `settings`."""
-    command = type("Parts", (_PartsOfCommand,), {})
+def parts(recipe: str, *flags: str) -> Parts:
+    """What `vjepa fit -c recipe flags` would run."""
+    commands = []
     with pytest.MonkeyPatch.context() as patch, torch.device("meta"):
-        patch.setattr(training, "TrainingCLI", command)
+        patch.setattr(training.TrainingCLI, "instantiate_trainer", lambda command: commands.append(command))
+        patch.setattr(training.TrainingCLI, "_run_subcommand", lambda command, name: None)
         training.run_training_command(["fit", "-c", str(ROOT / recipe), *flags])
-    return command
+    (command,) = commands
+    return Parts(command.model, command.datamodule, command.config.fit.trainer)
 
 
 def learning_rate(recipe: str, step: int, *flags: str) -> float:
     """The learning rate at an optimizer step, from 1, of the recipe's own run."""
     found = parts(recipe, *flags)
-    return found.model.learning_rate.value(step, found.settings.trainer.max_steps)
+    return found.model.learning_rate.value(step, found.trainer.max_steps)
 
 
 def num_parameters(module: torch.nn.Module) -> int:
@@ -78,7 +78,7 @@ def test_recipe_parses_and_builds(recipe: str):
     found = parts(recipe)
     assert isinstance(found.model, JEPA)
     assert isinstance(found.data, ClipDataModule)
-    assert found.settings.trainer.max_steps > 0, f"{recipe} says no trainer.max_steps, so its schedules have no end"
+    assert found.trainer.max_steps > 0, f"{recipe} says no trainer.max_steps, so its schedules have no end"
     assert found.data.grid == found.model.context_encoder.grid_of(
         torch.empty(1, 3, found.data.num_frames, *found.data.size, device="meta")
     )
@@ -103,15 +103,15 @@ def test_header_tells_its_own_command_and_where_its_numbers_are_from(recipe: str
 
 @by_released_recipe
 def test_networks_have_the_released_shape(recipe: str):
-    model, data = parts(recipe).model, parts(recipe).data
+    model, data, _ = parts(recipe)
     expected = ENCODER[re.search("vit[lhg]16", recipe)[0]]
     encoder, predictor = model.context_encoder, model.predictor
     assert encoder.embed_dim == expected["embed_dim"]
     assert len(encoder.blocks) == expected["depth"]
-    assert encoder.blocks[0].attn.num_heads == expected["num_heads"]
+    assert encoder.embed_dim // encoder.blocks[0].attn.head_dim == expected["num_heads"]
     assert round(num_parameters(encoder) / 1e6, 1) == expected["millions"]
     assert encoder.tubelet == (2, 16, 16)
-    assert (len(predictor.blocks), predictor.embed.out_features, predictor.blocks[0].attn.num_heads) == (12, 384, 12)
+    assert (len(predictor.blocks), predictor.embed.out_features, predictor.blocks[0].attn.head_dim) == (12, 384, 32)
     if expected["embed_dim"] == 1024:
         assert num_parameters(predictor) == PREDICTOR_OF_LARGE
     for network in (encoder, predictor):
@@ -123,7 +123,7 @@ def test_networks_have_the_released_shape(recipe: str):
 
 @by_released_recipe
 def test_data_and_masks_are_the_released_ones(recipe: str):
-    data, settings = parts(recipe).data, parts(recipe).settings
+    _, data, trainer = parts(recipe)
     pixels, frames = re.search("_([0-9]+)px_([0-9]+)f", recipe).groups()
     assert (data.size, data.num_frames) == ((int(pixels), int(pixels)), int(frames))
     assert (data.fps, data.frame_step, data.global_batch_size) == (4, None, 3072)
@@ -133,14 +133,14 @@ def test_data_and_masks_are_the_released_ones(recipe: str):
         (8, ((1.0, 1.0), (0.15, 0.15), (0.75, 1.5))),
         (2, ((1.0, 1.0), (0.7, 0.7), (0.75, 1.5))),
     ]
-    assert settings.trainer.precision == "bf16-mixed"
-    assert settings.trainer.gradient_clip_val is None
+    assert trainer.precision == "bf16-mixed"
+    assert trainer.gradient_clip_val is None
 
 
 @by_released_recipe
 def test_weight_decay_and_momentum_are_constant(recipe: str):
     found = parts(recipe)
-    steps = found.settings.trainer.max_steps
+    steps = found.trainer.max_steps
     for step in (1, steps // 2, steps):
         assert found.model.weight_decay.value(step, steps) == 0.04
         assert found.model.momentum.value(step, steps) == 0.99925
@@ -150,14 +150,14 @@ def test_weight_decay_and_momentum_are_constant(recipe: str):
 
 @by_pretraining_recipe
 def test_learning_rate_of_pretraining_is_the_released_one(recipe: str):
-    assert parts(recipe).settings.trainer.max_steps == 240_000
+    assert parts(recipe).trainer.max_steps == 240_000
     expected = {1: 1.0003541667e-4, 6000: 3.125e-4, 11_999: 5.2496458333e-4} | dict.fromkeys((12_000, 240_000), 5.25e-4)
     assert {step: learning_rate(recipe, step) for step in expected} == pytest.approx(expected, rel=1e-9)
 
 
 @by_cooldown_recipe
 def test_learning_rate_of_cooldown_ends_where_the_recipe_says(recipe: str):
-    assert parts(recipe).settings.trainer.max_steps == 12_000
+    assert parts(recipe).trainer.max_steps == 12_000
     assert learning_rate(recipe, 12_000) == 1e-6
     assert learning_rate(recipe, 6000) == pytest.approx((5.25e-4 + 1e-6) / 2)
 

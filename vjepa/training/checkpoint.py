@@ -53,7 +53,9 @@ def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, An
                 f"{path} holds more than tensors and plain values, so it was not loaded: {error}"
             ) from None
         raise ValueError(f"{path} is not a checkpoint (or was cut short)") from None
-    except (RuntimeError, EOFError, KeyError):
+    except OSError:
+        raise
+    except Exception:  # reading what is no pickle can fail in any way
         raise ValueError(f"{path} is not a checkpoint (or was cut short)") from None
     if not isinstance(checkpoint, dict):
         raise ValueError(f"{path} holds a {type(checkpoint).__name__}, not a checkpoint")

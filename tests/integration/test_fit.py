@@ -1,0 +1,128 @@
+"""What a run leaves behind and says, and that its sequence depends on nothing but seed and position."""
+
+import pytest
+import torch
+import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from tests.integration.runs import checkpoint, vjepa
+from vjepa.cli.main import main
+from vjepa.data.clip_data_module import ClipDataModule
+from vjepa.masking import MultiBlockTubes
+
+SCALARS = {
+    "train/loss",
+    "train/loss_mask0",
+    "train/loss_mask1",
+    "schedule/learning_rate",
+    "schedule/weight_decay",
+    "schedule/momentum",
+    "health/context_rank",
+    "health/context_std",
+    "health/target_rank",
+    "health/target_std",
+    "health/predicted_rank",
+    "health/predicted_std",
+    "health/target_variance",
+    "health/gradient_norm",
+    "val/loss",
+}
+
+
+def test_a_run_leaves_events_settings_and_a_checkpoint_and_says_where(tiny_recipe, capsys):
+    main(["fit", "-c", str(tiny_recipe), "--name=a", "--progress.seconds_between_lines=0", "--trainer.max_steps=8"])
+    said = capsys.readouterr().out
+    run = tiny_recipe.parent / "runs" / "a" / "version_0"
+    events = EventAccumulator(str(run))
+    events.Reload()
+    assert set(events.Tags()["scalars"]) >= SCALARS
+    assert yaml.safe_load((run / "config.yaml").read_text())["trainer"]["max_steps"] == 8
+    assert checkpoint(run)["global_step"] == 8
+    lines = [line for line in said.splitlines() if line.startswith("step ")]
+    assert [line.split()[1] for line in lines] == [f"{step}/8" for step in range(1, 9)]
+    assert "loss" in lines[0] and "context rank" in lines[0]
+    for words in ("Finished at step 8", "effective rank", str(run / "checkpoints" / "last.ckpt"), "tensorboard --logdir"):
+        assert words in said
+
+
+def test_the_saved_settings_repeat_the_run(tiny_recipe):
+    runs = tiny_recipe.parent / "runs"
+    main(["fit", "-c", str(tiny_recipe), "--name=a", "--trainer.max_steps=3"])
+    main(["fit", "-c", str(runs / "a" / "version_0" / "config.yaml"), "--name=b"])
+    first, second = (checkpoint(runs / name / "version_0")["state_dict"] for name in "ab")
+    assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())
+
+
+def test_a_new_run_spares_the_last_one_and_a_resumed_one_goes_on_in_it(tiny_recipe):
+    arguments = ["fit", "-c", str(tiny_recipe), "--name=a"]
+    main([*arguments, "--trainer.max_steps=2"])
+    main([*arguments, "--trainer.max_steps=3"])
+    folder = tiny_recipe.parent / "runs" / "a"
+    assert [checkpoint(folder / f"version_{k}")["global_step"] for k in (0, 1)] == [2, 3]
+    main([*arguments, "--trainer.max_steps=5", "--ckpt_path=last"])
+    assert [checkpoint(folder / f"version_{k}")["global_step"] for k in (0, 1)] == [2, 5]
+    assert not (folder / "version_2").exists()
+
+
+def test_validate_test_and_predict_take_a_checkpoint(tiny_recipe, capsys):
+    main(["fit", "-c", str(tiny_recipe), "--name=a", "--trainer.max_steps=2"])
+    for command in ("validate", "test", "predict"):
+        main([command, "-c", str(tiny_recipe), "--name=a", "--ckpt_path=last"])
+    assert "val/loss" in capsys.readouterr().out
+
+
+def test_bad_files_are_listed_and_the_run_goes_on(tiny_recipe, tiny_world):
+    good = (tiny_world / "val.csv").read_text().splitlines()[1:]
+    listing = tiny_recipe.parent / "list.csv"
+    paths = [str(tiny_world / line.split(",")[0]) for line in good]
+    listing.write_text("\n".join(["path", *paths, str(tiny_recipe)]) + "\n")
+    arguments = ["fit", "-c", str(tiny_recipe), f"--data.train_manifest={listing}", "--trainer.max_steps=4"]
+    main([*arguments, "--name=a"])
+    run = tiny_recipe.parent / "runs" / "a" / "version_0"
+    assert str(tiny_recipe) in (run / "quarantine.csv").read_text()
+    assert checkpoint(run)["global_step"] == 4
+    with pytest.raises(SystemExit):
+        main([*arguments, "--name=b", "--data.max_bad_share=0.1"])
+
+
+class _Run:
+    """As much of a Trainer as a data module asks for."""
+
+    global_rank, world_size, training, log_dir, default_root_dir = 0, 1, True, None, "."
+
+
+def test_clips_and_masks_do_not_depend_on_the_number_of_workers(tiny_world):
+    sequences = []
+    for num_workers in (0, 1, 2):
+        data = ClipDataModule(
+            train_manifest=tiny_world / "train.csv",
+            masks=[MultiBlockTubes(4), MultiBlockTubes(1, (0.5, 0.7))],
+            num_frames=4,
+            frame_step=2,
+            size=(32, 32),
+            tubelet=(2, 8, 8),
+            global_batch_size=4,
+            num_workers=num_workers,
+        )
+        data.trainer = _Run()
+        data.setup("fit")
+        batches = []
+        for _ in range(2):  # two epochs: the second goes on where the first ended
+            for batch in data.train_dataloader():
+                batches.append(data.on_after_batch_transfer(batch, 0))
+        sequences.append(batches)
+    plain = sequences[0]
+    assert [batch.positions[0].item() for batch in plain] == list(range(0, 48, 4))
+    for other in sequences[1:]:
+        for ours, theirs in zip(other, plain, strict=True):
+            assert torch.equal(ours.clips, theirs.clips) and torch.equal(ours.rows, theirs.rows)
+            for mine, yours in zip(ours.masks, theirs.masks, strict=True):
+                assert torch.equal(mine.context_ids, yours.context_ids)
+                assert torch.equal(mine.target_ids, yours.target_ids)
+
+
+def test_a_terminal_and_a_pipe_are_both_served(tiny_recipe):
+    run = vjepa("fit", "-c", tiny_recipe, "--name=a", "--trainer.max_steps=2")
+    assert run.returncode == 0, run.stderr
+    assert "step 2/2" in run.stdout and "Traceback" not in run.stderr
+    assert "Warning" not in run.stderr, run.stderr

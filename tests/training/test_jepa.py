@@ -1,0 +1,230 @@
+"""The training step's promises: who is trained, who follows, and from what a run starts."""
+
+import copy
+import logging
+
+import pytest
+import torch
+from lightning.pytorch import Callback, Trainer
+from torch.utils.data import DataLoader
+
+from vjepa.data.batch import ClipBatch
+from vjepa.masking import TubeMask
+from vjepa.models import Predictor, VideoEncoder
+from vjepa.objectives import latent_prediction_loss, normalized_targets
+from vjepa.training import JEPA, Schedule
+from vjepa.training.checkpoint import AtomicCheckpointIO, load_weights, read_checkpoint
+from vjepa.training.parameter_groups import parameter_groups
+
+
+def jepa(**settings) -> JEPA:
+    torch.manual_seed(0)
+    encoder = VideoEncoder(embed_dim=24, depth=1, num_heads=2, tubelet=(2, 4, 4))
+    predictor = Predictor(encoder_dim=24, embed_dim=24, depth=1, num_heads=2, num_mask_tokens=2)
+    defaults = {"learning_rate": Schedule(peak=1e-2), "momentum": Schedule(peak=0.5)}
+    return JEPA(encoder, predictor, **(defaults | settings))
+
+
+def batch(step: int, num_clips: int = 2) -> ClipBatch:
+    generator = torch.Generator().manual_seed(step)
+    ids = torch.stack([torch.randperm(32, generator=generator) for _ in range(num_clips)])
+    rows = torch.arange(num_clips)
+    return ClipBatch(
+        clips=torch.randint(0, 255, (num_clips, 3, 4, 16, 16), dtype=torch.uint8, generator=generator),
+        masks=[TubeMask(ids[:, :k].sort().values, ids[:, k:].sort().values) for k in (8, 20)],
+        labels=rows,
+        rows=rows,
+        positions=rows,
+        next_position=0,
+        failures=[],
+    )
+
+
+def train(module: JEPA, tmp_path, num_batches: int, callbacks=(), **settings) -> Trainer:
+    settings = {"max_epochs": 1} | settings
+    trainer = Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=tmp_path,
+        callbacks=list(callbacks),
+        **settings,
+    )
+    trainer.fit(module, DataLoader([batch(step) for step in range(num_batches)], batch_size=None))
+    return trainer
+
+
+def test_only_context_encoder_and_predictor_are_trained():
+    module = jepa()
+    trained = {name.split(".")[0] for name, parameter in module.named_parameters() if parameter.requires_grad}
+    assert trained == {"context_encoder", "predictor"}
+
+
+def test_no_gradient_reaches_the_target_encoder(monkeypatch):
+    module = jepa()
+    monkeypatch.setattr(module, "log_dict", lambda *_, **__: None)
+    module.training_step(batch(0), 0).backward()
+    assert all(parameter.grad is None for parameter in module.target_encoder.parameters())
+    assert all(parameter.grad is not None for parameter in module.context_encoder.parameters())
+
+
+def test_mask_tokens_that_no_step_uses_are_frozen():
+    assert [token.requires_grad for token in jepa().predictor.mask_tokens] == [True, False]
+    assert all(token.requires_grad for token in jepa(mask_token_per_mask=True).predictor.mask_tokens)
+
+
+def test_each_mask_has_its_own_token_where_asked(monkeypatch):
+    module = jepa(mask_token_per_mask=True)
+    monkeypatch.setattr(module, "log_dict", lambda *_, **__: None)
+    module.training_step(batch(0), 0).backward()
+    assert all(token.grad.abs().sum() > 0 for token in module.predictor.mask_tokens)
+
+
+class CountTargetChanges(Callback):
+    def __init__(self):
+        self.changes = 0
+
+    def on_train_start(self, trainer, module):
+        self.before = copy.deepcopy(module.target_encoder.state_dict())
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        now = module.target_encoder.state_dict()
+        self.changes += any(not torch.equal(now[name], tensor) for name, tensor in self.before.items())
+        self.before = copy.deepcopy(now)
+
+
+@pytest.mark.parametrize(("accumulate", "changes"), [(1, 4), (2, 2)])
+def test_the_target_follows_once_per_optimizer_step(tmp_path, accumulate, changes):
+    count = CountTargetChanges()
+    train(jepa(), tmp_path, 4, [count], accumulate_grad_batches=accumulate)
+    assert count.changes == changes
+
+
+@pytest.mark.parametrize("momentum", [0.0, 1.0])
+def test_momentum_0_copies_and_1_keeps(tmp_path, momentum):
+    module = jepa(momentum=Schedule(peak=momentum))
+    start = copy.deepcopy(module.target_encoder.state_dict())
+    train(module, tmp_path, 3)
+    expected = module.context_encoder.state_dict() if momentum == 0.0 else start
+    for name, tensor in module.target_encoder.state_dict().items():
+        assert torch.equal(tensor, expected[name])
+
+
+def test_schedules_end_with_the_run(tmp_path):
+    module = jepa(
+        learning_rate=Schedule(start=1e-4, peak=1e-3, end=1e-6, warmup_steps=2),
+        weight_decay=Schedule(peak=0.04, end=0.4),
+        momentum=Schedule(peak=0.9, end=1.0, decay="linear"),
+    )
+    trainer = train(module, tmp_path, 6)
+    known = trainer.callback_metrics
+    assert known["schedule/learning_rate"] == pytest.approx(1e-6)
+    assert known["schedule/weight_decay"] == pytest.approx(0.4)
+    assert known["schedule/momentum"] == pytest.approx(1.0)
+
+
+def test_biases_and_scales_do_not_decay(tmp_path):
+    module = jepa()
+    decaying, others = parameter_groups(module.context_encoder, module.predictor)
+    assert decaying["decays"] and not others["decays"]
+    assert all(parameter.ndim > 1 for parameter in decaying["params"])
+    assert all(parameter.ndim == 1 for parameter in others["params"])
+    count = sum(parameter.requires_grad for parameter in module.parameters())
+    assert len(decaying["params"]) + len(others["params"]) == count
+
+
+def test_clipping_works_in_mixed_precision(tmp_path):
+    train(jepa(), tmp_path, 2, gradient_clip_val=1.0, precision="bf16-mixed")
+
+
+def test_a_run_starts_from_initial_weights(tmp_path):
+    first = jepa()
+    trainer = train(first, tmp_path, 2)
+    AtomicCheckpointIO().save_checkpoint({"state_dict": first.state_dict()}, tmp_path / "a.ckpt")
+    second = jepa(initial_weights=tmp_path / "a.ckpt", learning_rate=Schedule(peak=0.0))
+    second.setup("fit")
+    for name, tensor in first.state_dict().items():
+        assert torch.equal(second.state_dict()[name], tensor)
+    assert trainer.global_step == 2
+
+
+def test_weights_that_do_not_fit_are_reported_and_not_loaded(tmp_path):
+    module = jepa()
+    weights = dict(module.state_dict())
+    weights["extra"] = torch.zeros(1)
+    del weights["predictor.norm.bias"]
+    weights["predictor.proj.bias"] = torch.zeros(5)
+    AtomicCheckpointIO().save_checkpoint({"state_dict": weights}, tmp_path / "a.ckpt")
+    other = jepa()
+    before = copy.deepcopy(other.state_dict())
+    with pytest.raises(ValueError) as error:
+        load_weights(other, tmp_path / "a.ckpt")
+    for line in (
+        "missing: predictor.norm.bias",
+        "unexpected: extra",
+        "reshaped: predictor.proj.bias is (5,), must be (24,)",
+    ):
+        assert line in str(error.value)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in other.state_dict().items())
+
+
+class Code:
+    def __reduce__(self):
+        return logging.error, ("this code ran",)
+
+
+def test_checkpoints_with_code_in_them_are_refused(tmp_path, caplog):
+    torch.save({"state_dict": Code()}, tmp_path / "code.ckpt")
+    with pytest.raises(ValueError, match="holds more than tensors and plain values, so it was not loaded"):
+        read_checkpoint(tmp_path / "code.ckpt")
+    assert "this code ran" not in caplog.text
+
+
+@pytest.mark.parametrize("content", [b"", b"text", "cut"])
+def test_files_that_are_no_checkpoints_are_refused(tmp_path, content):
+    path = tmp_path / "a.ckpt"
+    if content == "cut":
+        torch.save({"state_dict": {"a": torch.zeros(1000)}}, path)
+        content = path.read_bytes()[:2000]
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"a.ckpt is not a checkpoint .or was cut short."):
+        read_checkpoint(path)
+
+
+def test_a_kill_while_saving_leaves_the_last_good_checkpoint(tmp_path, monkeypatch):
+    path, write = tmp_path / "last.ckpt", AtomicCheckpointIO()
+    write.save_checkpoint({"step": 1}, path)
+
+    def die(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("os.replace", die)
+    with pytest.raises(KeyboardInterrupt):
+        write.save_checkpoint({"step": 2}, path)
+    assert read_checkpoint(path) == {"step": 1}
+    assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+def test_a_predictor_of_another_width_is_refused():
+    with pytest.raises(ValueError, match=r"encoder_dim .192. must be the encoder's embed_dim .24."):
+        JEPA(VideoEncoder(embed_dim=24, depth=1, num_heads=2), Predictor(depth=1))
+
+
+def test_the_loss_is_its_formula_in_float64():
+    predicted, tokens = torch.randn(2, 5, 8), 3 + 7 * torch.randn(2, 5, 8)
+    target = normalized_targets(tokens)
+    wide = tokens.double()
+    by_hand = (wide - wide.mean(-1, keepdim=True)) / (wide.var(-1, keepdim=True, unbiased=False) + 1e-5).sqrt()
+    for exponent in (1.0, 2.0):
+        expected = ((predicted.double() - by_hand).abs() ** exponent).mean() / exponent
+        assert latent_prediction_loss(predicted, target, exponent).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("warmup", [0, 3])
+def test_schedules_have_no_step_outside_their_range(warmup):
+    schedule = Schedule(peak=1.0, start=0.1, end=0.2, warmup_steps=warmup)
+    values = [schedule.value(step, 10) for step in range(1, 15)]
+    assert max(values) <= 1.0 and min(values) >= 0.1
+    assert values[9] == values[-1] == pytest.approx(0.2)
