@@ -23,7 +23,7 @@ RECIPE = {
         "init_args": {
             "num_frames": 4,
             "frame_step": 2,
-            "size": [32, 32],
+            "crop_size": [32, 32],
             "masks": [
                 {"class_path": "vjepa.masking.MultiBlockTubes", "init_args": {"num_blocks": 4}},
                 {

@@ -3,6 +3,7 @@
 import pytest
 import torch
 import yaml
+from lightning.pytorch import Trainer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.integration.runs import checkpoint, vjepa
@@ -41,7 +42,12 @@ def test_a_run_leaves_events_settings_and_a_checkpoint_and_says_where(tiny_recip
     lines = [line for line in said.splitlines() if line.startswith("step ")]
     assert [line.split()[1] for line in lines] == [f"{step}/8" for step in range(1, 9)]
     assert "loss" in lines[0] and "context rank" in lines[0]
-    for words in ("Finished at step 8", "effective rank", str(run / "checkpoints" / "last.ckpt"), "tensorboard --logdir"):
+    for words in (
+        "Finished at step 8",
+        "effective rank",
+        str(run / "checkpoints" / "last.ckpt"),
+        "tensorboard --logdir",
+    ):
         assert words in said
 
 
@@ -90,6 +96,9 @@ class _Run:
 
     global_rank, world_size, training, log_dir, default_root_dir = 0, 1, True, None, "."
 
+    def __init__(self):
+        self.fit_loop = Trainer(logger=False, enable_checkpointing=False).fit_loop
+
 
 def test_clips_and_masks_do_not_depend_on_the_number_of_workers(tiny_world):
     sequences = []
@@ -99,7 +108,7 @@ def test_clips_and_masks_do_not_depend_on_the_number_of_workers(tiny_world):
             masks=[MultiBlockTubes(4), MultiBlockTubes(1, (0.5, 0.7))],
             num_frames=4,
             frame_step=2,
-            size=(32, 32),
+            crop_size=(32, 32),
             tubelet=(2, 8, 8),
             global_batch_size=4,
             num_workers=num_workers,
@@ -126,3 +135,26 @@ def test_a_terminal_and_a_pipe_are_both_served(tiny_recipe):
     assert run.returncode == 0, run.stderr
     assert "step 2/2" in run.stdout and "Traceback" not in run.stderr
     assert "Warning" not in run.stderr, run.stderr
+
+
+def test_a_batch_that_arrived_but_was_not_trained_on_comes_again_after_resume(tiny_world):
+    data = ClipDataModule(
+        train_manifest=tiny_world / "train.csv",
+        masks=[MultiBlockTubes(4)],
+        num_frames=4,
+        frame_step=2,
+        crop_size=(32, 32),
+        tubelet=(2, 8, 8),
+        global_batch_size=4,
+        num_workers=0,
+    )
+    data.trainer = _Run()
+    trained = data.trainer.fit_loop.epoch_loop.batch_progress.total
+    data.setup("fit")
+    batches = iter(data.train_dataloader())
+    data.on_after_batch_transfer(next(batches), 0)
+    assert data.state_dict() == {"position": 0, "batches_into_epoch": 0}
+    trained.processed += 1
+    assert data.state_dict() == {"position": 4, "batches_into_epoch": 1}
+    data.on_after_batch_transfer(next(batches), 0)
+    assert data.state_dict() == {"position": 4, "batches_into_epoch": 1}

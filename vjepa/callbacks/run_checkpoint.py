@@ -1,5 +1,6 @@
 """Keeps `checkpoints/last.ckpt` in the run's folder up to date, and some steps for good."""
 
+import math
 from pathlib import Path
 
 from lightning.pytorch import LightningModule, Trainer
@@ -12,6 +13,7 @@ class RunCheckpoint(Checkpoint):
     Every `keep_every_n_steps` it also saves `step_N.ckpt`, which is never overwritten.
 
     Files are replaced whole (`vjepa.training.checkpoint.AtomicCheckpointIO`), so a kill leaves the last good one.
+    A loss that is not finite ends the run with a ValueError before it can spoil a checkpoint.
     """
 
     def __init__(self, every_n_steps: int = 200, keep_every_n_steps: int | None = None):
@@ -21,7 +23,7 @@ class RunCheckpoint(Checkpoint):
             )
         self.every_n_steps = every_n_steps
         self.keep_every_n_steps = keep_every_n_steps
-        self._saved_step = 0
+        self._saved_step = self._seen_step = 0
 
     def setup(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
         self.folder = Path(trainer.log_dir or trainer.default_root_dir) / "checkpoints"
@@ -31,16 +33,17 @@ class RunCheckpoint(Checkpoint):
         return self.folder / "last.ckpt"
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
-        self._saved_step = trainer.global_step
+        self._saved_step = self._seen_step = trainer.global_step
 
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         step = trainer.global_step
-        if step == self._saved_step:  # nothing new: gradients are being accumulated
+        if step == self._seen_step:  # no optimizer step since: gradients are being accumulated
             return
+        self._seen_step = step
         if self.keep_every_n_steps and step % self.keep_every_n_steps == 0:
-            trainer.save_checkpoint(self.folder / f"step_{step}.ckpt", weights_only=False)
+            self._save(trainer, self.folder / f"step_{step}.ckpt")
         if step % self.every_n_steps == 0:
             self._save_last(trainer)
 
@@ -49,5 +52,14 @@ class RunCheckpoint(Checkpoint):
             self._save_last(trainer)
 
     def _save_last(self, trainer: Trainer) -> None:
-        trainer.save_checkpoint(self.last, weights_only=False)  # False: with the optimizer
+        self._save(trainer, self.last)
         self._saved_step = trainer.global_step
+
+    def _save(self, trainer: Trainer, path: Path) -> None:
+        loss = float(trainer.callback_metrics.get("train/loss", 0.0))
+        if not math.isfinite(loss):
+            raise ValueError(
+                f"the loss is {loss} at step {trainer.global_step}, so nothing was saved over {self.last}; "
+                f"go on from there with a lower learning rate or gradient clipping"
+            )
+        trainer.save_checkpoint(path, weights_only=False)  # with the optimizer

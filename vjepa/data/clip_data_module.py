@@ -1,6 +1,7 @@
 """Clips for training and validation, with an order that survives interruption (LightningDataModule)."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import torch
@@ -17,6 +18,13 @@ from vjepa.grid import TokenGrid
 from vjepa.masking import MaskStrategy
 
 
+class Place(NamedTuple):
+    """Where a run is in its order of clips."""
+
+    position: int  # of the next global batch
+    batches_into_epoch: int
+
+
 class ClipDataModule(LightningDataModule):
     """Clips of one shape from manifests of video files, with masks.
 
@@ -26,7 +34,7 @@ class ClipDataModule(LightningDataModule):
         root: folder that paths in the manifests are relative to; each manifest's own folder if None.
         train_split, val_split: keep only rows with this value in the manifest's `split` column.
         num_frames: frames of a clip.
-        size: height and width of a clip in pixels.
+        crop_size: height and width of a clip in pixels.
         fps: frames per second of a clip. Give either this or `frame_step`.
         frame_step: frames of the file from one clip frame to the next.
         crop_scale: range of the share of a frame's area that a training crop takes.
@@ -34,7 +42,7 @@ class ClipDataModule(LightningDataModule):
         flip_share: share of training clips that are mirrored.
         masks: mask strategies; each draws one mask per clip.
         tubelet: frames, height and width of a token; linked to the encoder's.
-        global_batch_size: clips per step over all ranks together.
+        global_batch_size: clips per batch over all ranks together (an optimizer step takes `accumulate_grad_batches`).
         num_workers: decoding processes per rank.
         seed: of order, frames, crops, flips and masks.
         max_bad_share: share of unreadable files above which the run stops.
@@ -49,7 +57,7 @@ class ClipDataModule(LightningDataModule):
         train_split: str | None = None,
         val_split: str | None = None,
         num_frames: int = 16,
-        size: tuple[int, int] = (224, 224),
+        crop_size: tuple[int, int] = (224, 224),
         fps: float | None = None,
         frame_step: float | None = None,
         crop_scale: tuple[float, float] = (0.3, 1.0),
@@ -62,7 +70,7 @@ class ClipDataModule(LightningDataModule):
         max_bad_share: float = 0.2,
     ):
         super().__init__()
-        self.grid = TokenGrid.of_clip((num_frames, *size), tubelet)
+        self.grid = TokenGrid.of_clip((num_frames, *crop_size), tubelet)
         if not masks:
             raise ValueError("masks is empty; give at least one mask strategy")
         if len(masks) > self.grid.num_tokens:
@@ -80,7 +88,7 @@ class ClipDataModule(LightningDataModule):
         self.train_split = train_split
         self.val_split = val_split
         self.num_frames = num_frames
-        self.size = size
+        self.crop_size = crop_size
         self.fps = fps
         self.frame_step = frame_step
         self.crop_scale = crop_scale
@@ -93,8 +101,8 @@ class ClipDataModule(LightningDataModule):
         self.collate = ClipCollate(masks, self.grid, seed)
         for draw in masks:  # an impossible mask is refused here, not in a worker
             draw(self.grid, generator_for(0, Purpose.MASK_OF_BATCH), [generator_for(0, Purpose.MASK_OF_CLIP)])
-        self.position = 0  # of the next global batch
-        self.batches_into_epoch = 0
+        self.place = Place(position=0, batches_into_epoch=0)
+        self._place_after: dict[int, Place] = {}  # by how many batches Lightning has trained on
 
     def setup(self, stage: str) -> None:
         self.train = read_manifest(self.train_manifest, self.root, self.train_split) if stage == "fit" else None
@@ -129,17 +137,23 @@ class ClipDataModule(LightningDataModule):
 
     def on_after_batch_transfer(self, batch: ClipBatch, dataloader_idx: int) -> ClipBatch:
         if self._run.training:
-            self.position = batch.next_position
-            self.batches_into_epoch = (self.batches_into_epoch + 1) % self.batches_per_epoch
+            batches_into_epoch = (self.place.batches_into_epoch + 1) % self.batches_per_epoch
+            after = Place(batch.next_position, batches_into_epoch)
+            self._place_after = {self._trained_batches: self.place, self._trained_batches + 1: after}
+            self.place = after
             self.quarantine.add(batch.failures)
         return batch
 
     def state_dict(self) -> dict[str, int]:
-        return {"position": self.position, "batches_into_epoch": self.batches_into_epoch}
+        # A checkpoint may be asked for between a batch's arrival and its step (pre-emption): it is not trained on yet.
+        return self._place_after.get(self._trained_batches, self.place)._asdict()
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        self.position = state_dict["position"]
-        self.batches_into_epoch = state_dict["batches_into_epoch"]
+        self.place = Place(**state_dict)
+
+    @property
+    def _trained_batches(self) -> int:
+        return self._run.fit_loop.epoch_loop.batch_progress.total.processed  # type: ignore[attr-defined]
 
     @property
     def _run(self) -> Trainer:
@@ -148,14 +162,14 @@ class ClipDataModule(LightningDataModule):
 
     def _remaining_of_epoch(self) -> tuple[int, int]:
         # After a change of the batch size the epoch may have become shorter than what was already seen of it.
-        return self.position, max(1, self.batches_per_epoch - self.batches_into_epoch)
+        return self.place.position, max(1, self.batches_per_epoch - self.place.batches_into_epoch)
 
     def _dataset(self, manifest: Manifest, shuffle: bool, augment: bool) -> ClipDataset:
         return ClipDataset(
             manifest,
             ClipOrder(len(manifest), self.seed, shuffle),
             num_frames=self.num_frames,
-            size=self.size,
+            crop_size=self.crop_size,
             fps=self.fps,
             frame_step=self.frame_step,
             crop_scale=self.crop_scale,

@@ -37,7 +37,7 @@ class ClipDataset(Dataset[Clip]):
         manifest: Manifest,
         order: ClipOrder,
         num_frames: int,
-        size: tuple[int, int],
+        crop_size: tuple[int, int],
         fps: float | None,
         frame_step: float | None,
         crop_scale: tuple[float, float],
@@ -48,7 +48,7 @@ class ClipDataset(Dataset[Clip]):
         self.manifest = manifest
         self.order = order
         self.num_frames = num_frames
-        self.size = size
+        self.crop_size = crop_size
         self.fps = fps
         self.frame_step = frame_step
         self.crop_scale = crop_scale
@@ -84,6 +84,6 @@ class ClipDataset(Dataset[Clip]):
         if self.augment:
             box = random_crop_box(frames.shape[1:3], self.crop_scale, self.crop_aspect_ratio, generator)
         else:
-            shape = self.size[1] / self.size[0]
+            shape = self.crop_size[1] / self.crop_size[0]
             box = central_crop_box(frames.shape[1:3], (shape, shape))
-        return crop_resize_flip(frames, box, self.size, flip=self.augment and generator.random() < self.flip_share)
+        return crop_resize_flip(frames, box, self.crop_size, flip=self.augment and generator.random() < self.flip_share)
