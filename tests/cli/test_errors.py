@@ -66,6 +66,10 @@ def test_a_wrong_line_of_a_recipe_is_named(tiny_recipe, tmp_path, capsys, recipe
     assert sentence in slip(capsys, "fit", "-c", tiny_recipe, "-c", tmp_path / "wrong.yaml")
 
 
+def test_a_command_without_a_recipe_says_so(capsys):
+    assert "nothing says what 'data', 'model' is; give a recipe" in slip(capsys, "fit")
+
+
 def test_an_empty_folder_is_named(tiny_recipe, tmp_path, capsys):
     (tmp_path / "videos").mkdir()
     said = slip(capsys, "fit", "-c", tiny_recipe, f"--data.train_manifest={tmp_path / 'videos'}")

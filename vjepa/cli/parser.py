@@ -37,6 +37,10 @@ def explain(message: str, known_keys: Iterable[str]) -> str:
         near = _nearest(f"{owner}{key}", candidates)
         hint = f"; did you mean '{near}'?" if near else ""
         return f"unknown key '{owner}{key}'{hint} (`--print_config` shows all keys with their values)"
+    required = re.search(r"the following arguments are required: (.+)", message)
+    if required:
+        missing = ", ".join(f"'{key.rpartition('.')[2]}'" for key in required[1].split(", "))
+        return f"nothing says what {missing} is; give a recipe, e.g. `-c configs/pretrain/synthetic.yaml`"
     keys = re.findall(r'Parser key "([^"]+)"', message)
     reasons = [
         re.sub(r'Parser key "[^"]+": ', "", line.strip(" -"))

@@ -61,6 +61,11 @@ class Predictor(nn.Module):
         mask_token: int = 0,
     ) -> Tensor:  # (B, Nt, encoder_dim) predictions for mask.target_ids
         """Attention doesn't care for the order of tokens, so targets simply follow the context."""
+        if mask_token >= len(self.mask_tokens):
+            raise ValueError(
+                f"mask token {mask_token} was asked for, but num_mask_tokens is {len(self.mask_tokens)}; "
+                f"with one token per mask there must be as many tokens as masks"
+            )
         num_context, num_targets = mask.context_ids.shape[1], mask.target_ids.shape[1]
         token_ids = torch.cat((mask.context_ids, mask.target_ids), dim=1)
         hidden = self.mask_tokens[mask_token].expand(context.shape[0], num_targets, -1)
