@@ -53,6 +53,7 @@ def tiny_recipe(tiny_world: Path, tmp_path: Path) -> Path:
     recipe = dict(RECIPE)
     recipe["data"]["init_args"]["train_manifest"] = str(tiny_world / "train.csv")
     recipe["data"]["init_args"]["val_manifest"] = str(tiny_world / "val.csv")
+    recipe["data"]["init_args"]["test_manifest"] = str(tiny_world / "test.csv")
     recipe["runs"] = str(tmp_path / "runs")
     path = tmp_path / "tiny.yaml"
     path.write_text(yaml.safe_dump(recipe))

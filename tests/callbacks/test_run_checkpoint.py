@@ -41,6 +41,6 @@ def test_each_step_is_saved_once_and_the_last_always(tmp_path):
 def test_a_loss_that_is_not_finite_spoils_no_checkpoint(tmp_path):
     trainer = _Trainer(tmp_path)
     trainer.callback_metrics["train/loss"] = torch.tensor(float("nan"))
-    with pytest.raises(ValueError, match="the loss is nan at step 4, so nothing was saved over .*last.ckpt"):
+    with pytest.raises(ValueError, match=r"the loss is nan at step 4, so nothing was saved over .*last.ckpt"):
         run(trainer, RunCheckpoint(every_n_steps=4), 1, 9)
     assert trainer.saved == []

@@ -4,6 +4,7 @@ import pytest
 import torch
 import yaml
 from lightning.pytorch import Trainer
+from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.integration.runs import checkpoint, vjepa
@@ -74,7 +75,17 @@ def test_validate_test_and_predict_take_a_checkpoint(tiny_recipe, capsys):
     main(["fit", "-c", str(tiny_recipe), "--name=a", "--trainer.max_steps=2"])
     for command in ("validate", "test", "predict"):
         main([command, "-c", str(tiny_recipe), "--name=a", "--ckpt_path=last"])
-    assert "val/loss" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "val/loss" in said and "test/loss" in said
+    files = sorted((tiny_recipe.parent / "runs" / "a").glob("version_*/tokens/*.safetensors"))
+    assert [load_file(file)["rows"].tolist() for file in files] == [[0, 1, 2, 3], [4, 5, 0, 1]]
+    assert load_file(files[0])["tokens"].shape == (4, 32, 24)
+
+
+def test_there_must_be_something_to_validate(tiny_recipe, capsys):
+    with pytest.raises(SystemExit):
+        main(["validate", "-c", str(tiny_recipe), "--data.val_manifest=null"])
+    assert "there is nothing to validate: give --data.val_manifest" in capsys.readouterr().err
 
 
 def test_bad_files_are_listed_and_the_run_goes_on(tiny_recipe, tiny_world):

@@ -6,5 +6,14 @@ from vjepa.callbacks.gradient_norm import GradientNorm
 from vjepa.callbacks.progress import RunProgress
 from vjepa.callbacks.run_checkpoint import RunCheckpoint
 from vjepa.callbacks.throughput import Throughput
+from vjepa.callbacks.token_writer import TokenWriter
 
-__all__ = ["ClosingSummary", "CollapseMonitor", "GradientNorm", "RunCheckpoint", "RunProgress", "Throughput"]
+__all__ = [
+    "ClosingSummary",
+    "CollapseMonitor",
+    "GradientNorm",
+    "RunCheckpoint",
+    "RunProgress",
+    "Throughput",
+    "TokenWriter",
+]

@@ -11,7 +11,7 @@ COMMANDS = {
     "fit": "train a model by a recipe",
     "validate": "one pass over the validation clips",
     "test": "one pass over the test clips",
-    "predict": "embed the validation clips",
+    "predict": "write the target encoder's tokens of the validation clips",
     "make-data": "render the embedded dataset to mp4 files",
 }
 

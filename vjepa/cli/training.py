@@ -18,6 +18,7 @@ from vjepa.callbacks import (
     RunCheckpoint,
     RunProgress,
     Throughput,
+    TokenWriter,
 )
 from vjepa.cli.parser import HelpfulParser
 from vjepa.models import SIZES, EncoderSize
@@ -42,7 +43,7 @@ def run_training_command(arguments: list[str]) -> None:
             "num_sanity_val_steps": 0,
             "use_distributed_sampler": False,  # our own order is shared out over ranks already
             "enable_model_summary": False,
-            "callbacks": [GradientNorm(), Throughput(), ClosingSummary()],
+            "callbacks": [GradientNorm(), Throughput(), TokenWriter(), ClosingSummary()],
         },
         args=arguments,
     )
@@ -75,6 +76,8 @@ class TrainingCLI(LightningCLI):
         settings = self.config[self.subcommand]
         settings.name = settings.name or _name_of_recipe(settings)
         settings.weights_only = True
+        if self.subcommand == "predict":
+            settings.return_predictions = False  # they are written batch by batch
         if settings.ckpt_path == "last":
             settings.ckpt_path = str(_newest_checkpoint(settings.runs / settings.name))
 

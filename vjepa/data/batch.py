@@ -1,6 +1,7 @@
 """What a batch is: clips of one shape, their masks, and where each clip came from."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -32,9 +33,15 @@ def normalize_clips(
     clips: Tensor,  # (B, 3, T, H, W) uint8
 ) -> Tensor:  # (B, 3, T, H, W) float32
     """Pixels to zero mean and unit variance on ImageNet, on the device that the clips are on."""
-    mean = torch.tensor(PIXEL_MEAN, device=clips.device).view(3, 1, 1, 1) * 255
-    std = torch.tensor(PIXEL_STD, device=clips.device).view(3, 1, 1, 1) * 255
+    mean, std = _pixel_statistics(clips.device)
     return (clips.float() - mean) / std
+
+
+@lru_cache
+def _pixel_statistics(device: torch.device) -> tuple[Tensor, Tensor]:  # (3, 1, 1, 1) each
+    # Kept: making them anew would copy to the device, and wait for it, at every step.
+    mean, std = (torch.tensor(values, device=device).view(3, 1, 1, 1) * 255 for values in (PIXEL_MEAN, PIXEL_STD))
+    return mean, std
 
 
 class ClipCollate:

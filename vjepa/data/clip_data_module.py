@@ -30,9 +30,10 @@ class ClipDataModule(LightningDataModule):
 
     Args:
         train_manifest: CSV file with a `path` column, or a folder of videos.
-        val_manifest: the same for validation; no validation if None.
+        val_manifest: the same for validation (and for `predict`); no validation if None.
+        test_manifest: the same for `test`.
         root: folder that paths in the manifests are relative to; each manifest's own folder if None.
-        train_split, val_split: keep only rows with this value in the manifest's `split` column.
+        train_split, val_split, test_split: keep only rows with this value in the manifest's `split` column.
         num_frames: frames of a clip.
         crop_size: height and width of a clip in pixels.
         fps: frames per second of a clip. Give either this or `frame_step`.
@@ -53,9 +54,11 @@ class ClipDataModule(LightningDataModule):
         train_manifest: Path,
         masks: list[MaskStrategy],
         val_manifest: Path | None = None,
+        test_manifest: Path | None = None,
         root: Path | None = None,
         train_split: str | None = None,
         val_split: str | None = None,
+        test_split: str | None = None,
         num_frames: int = 16,
         crop_size: tuple[int, int] = (224, 224),
         fps: float | None = None,
@@ -84,9 +87,11 @@ class ClipDataModule(LightningDataModule):
             raise ValueError(f"global_batch_size ({global_batch_size}) must be at least 1")
         self.train_manifest = train_manifest
         self.val_manifest = val_manifest
+        self.test_manifest = test_manifest
         self.root = root
         self.train_split = train_split
         self.val_split = val_split
+        self.test_split = test_split
         self.num_frames = num_frames
         self.crop_size = crop_size
         self.fps = fps
@@ -105,35 +110,38 @@ class ClipDataModule(LightningDataModule):
         self._place_after: dict[int, Place] = {}  # by how many batches Lightning has trained on
 
     def setup(self, stage: str) -> None:
-        self.train = read_manifest(self.train_manifest, self.root, self.train_split) if stage == "fit" else None
-        self.val = read_manifest(self.val_manifest, self.root, self.val_split) if self.val_manifest else None
-        if self.train is not None:
+        """Read the manifests that a stage needs. Raises ValueError where one was not given or is of no use."""
+        if stage in ("validate", "predict") and self.val_manifest is None:
+            raise ValueError(f"there is nothing to {stage}: give --data.val_manifest")
+        if stage == "test" and self.test_manifest is None:
+            raise ValueError("there is nothing to test: give --data.test_manifest")
+        if stage == "fit":
+            self.train = read_manifest(self.train_manifest, self.root, self.train_split)
             folder = Path(self._run.log_dir or self._run.default_root_dir)
             self.quarantine = Quarantine(folder / "quarantine.csv", len(self.train), self.max_bad_share)
+        if stage == "test" and self.test_manifest is not None:
+            self.test = read_manifest(self.test_manifest, self.root, self.test_split)
+        elif self.val_manifest is not None:
+            self.val = read_manifest(self.val_manifest, self.root, self.val_split)
 
     @property
     def batches_per_epoch(self) -> int:
         """An epoch is as many whole global batches as the manifest has clips for, at least one."""
-        assert self.train is not None
         return max(1, len(self.train) // self.global_batch_size)
 
     def train_dataloader(self) -> DataLoader:
-        assert self.train is not None
         return self._loader(
             self._dataset(self.train, shuffle=True, augment=True), self.batches_per_epoch, self._remaining_of_epoch
         )
 
     def val_dataloader(self) -> DataLoader | list:
-        """Every row once, the last batch filled up from the first rows."""
-        if self.val is None:
-            return []
-        num_batches = -(-len(self.val) // self.global_batch_size)
-        return self._loader(
-            self._dataset(self.val, shuffle=False, augment=False), num_batches, lambda: (0, num_batches)
-        )
+        return [] if self.val_manifest is None else self._loader_of_all(self.val)
 
-    test_dataloader = val_dataloader
-    predict_dataloader = val_dataloader
+    def predict_dataloader(self) -> DataLoader:
+        return self._loader_of_all(self.val)
+
+    def test_dataloader(self) -> DataLoader:
+        return self._loader_of_all(self.test)
 
     def on_after_batch_transfer(self, batch: ClipBatch, dataloader_idx: int) -> ClipBatch:
         if self._run.training:
@@ -163,6 +171,12 @@ class ClipDataModule(LightningDataModule):
     def _remaining_of_epoch(self) -> tuple[int, int]:
         # After a change of the batch size the epoch may have become shorter than what was already seen of it.
         return self.place.position, max(1, self.batches_per_epoch - self.place.batches_into_epoch)
+
+    def _loader_of_all(self, manifest: Manifest) -> DataLoader:
+        """Every row once, as listed; the last batch is filled up from the first rows."""
+        num_batches = -(-len(manifest) // self.global_batch_size)
+        dataset = self._dataset(manifest, shuffle=False, augment=False)
+        return self._loader(dataset, num_batches, lambda: (0, num_batches))
 
     def _dataset(self, manifest: Manifest, shuffle: bool, augment: bool) -> ClipDataset:
         return ClipDataset(

@@ -68,18 +68,18 @@ class JEPA(LightningModule):
         self.initial_weights = initial_weights
 
     def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
-        clips = normalize_clips(batch.clips)  # (B, 3, T, H, W)
-        targets = self.encode_targets(clips)  # (B, N, D), no gradient
-        losses = [self.prediction_loss(clips, mask, targets, i) for i, mask in enumerate(batch.masks)]
-        return self.log_mean("train", losses, batch)
+        return self.log_mean("train", self.mask_losses(batch), batch)
 
     def validation_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
-        clips = normalize_clips(batch.clips)
-        targets = self.encode_targets(clips)
-        losses = [self.prediction_loss(clips, mask, targets, i) for i, mask in enumerate(batch.masks)]
-        return self.log_mean("val", losses, batch)
+        return self.log_mean("val", self.mask_losses(batch), batch)
 
-    test_step = validation_step
+    def test_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
+        return self.log_mean("test", self.mask_losses(batch), batch)
+
+    def mask_losses(self, batch: ClipBatch) -> list[Tensor]:  # one () per mask
+        clips = normalize_clips(batch.clips)  # (B, 3, T, H, W)
+        targets = self.encode_targets(clips)  # (B, N, D), no gradient
+        return [self.prediction_loss(clips, mask, targets, i) for i, mask in enumerate(batch.masks)]
 
     def predict_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
         """Tokens of whole clips by the target encoder, (B, N, D)."""
