@@ -85,7 +85,7 @@ def test_validate_test_and_predict_take_a_checkpoint(tiny_recipe, capsys):
 def test_there_must_be_something_to_validate(tiny_recipe, capsys):
     with pytest.raises(SystemExit):
         main(["validate", "-c", str(tiny_recipe), "--data.val_manifest=null"])
-    assert "there is nothing to validate: give --data.val_manifest" in capsys.readouterr().err
+    assert "there are no clips to validate or predict on: give --data.val_manifest" in capsys.readouterr().err
 
 
 def test_bad_files_are_listed_and_the_run_goes_on(tiny_recipe, tiny_world):

@@ -9,9 +9,9 @@ from vjepa.masking import TubeMask
 close = {"atol": 1e-5, "rtol": 1e-5}
 
 
-@pytest.fixture(params=[0, 512], ids=["fused attention", "written-out attention"], autouse=True)
+@pytest.fixture(params=[False, True], ids=["fused attention", "written-out attention"], autouse=True)
 def both_attentions(request, monkeypatch):
-    monkeypatch.setattr("vjepa.models.layers.CPU_WRITTEN_OUT_KEYS", request.param)
+    monkeypatch.setattr("vjepa.models.layers.written_out_is_faster", lambda key: request.param)
 
 
 @cases("vjepa2_encoder_*")

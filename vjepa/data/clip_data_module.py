@@ -112,9 +112,9 @@ class ClipDataModule(LightningDataModule):
     def setup(self, stage: str) -> None:
         """Read the manifests that a stage needs. Raises ValueError where one was not given or is of no use."""
         if stage in ("validate", "predict") and self.val_manifest is None:
-            raise ValueError(f"there is nothing to {stage}: give --data.val_manifest")
+            raise ValueError("there are no clips to validate or predict on: give --data.val_manifest")
         if stage == "test" and self.test_manifest is None:
-            raise ValueError("there is nothing to test: give --data.test_manifest")
+            raise ValueError("there are no clips to test on: give --data.test_manifest")
         if stage == "fit":
             self.train = read_manifest(self.train_manifest, self.root, self.train_split)
             folder = Path(self._run.log_dir or self._run.default_root_dir)

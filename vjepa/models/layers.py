@@ -13,9 +13,6 @@ from vjepa.models.position import RotaryTable, channels_per_head, rotate
 
 MlpKind = Literal["gelu", "swiglu"]
 
-# Below this many keys, attention on a CPU is faster written out than fused (measured: docs/log.md, 2026-11-23).
-CPU_WRITTEN_OUT_KEYS = 512
-
 
 class TubeletEmbedding(nn.Module):
     """Cut a clip into tubelets and project each to a token; embeds only the tokens that are asked for."""
@@ -71,9 +68,14 @@ def attention(
     value: Tensor,  # (B, heads, Kk, head_dim)
 ) -> Tensor:  # (B, heads, Kq, head_dim)
     """Softmax attention by whichever of two equal ways is faster on this device."""
-    if query.device.type == "cpu" and key.shape[2] <= CPU_WRITTEN_OUT_KEYS:
+    if written_out_is_faster(key):
         return written_out_attention(query, key, value)
     return F.scaled_dot_product_attention(query, key, value)
+
+
+def written_out_is_faster(key: Tensor) -> bool:
+    """In bf16 on a CPU, up to some hundred keys (docs/results.md; benchmarks/bench_attention.py)."""
+    return key.device.type == "cpu" and key.dtype == torch.bfloat16 and key.shape[2] <= 512
 
 
 def written_out_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:

@@ -110,7 +110,7 @@ def rotary_table(
     Each axis turns 2 * ((head_dim // 3) // 2) channels, in the order time, height, width; the rest stays as it is.
     """
     pairs = head_dim // 3 // 2
-    frequency = 10000.0 ** (-torch.arange(pairs, dtype=torch.float32, device=positions.device) / pairs)
+    frequency = 1.0 / 10000.0 ** (torch.arange(pairs, dtype=torch.float32, device=positions.device) / pairs)
     angle = positions.float().unsqueeze(-1) * frequency  # (K, 3, pairs)
     # The released V-JEPA 2 weights need tiled frequencies; an ordinary rotation repeats each for both of a pair.
     angle = angle.repeat(1, 1, 2) if tiled else angle.repeat_interleave(2, dim=-1)
