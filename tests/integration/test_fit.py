@@ -60,7 +60,7 @@ def test_the_saved_settings_repeat_the_run(tiny_recipe):
     assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())
 
 
-def test_a_new_run_spares_the_last_one_and_a_resumed_one_goes_on_in_it(tiny_recipe):
+def test_a_new_run_spares_the_last_one_and_a_resumed_one_goes_on_in_it(tiny_recipe, capsys):
     arguments = ["fit", "-c", str(tiny_recipe), "--name=a"]
     main([*arguments, "--trainer.max_steps=2"])
     main([*arguments, "--trainer.max_steps=3"])
@@ -69,12 +69,17 @@ def test_a_new_run_spares_the_last_one_and_a_resumed_one_goes_on_in_it(tiny_reci
     main([*arguments, "--trainer.max_steps=5", "--ckpt_path=last"])
     assert [checkpoint(folder / f"version_{k}")["global_step"] for k in (0, 1)] == [2, 5]
     assert not (folder / "version_2").exists()
+    main([*arguments, "--trainer.max_steps=5", "--ckpt_path=last"])  # nothing is left to do
+    assert "Finished at step 5" in capsys.readouterr().out
 
 
 def test_validate_test_and_predict_take_a_checkpoint(tiny_recipe, capsys):
     main(["fit", "-c", str(tiny_recipe), "--name=a", "--trainer.max_steps=2"])
+    settings = tiny_recipe.parent / "runs" / "a" / "version_0" / "config.yaml"
+    trained_with = settings.read_text()
     for command in ("validate", "test", "predict"):
         main([command, "-c", str(tiny_recipe), "--name=a", "--ckpt_path=last"])
+    assert settings.read_text() == trained_with
     said = capsys.readouterr().out
     assert "val/loss" in said and "test/loss" in said
     files = sorted((tiny_recipe.parent / "runs" / "a").glob("version_*/tokens/*.safetensors"))

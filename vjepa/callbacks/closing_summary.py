@@ -17,8 +17,6 @@ class ClosingSummary(Callback):
 
     def setup(self, trainer: Trainer, module: JEPA, stage: str) -> None:
         self._folder = trainer.log_dir  # a collective: all ranks must ask, and only here
-
-    def on_train_start(self, trainer: Trainer, module: JEPA) -> None:
         self._started = time.monotonic()
 
     def on_train_batch_end(

@@ -83,6 +83,8 @@ class TrainingCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         settings = self.config_init[self.subcommand]
+        if self.subcommand != "fit":
+            self.save_config_callback = None  # a run's folder keeps the settings that it was trained with
         given = settings.trainer
         plugins = given.plugins if isinstance(given.plugins, list) else [given.plugins] if given.plugins else []
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
