@@ -35,7 +35,7 @@ RECIPE = {
             "num_workers": 0,
         },
     },
-    "trainer": {"max_steps": 20, "accelerator": "cpu", "log_every_n_steps": 1},
+    "trainer": {"max_steps": 20, "accelerator": "cpu", "log_every_n_steps": 1, "val_check_interval": 4},
 }
 
 

@@ -38,7 +38,10 @@ def run_training_command(arguments: list[str]) -> None:
         seed_everything_default=0,
         save_config_kwargs={"overwrite": True},  # a requeued job writes to the folder that it had before
         trainer_defaults={
-            "max_epochs": -1,  # the length of a run is counted in steps
+            # The length of a run is counted in steps, and so is the time to validate.
+            "max_epochs": -1,
+            "check_val_every_n_epoch": None,
+            "val_check_interval": 100,
             "log_every_n_steps": 10,
             "num_sanity_val_steps": 0,
             "use_distributed_sampler": False,  # our own order is shared out over ranks already
