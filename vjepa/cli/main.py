@@ -61,6 +61,7 @@ def _quieten_lightning() -> None:
         ".*does not have many workers which may be a bottleneck",  # the share of data wait is shown
         ".*number of training batches .* is smaller than the logging interval",
         "Found .* module.* in eval mode at the start of training",  # the target encoder, by design
+        "It is recommended to use .*sync_dist=True",  # losses are means over ranks before they are logged
         "Total length of `list` across ranks is zero",  # no validation clips were asked for
         "LightningCLI's args parameter is intended to run from within Python",
         ".*isinstance\\(treespec, LeafSpec\\)",
