@@ -41,7 +41,7 @@ class RunProgress(ProgressBar):
         if self._is_enabled and sys.stdout.isatty():
             self._bar = Progress(
                 TextColumn("step {task.completed}/{task.total}"),
-                BarColumn(),
+                BarColumn(bar_width=12),
                 TimeRemainingColumn(),
                 TextColumn("{task.description}"),
             )
