@@ -53,12 +53,8 @@ def encoder_of(settings: dict[str, Any]) -> VideoEncoder:
         embed_dim=settings["embed_dim"],
         depth=settings["depth"],
         num_heads=settings["num_heads"],
-        mlp_ratio=_mlp_ratio(settings),
         tubelet=_tubelet(settings),
-        position=_position(settings),
-        position_grid=grid_of(settings),
-        mlp="swiglu" if settings.get("use_silu") else "gelu",
-        norm_eps=settings["layer_norm_eps"],
+        **_of_both(settings),
     )
 
 
@@ -68,13 +64,21 @@ def predictor_of(settings: dict[str, Any]) -> Predictor:
         embed_dim=settings["predictor_embed_dim"],
         depth=settings["predictor_depth"],
         num_heads=settings["predictor_heads"],
-        mlp_ratio=_mlp_ratio(settings),
-        position=_position(settings),
-        position_grid=grid_of(settings),
-        mlp="swiglu" if settings.get("use_silu") else "gelu",
         num_mask_tokens=settings["num_mask_tokens"],
-        norm_eps=settings["layer_norm_eps"],
+        **_of_both(settings),
     )
+
+
+def _of_both(settings: dict[str, Any]) -> dict[str, Any]:
+    """What encoder and predictor of a case share."""
+    is_rotary = settings.get("use_rope", False)
+    return {
+        "mlp_ratio": _mlp_ratio(settings),
+        "position": _position(settings),
+        "position_grid": None if is_rotary else grid_of(settings),  # the reference's rotary counts in tokens everywhere
+        "mlp": "swiglu" if settings.get("use_silu") else "gelu",
+        "norm_eps": settings["layer_norm_eps"],
+    }
 
 
 def grid_of(settings: dict[str, Any]) -> TokenGrid:

@@ -18,8 +18,6 @@ def both_attentions(request, monkeypatch):
 @torch.no_grad()
 def test_encoder_matches_the_reference(case: Case):
     encoder = encoder_of(case.settings)
-    if encoder.position.is_rotary:  # the reference's rotary counts in tokens on every grid
-        encoder.position.position_grid = None
     encoder.load_state_dict(case.weights())
     clip = case.tensors["clip"]
     if "out_layers" in case.settings:
@@ -36,8 +34,6 @@ def test_encoder_matches_the_reference(case: Case):
 @torch.no_grad()
 def test_predictor_matches_the_reference(case: Case):
     predictor = predictor_of(case.settings)
-    if predictor.position.is_rotary:
-        predictor.position.position_grid = None
     predictor.load_state_dict(case.weights())
     masks = zip(case.numbered("context_masks"), case.numbered("target_masks"), strict=True)
     for number, (context_ids, target_ids) in enumerate(masks):

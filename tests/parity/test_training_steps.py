@@ -3,10 +3,11 @@
 from typing import ClassVar
 
 import torch
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback
 from torch.utils.data import DataLoader
 
 from tests.parity.golden import Case, cases, encoder_of, predictor_of
+from tests.quiet_trainer import quiet_trainer
 from vjepa.data.batch import ClipBatch
 from vjepa.masking import TubeMask
 from vjepa.training import JEPA, Schedule
@@ -18,16 +19,7 @@ def test_whole_training_steps_match_the_reference(case: Case, tmp_path, monkeypa
     jepa = _jepa_of(case)
     seen = _Recorder()
     batches = [_batch(case, step) for step in range(case.settings["steps"])]
-    trainer = Trainer(
-        max_steps=len(batches),
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=tmp_path,
-        callbacks=[seen],
-    )
+    trainer = quiet_trainer(tmp_path, max_steps=len(batches), callbacks=[seen])
     trainer.fit(jepa, DataLoader(batches, batch_size=None))
 
     for name, values in seen.values.items():
@@ -48,8 +40,6 @@ def _jepa_of(case: Case) -> JEPA:
     settings = case.settings
     encoder, predictor = encoder_of(settings), predictor_of(settings)
     for network, prefix in ((encoder, "initial_encoder"), (predictor, "initial_predictor")):
-        if network.position.is_rotary:
-            network.position.position_grid = None
         network.load_state_dict(case.weights(prefix))
     total = settings["schedule_total_steps"]
     return JEPA(

@@ -8,6 +8,7 @@ import torch
 from lightning.pytorch import Callback, Trainer
 from torch.utils.data import DataLoader
 
+from tests.quiet_trainer import quiet_trainer
 from vjepa.data.batch import ClipBatch
 from vjepa.masking import TubeMask
 from vjepa.models import Predictor, VideoEncoder
@@ -42,16 +43,7 @@ def batch(step: int, num_clips: int = 2) -> ClipBatch:
 
 def train(module: JEPA, tmp_path, num_batches: int, callbacks=(), **settings) -> Trainer:
     settings = {"max_epochs": 1} | settings
-    trainer = Trainer(
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=tmp_path,
-        callbacks=list(callbacks),
-        **settings,
-    )
+    trainer = quiet_trainer(tmp_path, callbacks=list(callbacks), **settings)
     trainer.fit(module, DataLoader([batch(step) for step in range(num_batches)], batch_size=None))
     return trainer
 

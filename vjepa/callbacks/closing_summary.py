@@ -49,9 +49,9 @@ class ClosingSummary(Callback):
                 "Next:",
                 f"  tensorboard --logdir {self._folder}",
             ]
-        if checkpoints and self._folder:
-            lines.append(
-                f"  vjepa fit -c {self._folder}/config.yaml --ckpt_path {checkpoints[0].last} "
-                f"--trainer.max_steps {2 * trainer.global_step}"
-            )
+            if checkpoints:
+                lines.append(
+                    f"  vjepa fit -c {self._folder}/config.yaml --ckpt_path {checkpoints[0].last} "
+                    f"--trainer.max_steps {2 * trainer.global_step}"
+                )
         return lines

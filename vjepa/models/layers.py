@@ -34,9 +34,8 @@ class TubeletEmbedding(nn.Module):
     ) -> Tensor:  # (B, K or N, D)
         frames, height, width = self.tubelet
         tubelets = clips.unflatten(4, (-1, width)).unflatten(3, (-1, height)).unflatten(2, (-1, frames))
-        tubelets = (
-            tubelets.permute(0, 2, 4, 6, 1, 3, 5, 7).flatten(4).flatten(1, 3)
-        )  # (B, N, C * frames * height * width)
+        tubelets = tubelets.permute(0, 2, 4, 6, 1, 3, 5, 7)  # (B, grid: t, h, w, C, in a tubelet: t, h, w)
+        tubelets = tubelets.flatten(4).flatten(1, 3)  # (B, N, C * frames * height * width)
         if token_ids is not None:
             tubelets = gather_tokens(tubelets, token_ids)
         return F.linear(tubelets, self.proj.weight.flatten(1), self.proj.bias)
