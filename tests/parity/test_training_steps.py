@@ -4,6 +4,7 @@ from typing import ClassVar
 
 import torch
 from lightning.pytorch import Callback
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from tests.parity.golden import Case, cases, encoder_of, predictor_of
@@ -33,7 +34,22 @@ def test_whole_training_steps_match_the_reference(case: Case, tmp_path, monkeypa
         ours = network.state_dict()
         assert ours.keys() == theirs.keys()
         for name, tensor in theirs.items():
-            torch.testing.assert_close(ours[name], tensor, atol=1e-5, rtol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
+            our_keys, our_rest = _key_bias_apart(name, ours[name])
+            their_keys, their_rest = _key_bias_apart(name, tensor)
+            torch.testing.assert_close(our_rest, their_rest, atol=1e-5, rtol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
+            torch.testing.assert_close(our_keys, their_keys, atol=1e-4, rtol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def _key_bias_apart(name: str, tensor: Tensor) -> tuple[Tensor, Tensor]:
+    """An attention layer's bias of keys, and all else.
+
+    Softmax does not see a bias of keys, so its true gradient is zero; what is left is rounding, which AdamW blows up by
+    dividing it by its own size. It differs by 5e-6 to 1.4e-5 after six steps, by processor and by number of threads.
+    """
+    if not name.endswith("attn.qkv.bias"):
+        return tensor[:0], tensor
+    query, key, value = tensor.chunk(3)
+    return key, torch.cat([query, value])
 
 
 def _jepa_of(case: Case) -> JEPA:
@@ -73,8 +89,10 @@ def _batch(case: Case, step: int) -> ClipBatch:
         clips=clips,
         masks=[TubeMask(*ids) for ids in zip(context, target, strict=True)],
         labels=rows,
+        sources=torch.zeros_like(rows),
         rows=rows,
         positions=rows,
+        seconds=torch.ones(len(rows)),
         next_position=0,
         failures=[],
     )
