@@ -80,7 +80,7 @@ def test_recipe_parses_and_builds(recipe: str):
     assert isinstance(found.data, ClipDataModule)
     assert found.trainer.max_steps > 0, f"{recipe} says no trainer.max_steps, so its schedules have no end"
     assert found.data.grid == found.model.context_encoder.grid_of(
-        torch.empty(1, 3, found.data.num_frames, *found.data.crop_size, device="meta")
+        torch.empty(1, 3, found.data.frames.num_frames, *found.data.crop_size, device="meta")
     )
 
 
@@ -118,16 +118,17 @@ def test_networks_have_the_released_shape(recipe: str):
         assert network.position.kind == "rotary_tiled"
         assert network.position.position_grid is None
         assert network.activation_checkpointing
-    assert (data.num_frames // 2, data.crop_size[0] // 16, data.crop_size[1] // 16) == tuple(data.grid)
+    assert (data.frames.num_frames // 2, data.crop_size[0] // 16, data.crop_size[1] // 16) == tuple(data.grid)
 
 
 @by_released_recipe
 def test_data_and_masks_are_the_released_ones(recipe: str):
     _, data, trainer = parts(recipe)
     pixels, frames = re.search("_([0-9]+)px_([0-9]+)f", recipe).groups()
-    assert (data.crop_size, data.num_frames) == ((int(pixels), int(pixels)), int(frames))
-    assert (data.fps, data.frame_step, data.global_batch_size) == (4, None, 3072)
-    assert (data.crop_scale, data.crop_aspect_ratio, data.flip_share) == ((0.3, 1.0), (0.75, 1.35), 0.5)
+    assert (data.crop_size, data.frames.num_frames) == ((int(pixels), int(pixels)), int(frames))
+    assert (data.frames.fps, data.frames.frame_step, data.global_batch_size) == (4, None, 3072)
+    cuts = data.training_cuts
+    assert (cuts.crop_scale, cuts.crop_aspect_ratio, cuts.flip_share) == ((0.3, 1.0), (0.75, 1.35), 0.5)
     assert [type(mask) for mask in data.collate.strategies] == 2 * [ReferenceMultiBlockTubes]
     assert [(mask.num_blocks, mask.ranges) for mask in data.collate.strategies] == [
         (8, ((1.0, 1.0), (0.15, 0.15), (0.75, 1.5))),

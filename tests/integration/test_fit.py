@@ -120,7 +120,7 @@ def test_clips_and_masks_do_not_depend_on_the_number_of_workers(tiny_world):
     sequences = []
     for num_workers in (0, 1, 2):
         data = ClipDataModule(
-            train_manifest=tiny_world / "train.csv",
+            train_manifest=str(tiny_world / "train.csv"),
             masks=[MultiBlockTubes(4), MultiBlockTubes(1, (0.5, 0.7))],
             num_frames=4,
             frame_step=2,
@@ -155,7 +155,7 @@ def test_a_terminal_and_a_pipe_are_both_served(tiny_recipe):
 
 def test_a_batch_that_arrived_but_was_not_trained_on_comes_again_after_resume(tiny_world):
     data = ClipDataModule(
-        train_manifest=tiny_world / "train.csv",
+        train_manifest=str(tiny_world / "train.csv"),
         masks=[MultiBlockTubes(4)],
         num_frames=4,
         frame_step=2,
@@ -169,8 +169,10 @@ def test_a_batch_that_arrived_but_was_not_trained_on_comes_again_after_resume(ti
     data.setup("fit")
     batches = iter(data.train_dataloader())
     data.on_after_batch_transfer(next(batches), 0)
-    assert data.state_dict() == {"position": 0, "batches_into_epoch": 0}
+    nothing = {"position": 0, "batches_into_epoch": 0, "usage": {"train": {"clips": 0, "seconds": 0.0}}}
+    one_batch = {"position": 4, "batches_into_epoch": 1, "usage": {"train": {"clips": 4, "seconds": 4 * 8 / 16}}}
+    assert data.state_dict() == nothing
     trained.processed += 1
-    assert data.state_dict() == {"position": 4, "batches_into_epoch": 1}
+    assert data.state_dict() == one_batch
     data.on_after_batch_transfer(next(batches), 0)
-    assert data.state_dict() == {"position": 4, "batches_into_epoch": 1}
+    assert data.state_dict() == one_batch

@@ -7,12 +7,14 @@ import pytest
 
 from tests.integration.runs import ROOT, checkpoint
 from vjepa.cli.main import main
-from vjepa.data.clips import ClipDataset
+from vjepa.data.clips import ClipDataset, SourceOfClips, TrainingCuts
+from vjepa.data.frame_sampling import FrameSampling
 from vjepa.data.manifest import read_manifest
-from vjepa.data.order import ClipKey, ClipOrder
+from vjepa.data.order import ClipKey, ClipOrder, MixtureOrder
+from vjepa.data.reader import ReaderChain
 
 REAL_VIDEO = Path(os.environ.get("VJEPA_SHARED_DATA", ROOT.parent / "shared" / "data"))
-SETS = [("jhmdb", "train"), ("weizmann", "train")]
+SETS = [("jhmdb", "train"), ("weizmann", "train"), ("ut_interaction", "train")]
 
 pytestmark = pytest.mark.skipif(
     not REAL_VIDEO.is_dir(), reason=f"no real video at {REAL_VIDEO}; set VJEPA_SHARED_DATA to a folder with jhmdb/ ..."
@@ -22,10 +24,11 @@ pytestmark = pytest.mark.skipif(
 @pytest.mark.parametrize(("name", "split"), SETS)
 def test_real_clips_are_read_whole(name, split):
     manifest = read_manifest(REAL_VIDEO / name / "labels.csv", split=split)
-    order = ClipOrder(len(manifest), seed=0)
-    clips = ClipDataset(manifest, order, 8, (64, 64), 12.5, None, (0.5, 1.0), (0.75, 1.35), 0.5, augment=True)
+    source = SourceOfClips(name, manifest, FrameSampling(8, fps=12.5))
+    order = MixtureOrder([ClipOrder(len(manifest), seed=0)])
+    clips = ClipDataset([source], order, TrainingCuts((64, 64), crop_scale=(0.5, 1.0)), ReaderChain())
     for position in range(8):
-        clip = clips[ClipKey(position, 0, 8)]
+        [clip] = clips[ClipKey(position, 0, 8)]
         assert not clip.failures
         frames = clip.pixels.float()
         assert frames.std() > 5, "a blank clip"

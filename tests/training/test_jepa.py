@@ -34,8 +34,10 @@ def batch(step: int, num_clips: int = 2) -> ClipBatch:
         clips=torch.randint(0, 255, (num_clips, 3, 4, 16, 16), dtype=torch.uint8, generator=generator),
         masks=[TubeMask(ids[:, :k].sort().values, ids[:, k:].sort().values) for k in (8, 20)],
         labels=rows,
+        sources=torch.zeros_like(rows),
         rows=rows,
         positions=rows,
+        seconds=torch.ones(len(rows)),
         next_position=0,
         failures=[],
     )

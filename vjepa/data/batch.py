@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from vjepa.data.clips import Clip
+from vjepa.data.quarantine import Failure
 from vjepa.data.randomness import Purpose, generator_for
 from vjepa.grid import TokenGrid
 from vjepa.masking import MaskStrategy, TubeMask
@@ -23,10 +24,12 @@ class ClipBatch(NamedTuple):
     clips: Tensor  # (B, 3, T, H, W) uint8
     masks: list[TubeMask]  # one per mask strategy
     labels: Tensor  # (B,) int64, -1 where the manifest has none
-    rows: Tensor  # (B,) int64: row of the manifest that the clip was cut from
-    positions: Tensor  # (B,) int64: place in the run's endless sequence of clips
+    sources: Tensor  # (B,) int64: number of the source that the clip is from
+    rows: Tensor  # (B,) int64: row of the source's manifest that the clip was cut from
+    positions: Tensor  # (B,) int64: place in the run's endless sequence of files; clips of one file share it
+    seconds: Tensor  # (B,) float32: how much of its file a clip covers
     next_position: int  # first position of the next global batch
-    failures: list[tuple[str, str]]  # (path, reason) of files that could not be read and were replaced
+    failures: list[Failure]  # files that could not be read and were replaced
 
 
 def normalize_clips(
@@ -45,25 +48,36 @@ def _pixel_statistics(device: torch.device) -> tuple[Tensor, Tensor]:  # (3, 1, 
 
 
 class ClipCollate:
-    """Stacks clips and draws their masks, in the worker, from the clips' positions."""
+    """Stacks the clips of files and draws their masks, in the worker, from the clips' positions."""
 
-    def __init__(self, strategies: Sequence[MaskStrategy], grid: TokenGrid, seed: int):
+    def __init__(self, strategies: Sequence[MaskStrategy], tubelet: tuple[int, int, int], seed: int):
         self.strategies = strategies
-        self.grid = grid
+        self.tubelet = tubelet
         self.seed = seed
 
-    def __call__(self, clips: list[Clip]) -> ClipBatch:
+    def __call__(self, clips_of_files: list[list[Clip]]) -> ClipBatch:
+        clips = [clip for of_file in clips_of_files for clip in of_file]
+        pixels = torch.stack([clip.pixels for clip in clips])
+        _, _, *clip_size = pixels.shape
+        grid = TokenGrid.of_clip(tuple(clip_size), self.tubelet)
         return ClipBatch(
-            clips=torch.stack([clip.pixels for clip in clips]),
-            masks=[self._draw(number, strategy, clips) for number, strategy in enumerate(self.strategies)],
+            clips=pixels,
+            masks=[self._draw(number, strategy, grid, clips) for number, strategy in enumerate(self.strategies)],
             labels=torch.tensor([clip.label for clip in clips]),
+            sources=torch.tensor([clip.source for clip in clips]),
             rows=torch.tensor([clip.row for clip in clips]),
             positions=torch.tensor([clip.key.position for clip in clips]),
+            seconds=torch.tensor([clip.seconds for clip in clips], dtype=torch.float32),
             next_position=clips[0].key.next_position,
             failures=[failure for clip in clips for failure in clip.failures],
         )
 
-    def _draw(self, number: int, strategy: MaskStrategy, clips: list[Clip]) -> TubeMask:
+    def _draw(self, number: int, strategy: MaskStrategy, grid: TokenGrid, clips: list[Clip]) -> TubeMask:
         of_batch = generator_for(self.seed, Purpose.MASK_OF_BATCH, number, clips[0].key.batch_position)
-        of_clips = [generator_for(self.seed, Purpose.MASK_OF_CLIP, number, clip.key.position) for clip in clips]
-        return strategy(self.grid, of_batch, of_clips)
+        of_clips = [generator_for(self.seed, Purpose.MASK_OF_CLIP, number, _place_of(clip)) for clip in clips]
+        return strategy(grid, of_batch, of_clips)
+
+
+def _place_of(clip: Clip) -> int:
+    """A number of its own for each clip of a run; the position itself for the first clip of a file."""
+    return clip.key.position + (clip.number << 48)

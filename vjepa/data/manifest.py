@@ -1,112 +1,382 @@
-"""What there is to train on: a list of video files, with labels where somebody gave them.
+"""What there is to train on: a list of video files, with labels and times where somebody gave them.
 
-A manifest is a CSV file with a header line and a `path` column, paths relative to the file's folder (or to `root`), or
-simply a folder with videos in it, where sub-folders name the classes.
+A manifest is one of
+
+* a CSV or Parquet file with a header and a `path` column; `label`, `split`, `start` and `end` (seconds) and what
+  `vjepa manifest` found out of each file are optional;
+* a list without a header, `path label` or `path,label` or `path::label` in each line, as the released V-JEPA code
+  takes it;
+* a folder with videos or images in it, on a disk or in an object store, where sub-folders name the classes.
+
+Rows are kept packed (some 50 bytes each beside the path): a list of millions costs a training worker little, and
+nothing in it is touched by reference counts, so that forked workers share it.
 """
 
 import csv
+import os
+from array import array
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from io import StringIO
+from pathlib import Path, PurePath
+from typing import Any
+
+import numpy as np
+
+from vjepa.data import storage
+from vjepa.data.image_reader import IMAGE_SUFFIXES
+from vjepa.data.video_facts import Orientation, Trait, VideoFacts
 
 VIDEO_SUFFIXES = frozenset(
-    [
-        ".mp4",
-        ".mov",
-        ".m4v",
-        ".avi",
-        ".mkv",
-        ".webm",
-        ".3gp",
-        ".flv",
-        ".mpg",
-        ".mpeg",
-        ".ts",
-        ".m2ts",
-        ".mts",
-        ".wmv",
-        ".ogv",
-        ".gif",
-    ]
+    ".mp4 .mov .m4v .avi .mkv .webm .3gp .flv .mpg .mpeg .ts .m2ts .mts .wmv .ogv .gif".split()
 )
+ROOT_VARIABLE = "VJEPA_DATA"
+# What a scan writes of each file; `container` empty where nobody looked, or where the file can't be read.
+FACT_COLUMNS = (
+    "frames",
+    "fps",
+    "width",
+    "height",
+    "first_time",
+    "keyframe_interval",
+    "container",
+    "codec",
+    "pixel_format",
+    "orientation",
+    "traits",
+)
+_NUMBERS, _KINDS = FACT_COLUMNS[:6], FACT_COLUMNS[6:]
+LARGEST_LABEL = 10_000_000
+
+
+class PackedStrings:
+    """An unchangeable list of strings in two blocks of memory."""
+
+    def __init__(self, strings: Iterable[str]):
+        encoded = bytearray()
+        ends = array("q", [0])
+        for string in strings:
+            encoded += string.encode("utf-8", "surrogateescape")
+            ends.append(len(encoded))
+        self._bytes = np.frombuffer(bytes(encoded), np.uint8)
+        self._ends = np.array(ends, np.int64)
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def __getitem__(self, index: int) -> str:
+        index = range(len(self))[index]  # negative indices and IndexError as in a list
+        return self._bytes[self._ends[index] : self._ends[index + 1]].tobytes().decode("utf-8", "surrogateescape")
+
+    def __iter__(self) -> Iterator[str]:
+        return (self[index] for index in range(len(self)))
+
+    def __eq__(self, other: object) -> bool:
+        return list(self) == list(other) if isinstance(other, Iterable) else NotImplemented
 
 
 @dataclass(frozen=True)
 class Manifest:
     """Video files, each with a label number (-1 where there is none)."""
 
-    source: Path
-    paths: list[str]
-    labels: list[int]
-    label_names: list[str]
+    source: Path | str
+    paths: PackedStrings
+    labels: np.ndarray  # (rows,) int64
+    label_names: list[str]  # by number
+    windows: np.ndarray | None  # (rows, 2) float64: start and end in seconds, NaN where not given; None without any
+    facts_table: "FactsTable | None"  # None where the files were not scanned
 
     def __len__(self) -> int:
         return len(self.paths)
 
+    def window(self, row: int) -> tuple[float | None, float | None]:
+        """The part of the file that a row means: start and end in seconds, None for the file's own."""
+        if self.windows is None:
+            return None, None
+        start, end = (None if np.isnan(time) else float(time) for time in self.windows[row])
+        return start, end
+
+    def facts(self, row: int) -> VideoFacts | None:
+        """What a scan found out of a row's file; None where it must be looked at again."""
+        return self.facts_table.row(row) if self.facts_table is not None else None
+
 
 def read_manifest(
-    source: Path,
-    root: Path | None = None,
+    source: Path | str,
+    root: Path | str | None = None,
     split: str | None = None,
     label_column: str = "label",
 ) -> Manifest:
-    """Read a CSV manifest or list a folder.
+    """Read a manifest (see above).
+
+    Paths in it are below `root`; without one, below the manifest's own folder or, where the first file is not there,
+    below the folder that the environment variable VJEPA_DATA names.
 
     Args:
-        source: CSV file with a header, or a folder.
-        root: folder that the paths in a CSV are relative to; the CSV's own folder if None.
+        source: file or folder, local or with `://`.
+        root: folder that the paths are relative to.
         split: keep only rows whose `split` column has this value.
         label_column: column with the class names; labels are -1 where it is missing.
 
     Raises:
-        ValueError: there is no such file, it has no `path` column, or it lists no video.
+        ValueError: there is no such file, it is no manifest, or it lists no video.
     """
-    source = Path(source)
-    if source.is_dir():
-        rows = [(str(path), _class_of(path, source)) for path in _videos_below(source)]
-        empty = f"the folder {source} holds no video file; known endings are {' '.join(sorted(VIDEO_SUFFIXES))}"
-    elif source.is_file():
-        rows = _read_csv(source, root or source.parent, split, label_column)
-        of_split = f" of split '{split}'" if split else ""
-        empty = f"the manifest {source} lists no video{of_split}"
+    name = str(source)
+    if storage.is_folder(name):
+        rows: Iterable[Mapping[str, Any]] = rows_of_folder(name)
+        empty = (
+            f"the folder {name} holds no video file; known endings are {' '.join(sorted(VIDEO_SUFFIXES))}, and "
+            f"{' '.join(sorted(IMAGE_SUFFIXES))} for images"
+        )
+        folder = ""
+    elif storage.exists(name):
+        rows = rows_of_file(name)
+        empty = f"the manifest {name} lists no video" + (f" of split '{split}'" if split else "")
+        folder = name.rpartition("/")[0] or "."
     else:
         raise ValueError(
-            f"there is no manifest or folder {source}; give a CSV file with a 'path' column or a folder of videos "
+            f"there is no manifest or folder {name}; give a CSV file with a 'path' column or a folder of videos "
             f"(`vjepa make-data` makes a small dataset)"
         )
-    if not rows:
+    if split is not None:
+        rows = _of_split(rows, split, name)
+    collected = _Rows(rows, label_column)
+    if not collected.paths:
         raise ValueError(empty)
-    names = sorted({label for _, label in rows if label is not None})
-    number = {name: i for i, name in enumerate(names)}
+    root_name = str(root) if root is not None else _root_of(folder, collected.paths[0])
+    numbers, names = _numbered(collected.labels)
     return Manifest(
         source=source,
-        paths=[path for path, _ in rows],
-        labels=[-1 if label is None else number[label] for _, label in rows],
+        paths=PackedStrings(storage.join(root_name, path) for path in collected.paths),
+        labels=numbers,
         label_names=names,
+        windows=collected.windows(),
+        facts_table=collected.facts(),
     )
 
 
-def _videos_below(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file())
+def rows_of_folder(folder: str) -> list[dict[str, str]]:
+    """Path and class (the first sub-folder's name) of every video and image below a folder."""
+    rows = []
+    for path in storage.files_below(folder):
+        if PurePath(path).suffix.lower() in VIDEO_SUFFIXES | IMAGE_SUFFIXES:
+            inside = path.removeprefix(folder).lstrip("/")
+            rows.append({"path": path, "label": inside.partition("/")[0] if "/" in inside else ""})
+    return rows
 
 
-def _class_of(path: Path, folder: Path) -> str | None:
-    parents = path.relative_to(folder).parent.parts
-    return parents[0] if parents else None
-
-
-def _read_csv(source: Path, root: Path, split: str | None, label_column: str) -> list[tuple[str, str | None]]:
+def rows_of_file(name: str) -> Iterator[dict[str, Any]]:
+    """The rows of a manifest file, by column. Raises ValueError where it is none."""
+    suffix = PurePath(name).suffix.lower()
+    if suffix == ".npy":
+        raise ValueError(f"{name} is a NumPy file, which may carry code; save it as text, `path label` in each line")
+    if suffix in (".parquet", ".pq"):
+        return _rows_of_parquet(name)
     try:
-        with source.open(newline="", encoding="utf-8") as file:
-            table = csv.DictReader(file)
-            columns = table.fieldnames or []
-            needed = ["path"] + (["split"] if split else [])
-            missing = [name for name in needed if name not in columns]
-            if missing:
-                raise ValueError(
-                    f"the manifest {source} has no column {', '.join(map(repr, missing))} in its header line "
-                    f"(found: {', '.join(columns) or 'nothing'})"
-                )
-            rows = [row for row in table if split is None or row["split"] == split]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"the manifest {source} is not a CSV text file: {error}") from None
-    return [(str(root / row["path"]), row.get(label_column) or None) for row in rows]
+        text = storage.read_bytes(name).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"the manifest {name} is not a CSV text file: {error}") from None
+    except OSError as error:
+        raise ValueError(f"the manifest {name} can't be read: {error}") from None
+    first_line = next((line for line in text.splitlines() if line.strip()), "")
+    delimiter = _delimiter_of_header(first_line)
+    if delimiter is not None:
+        return _rows_with_header(name, text, delimiter)
+    if _is_list_line(first_line):
+        return _rows_of_list(name, text, first_line)
+    raise ValueError(
+        f"the manifest {name} has no column 'path' in its header line "
+        f"(found: {', '.join(next(csv.reader([first_line]), [])) or 'nothing'})"
+    )
+
+
+def _delimiter_of_header(line: str) -> str | None:
+    for delimiter in ",;\t":
+        if "path" in next(csv.reader([line], delimiter=delimiter), []):
+            return delimiter
+    return None
+
+
+def _rows_with_header(name: str, text: str, delimiter: str) -> Iterator[dict[str, Any]]:
+    table = csv.DictReader(StringIO(text, newline=""), delimiter=delimiter)
+    try:
+        for row in table:
+            if row["path"]:
+                yield row
+    except csv.Error as error:
+        raise ValueError(f"the manifest {name} is not a CSV text file: {error}") from None
+
+
+def _rows_of_parquet(name: str) -> Iterator[dict[str, Any]]:
+    try:
+        import pyarrow as arrow
+        from pyarrow import parquet
+    except ImportError:
+        raise ValueError(f"reading {name} needs pyarrow: pip install 'vjepa[parquet]'") from None
+    try:
+        file = parquet.ParquetFile(arrow.BufferReader(storage.read_bytes(name)))
+    except (arrow.ArrowInvalid, OSError) as error:
+        raise ValueError(f"the manifest {name} is not a Parquet file: {error}") from None
+    if "path" not in file.schema_arrow.names:
+        found = ", ".join(file.schema_arrow.names)
+        raise ValueError(f"the manifest {name} has no column 'path' (found: {found or 'nothing'})")
+    return (row for batch in file.iter_batches() for row in batch.to_pylist() if row["path"])
+
+
+def _is_list_line(line: str) -> bool:
+    path, label = _split_list_line(line, _separator(line))
+    return label is not None or PurePath(path).suffix.lower() in VIDEO_SUFFIXES | IMAGE_SUFFIXES
+
+
+def _separator(line: str) -> str | None:  # None is white space
+    if "::" in line.replace("://", "", 1):
+        return "::"
+    return "," if line.rpartition(",")[2].strip().lstrip("-").isdigit() and "," in line else None
+
+
+def _split_list_line(line: str, separator: str | None) -> tuple[str, int | None]:
+    """Path and label. Only the last part is a label, so paths may hold spaces."""
+    parts = line.strip().rsplit(separator, 1)
+    if len(parts) == 2 and parts[1].strip().lstrip("-").isdigit():
+        return parts[0].strip(), int(parts[1])
+    return line.strip(), None
+
+
+def _rows_of_list(name: str, text: str, first_line: str) -> Iterator[dict[str, Any]]:
+    separator = _separator(first_line)
+    labelled = _split_list_line(first_line, separator)[1] is not None
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip():
+            continue
+        path, label = _split_list_line(line, separator)
+        if labelled and label is None:
+            raise ValueError(
+                f"line {number} of {name} has no label, but the first line has one: {line.strip()[:80]!r}; "
+                f"each line must be `path label`"
+            )
+        yield {"path": path, "label": "" if label is None else str(label)}
+
+
+def _of_split(rows: Iterable[Mapping[str, Any]], split: str, name: str) -> Iterator[Mapping[str, Any]]:
+    for row in rows:
+        if "split" not in row:
+            raise ValueError(
+                f"the manifest {name} has no column 'split' in its header line (found: {', '.join(row)})"
+            )
+        if row["split"] == split:
+            yield row
+
+
+class _Rows:
+    """Columns of a manifest, gathered row by row without keeping the rows."""
+
+    def __init__(self, rows: Iterable[Mapping[str, Any]], label_column: str):
+        self.paths: list[str] = []
+        self.labels: list[str] = []
+        self._starts, self._ends = array("d"), array("d")
+        self._numbers = {column: array("d") for column in _NUMBERS}
+        self._kind_of: dict[tuple[str, ...], int] = {}
+        self._kinds = array("q")
+        for row in rows:
+            label = row.get(label_column)
+            self.paths.append(str(row["path"]))
+            self.labels.append("" if label is None else str(label))
+            self._starts.append(_number(row.get("start")))
+            self._ends.append(_number(row.get("end")))
+            if row.get("container") and row.get("frames"):
+                kind = tuple(str(row.get(column) or "") for column in _KINDS)
+                for column, values in self._numbers.items():
+                    values.append(_number(row.get(column)))
+            else:
+                kind = ()
+                for values in self._numbers.values():
+                    values.append(np.nan)
+            self._kinds.append(self._kind_of.setdefault(kind, len(self._kind_of)))
+
+    def windows(self) -> np.ndarray | None:
+        times = np.stack([np.array(self._starts), np.array(self._ends)], axis=1)
+        return None if np.isnan(times).all() else times
+
+    def facts(self) -> "FactsTable | None":
+        if set(self._kind_of) <= {()}:
+            return None
+        numbers = np.stack([np.array(values) for values in self._numbers.values()], axis=1)
+        return FactsTable(numbers, np.array(self._kinds, np.int32), list(self._kind_of))
+
+
+class FactsTable:
+    """What scans found out of many files, in arrays. Built by `read_manifest`."""
+
+    def __init__(self, numbers: np.ndarray, kinds: np.ndarray, kind_values: list[tuple[str, ...]]):
+        self._numbers = numbers  # (rows, 6) float64
+        self._kinds = kinds  # (rows,) int32, into kind_values
+        self._kind_values = kind_values
+
+    def row(self, row: int) -> VideoFacts | None:
+        kind = self._kind_values[self._kinds[row]]
+        if not kind:
+            return None
+        container, codec, pixel_format, orientation, traits = kind
+        found = frozenset(Trait(trait) for trait in traits.split())
+        if Trait.VARIABLE_RATE in found:
+            return None  # its frames' times are not in the manifest
+        frames, fps, width, height, first_time, keyframe_interval = self._numbers[row].tolist()
+        return VideoFacts(
+            num_frames=int(frames),
+            fps=fps,
+            width=int(width),
+            height=int(height),
+            first_time=first_time,
+            container=container,
+            codec=codec,
+            pixel_format=pixel_format,
+            keyframe_interval=int(keyframe_interval),
+            orientation=Orientation(*("trc"[i] in orientation for i in range(3))),
+            traits=found,
+        )
+
+
+def fact_columns(facts: VideoFacts) -> dict[str, str]:
+    """What a manifest keeps of a scanned file; `read_manifest` reads it back."""
+    return {
+        "frames": str(facts.num_frames),
+        "fps": repr(facts.fps),
+        "width": str(facts.width),
+        "height": str(facts.height),
+        "first_time": repr(facts.first_time),
+        "keyframe_interval": str(facts.keyframe_interval),
+        "container": facts.container,
+        "codec": facts.codec,
+        "pixel_format": facts.pixel_format,
+        # t: rows and columns exchanged, r: rows from bottom to top, c: columns from right to left
+        "orientation": "".join(letter for letter, turned in zip("trc", facts.orientation, strict=True) if turned),
+        "traits": " ".join(sorted(facts.traits)),
+    }
+
+
+def _number(value: Any) -> float:
+    try:
+        return float(value) if value not in (None, "") else np.nan
+    except ValueError:
+        return np.nan
+
+
+def _numbered(labels: list[str]) -> tuple[np.ndarray, list[str]]:
+    """Label numbers and their names. Whole numbers stay themselves, so that two lists of one dataset agree."""
+    known = {label for label in labels if label}
+    if known and all(label.isdigit() and str(int(label)) == label for label in known):
+        largest = max(map(int, known))
+        if largest <= LARGEST_LABEL:
+            return np.array([int(label) if label else -1 for label in labels], np.int64), [
+                str(number) for number in range(largest + 1)
+            ]
+    names = sorted(known)
+    number = {name: i for i, name in enumerate(names)}
+    return np.array([number.get(label, -1) for label in labels], np.int64), names
+
+
+def _root_of(folder: str, first_path: str) -> str:
+    root = os.environ.get(ROOT_VARIABLE)
+    if root and not storage.exists(storage.join(folder, first_path)):
+        return root
+    return folder

@@ -2,47 +2,77 @@
 
 import csv
 import logging
+import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 log = logging.getLogger(__name__)
 
 
-class Quarantine:
-    """Keeps `quarantine.csv` (path, reason) in the run's folder.
+class Failure(NamedTuple):
+    """A file that was replaced."""
 
-    Raises ValueError from `add` once more than `max_bad_share` of `num_files` are listed.
+    source: str  # name of the source that lists it
+    path: str
+    reason: str
+
+
+class Quarantine:
+    """Keeps `quarantine.csv` (source, path, reason) in the run's folder; all ranks write to one file.
+
+    Args:
+        file: the list, made at the first failure.
+        num_files: of each source, by its name.
+        max_bad_share: of a source's files.
+
+    Raises:
+        ValueError: from `add`, once more than that share of a source is listed.
     """
 
-    def __init__(self, file: Path, num_files: int, max_bad_share: float):
+    COLUMNS = Failure._fields
+
+    def __init__(self, file: Path, num_files: Mapping[str, int], max_bad_share: float):
         self.file = file
         self.num_files = num_files
         self.max_bad_share = max_bad_share
-        self.paths = self._listed()
+        self.replaced_clips = 0  # since this object was made, on this rank
+        self._listed = self._read()
 
-    def add(self, failures: list[tuple[str, str]]) -> None:
-        for path, reason in failures:
-            if path in self.paths:
+    def add(self, failures: Iterable[Failure]) -> None:
+        for failure in failures:
+            self.replaced_clips += 1
+            key = (failure.source, failure.path)
+            if key in self._listed:
                 continue
-            self.paths.add(path)
-            log.warning(f"replaced unreadable file {path}: {reason} (listed in {self.file})")
-            self._append(path, reason)
-        if len(self.paths) > self.max_bad_share * self.num_files:
+            self._append(failure)
+            self._listed = self._read() | {key}  # other ranks list their own
+            log.warning(f"replaced unreadable file {failure.path}: {failure.reason} (listed in {self.file})")
+            self._check_share(failure.source)
+
+    def _check_share(self, source: str) -> None:
+        bad = sum(listed == source for listed, _ in self._listed)
+        of_all = self.num_files[source]
+        if bad > self.max_bad_share * of_all:
             raise ValueError(
-                f"{len(self.paths)} of {self.num_files} files could not be read, more than max_bad_share "
-                f"({self.max_bad_share:.0%}); see {self.file}, mend or remove them, or raise the share"
+                f"{bad} of {of_all} files of {source} could not be read, more than max_bad_share "
+                f"({self.max_bad_share:.0%}); see {self.file}, mend or remove them (`vjepa doctor`), or raise the share"
             )
 
-    def _listed(self) -> set[str]:
+    def _read(self) -> set[tuple[str, str]]:
         if not self.file.exists():
             return set()
         with self.file.open(newline="", encoding="utf-8") as file:
-            return {row["path"] for row in csv.DictReader(file)}
+            return {(row["source"], row["path"]) for row in csv.DictReader(file)}
 
-    def _append(self, path: str, reason: str) -> None:
+    def _append(self, failure: Failure) -> None:
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        is_new = not self.file.exists()
+        try:
+            with self.file.open("x", newline="", encoding="utf-8") as file:
+                csv.writer(file).writerow(self.COLUMNS)
+        except FileExistsError:
+            pass
         with self.file.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            if is_new:
-                writer.writerow(("path", "reason"))
-            writer.writerow((path, reason))
+            csv.writer(file).writerow(failure)
+            file.flush()
+            os.fsync(file.fileno())

@@ -17,6 +17,8 @@ class Purpose(IntEnum):
     CLIP = 2
     MASK_OF_BATCH = 3
     MASK_OF_CLIP = 4
+    GROUP_OF_BATCH = 5
+    SOURCE_OF_CLIP = 6
 
 
 def generator_for(seed: int, purpose: Purpose, *place: int) -> np.random.Generator:

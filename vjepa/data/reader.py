@@ -1,73 +1,124 @@
-"""Reading frames of a video file. decord is the default: it reads most files and needs no system FFmpeg."""
+"""Reading frames of a video: what a reader is, which there are, and which of them reads a given file.
 
-import os
-from collections.abc import Sequence
-from typing import Protocol
+Readers are asked in the order that a recipe states. One that would return wrong frames of a file objects to it, one
+that fails or does not come back in time is passed over, and the next one reads the file.
+"""
 
-import torch  # noqa: F401 (before decord: the other order has crashed CUDA processes)
+from collections.abc import Callable, Sequence
+from typing import Literal, Protocol, TypeVar
 
-# isort: split
-import decord
 import numpy as np
+
+from vjepa.data.decord_reader import DecordReader
+from vjepa.data.image_reader import ImageReader
+from vjepa.data.pyav_reader import PyAVReader
+from vjepa.data.time_limit import OutOfTimeError, with_time_limit
+from vjepa.data.torchcodec_reader import TorchcodecReader
+from vjepa.data.transforms import CropBox
+from vjepa.data.video_facts import Source, VideoError, VideoFacts
+
+ReaderName = Literal["decord", "pyav", "torchcodec"]
+T = TypeVar("T")
 
 
 class VideoReader(Protocol):
-    """One open video file. Opened inside the worker that reads it, and closed at once: readers don't survive a fork."""
+    """Stateless: a file is opened in the process that reads it and closed at once, for readers don't survive a fork."""
 
-    @property
-    def num_frames(self) -> int: ...
+    name: str
 
-    @property
-    def fps(self) -> float: ...
+    def missing(self) -> str | None:
+        """Why this reader can't be used on this machine; None where it can."""
+        ...
 
-    def read(
+    def objection(self, facts: VideoFacts) -> str | None:
+        """Why this reader would not return the right frames of such a file; None where it does."""
+        ...
+
+    def scan(self, source: Source) -> VideoFacts:
+        """What a file holds. Raises VideoError where it holds no video."""
+        ...
+
+    def decode(
         self,
-        frame_ids: Sequence[int],  # T numbers of frames, from 0, ascending, repeats allowed
-    ) -> np.ndarray: ...  # (T, H, W, 3) uint8 RGB
+        source: Source,
+        facts: VideoFacts,
+        frame_ids: Sequence[int],  # T numbers of frames from 0, in any order, repeats allowed
+        crop_box: CropBox | None = None,  # of the shown frame; all of it if None
+        size: tuple[int, int] | None = None,  # height, width in pixels that the box is resized to; its own if None
+    ) -> np.ndarray:  # (T, H, W, 3) uint8 RGB
+        """Raises VideoError where a frame can't be decoded."""
+        ...
 
-    def close(self) -> None: ...
 
+class ReaderChain:
+    """Readers in the order in which they are tried; photographs always go to the image reader.
 
-class VideoError(Exception):
-    """A file or a frame of it can't be decoded; the message says why, without the path."""
+    Args:
+        names: the order. The last should be `pyav`, which reads all that the others object to.
+        time_limit: seconds after which a reader that does not come back is left behind; none if None.
 
-
-class DecordReader:
-    """Frames by decord 0.6.
-
-    Always one thread: its default slows down big machines, and -1 returns blank VP8 frames without an error (measured).
-    Raises VideoError where the file or a frame can't be decoded.
+    Raises:
+        ValueError: none of the readers can be used on this machine.
     """
 
-    def __init__(self, path: str):
-        decord.logging.set_level(decord.logging.QUIET)  # what is wrong with a file is said once, by the quarantine
+    def __init__(self, names: Sequence[ReaderName] = ("decord", "pyav"), time_limit: float | None = 60.0):
+        known: dict[str, Callable[[], VideoReader]] = {
+            "decord": DecordReader,
+            "pyav": PyAVReader,
+            "torchcodec": TorchcodecReader,
+        }
+        unknown = [name for name in names if name not in known]
+        if unknown or not names:
+            raise ValueError(f"readers ({', '.join(names) or 'none'}) must be some of {', '.join(known)}")
+        asked: list[VideoReader] = [known[name]() for name in names]
+        absent = {reader.name: reason for reader in asked if (reason := reader.missing()) is not None}
+        if len(absent) == len(asked):
+            raise ValueError(
+                "no reader can be used: " + "; ".join(f"{name}: {reason}" for name, reason in absent.items())
+            )
+        self.readers: list[VideoReader] = [ImageReader(), *(each for each in asked if each.name not in absent)]
+        self.time_limit = time_limit
+        self._left_behind: set[tuple[str, str]] = set()  # readers and paths: each would leave one more thread behind
+
+    def scan(self, source: Source) -> VideoFacts:
+        """Facts of a file, by the image reader where it is a photograph, else by PyAV's packets."""
+        reader = self.readers[0] if ImageReader.knows(source) else self.readers[-1]
+        return self._in_time(reader, source, lambda: reader.scan(source))
+
+    def reader_of(self, facts: VideoFacts) -> VideoReader | None:
+        """The first reader that gets such a file right."""
+        return next((reader for reader in self.readers if reader.objection(facts) is None), None)
+
+    def decode(
+        self,
+        source: Source,
+        facts: VideoFacts,
+        frame_ids: Sequence[int],
+        crop_box: CropBox | None = None,
+        size: tuple[int, int] | None = None,
+    ) -> np.ndarray:  # (T, H, W, 3) uint8 RGB
+        """By the first reader that can. Raises VideoError with each reader's reason where none can."""
+        reasons = []
+        for reader in self.readers:
+            reason = reader.objection(facts)
+            if reason is None:
+                try:
+                    return self._in_time(
+                        reader, source, lambda r=reader: r.decode(source, facts, frame_ids, crop_box, size)
+                    )
+                except VideoError as error:
+                    reason = str(error)
+            if reader.name != ImageReader.name:
+                reasons.append(f"{reader.name}: {reason}")
+        raise VideoError("; ".join(reasons))
+
+    def _in_time(self, reader: VideoReader, source: Source, work: Callable[[], T]) -> T:
+        reason = f"it did not come back within {self.time_limit:g} s" if self.time_limit else ""
+        if isinstance(source, str) and (reader.name, source) in self._left_behind:
+            raise OutOfTimeError(reason)
         try:
-            self._video = decord.VideoReader(path, num_threads=1)
-        except (RuntimeError, decord.DECORDError) as error:
-            reason = "no such file" if not os.path.exists(path) else _first_line(error)
-            raise VideoError(reason) from error
-        if not len(self._video) or not self.fps > 0:
-            raise VideoError(f"the file has {len(self._video)} frames at {self.fps} per second")
-
-    @property
-    def num_frames(self) -> int:
-        return len(self._video)
-
-    @property
-    def fps(self) -> float:
-        return float(self._video.get_avg_fps())
-
-    def read(self, frame_ids: Sequence[int]) -> np.ndarray:
-        try:
-            return self._video.get_batch(list(frame_ids)).asnumpy()
-        except (RuntimeError, decord.DECORDError) as error:
-            raise VideoError(_first_line(error)) from error
-
-    def close(self) -> None:
-        # An open reader goes on decoding to the end of the file and holds the frames in memory.
-        del self._video
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[0].strip() if lines else type(error).__name__
+            return with_time_limit(work, self.time_limit, reason)
+        except OutOfTimeError:
+            if isinstance(source, str):
+                self._left_behind.add((reader.name, source))
+            raise

@@ -1,4 +1,4 @@
-"""Crop, resize and flip in uint8, the same for all frames of a clip. Floats come later, on the device."""
+"""Crops, resizes and flips in uint8, the same for all frames of a clip. Floats come later, on the device."""
 
 from typing import NamedTuple
 
@@ -44,16 +44,39 @@ def central_crop_box(
     return CropBox((frame_height - height) // 2, (frame_width - width) // 2, height, width)
 
 
-def crop_resize_flip(
+def view_boxes(
+    frame_size: tuple[int, int],  # height, width
+    aspect_ratio: float,  # width over height of a view
+    num_views: int,
+) -> list[CropBox]:
+    """Boxes for evaluation: as large as fits, spread evenly along the side that is left over; one is in the middle."""
+    frame_height, frame_width = frame_size
+    _, _, height, width = central_crop_box(frame_size, (aspect_ratio, aspect_ratio))
+    places = [0.5] if num_views == 1 else np.linspace(0, 1, num_views).tolist()
+    return [
+        CropBox(round(place * (frame_height - height)), round(place * (frame_width - width)), height, width)
+        for place in places
+    ]
+
+
+def crop_resize(
     frames: np.ndarray,  # (T, H, W, 3) uint8
-    box: CropBox,
-    size: tuple[int, int],  # height, width
-    flip: bool,
-) -> np.ndarray:  # (3, T, height, width) uint8
+    box: CropBox | None,  # all of the frame if None
+    size: tuple[int, int] | None,  # height, width; the box's own if None
+) -> np.ndarray:  # (T, height, width, 3) uint8
     """Bilinear, as in the released recipes; one resize per frame straight from the decoded pixels."""
-    cut = frames[:, box.top : box.top + box.height, box.left : box.left + box.width]
-    if cut.shape[1:3] != size:
-        cut = np.stack([cv2.resize(frame, size[::-1], interpolation=cv2.INTER_LINEAR) for frame in cut])
+    if box is not None:
+        frames = frames[:, box.top : box.top + box.height, box.left : box.left + box.width]
+    if size is None or frames.shape[1:3] == size:
+        return frames
+    return np.stack([cv2.resize(frame, size[::-1], interpolation=cv2.INTER_LINEAR) for frame in frames])
+
+
+def channels_first(
+    frames: np.ndarray,  # (T, H, W, 3)
+    flip: bool = False,
+) -> np.ndarray:  # (3, T, H, W), contiguous: a view would send the whole file's frames between processes
+    """The layout that models take, mirrored where asked."""
     if flip:
-        cut = cut[:, :, ::-1]
-    return np.ascontiguousarray(cut.transpose(3, 0, 1, 2))
+        frames = frames[:, :, ::-1]
+    return np.ascontiguousarray(frames.transpose(3, 0, 1, 2))
