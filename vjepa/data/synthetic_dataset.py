@@ -6,15 +6,10 @@ a byte of it.
 
 from __future__ import annotations
 
-import csv
 import json
 import multiprocessing
-import os
-import sys
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +17,9 @@ from typing import Any
 import av
 import numpy as np
 from numpy.typing import NDArray
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from vjepa.data.atomic_file import new_file, write_table
+from vjepa.data.progress import count_processors, report_progress
 from vjepa.data.synthetic_render import render
 from vjepa.data.synthetic_world import MOTIONS, WorldState, roll_out, sample_world
 
@@ -86,13 +82,13 @@ def write_dataset(
     ]
     results = run_tasks(tasks, count_processors() if num_workers is None else num_workers)
     if progress:
-        results = report_progress(results, sum(counts.values()), folder)
+        results = report_progress(results, sum(counts.values()), f"synthetic clips in {folder}", len)
     rows: dict[str, list[Row]] = {split: [] for split in SPLITS}
     for task, task_rows in zip(tasks, results, strict=True):
         rows[task.split] += task_rows
 
     for split in SPLITS:
-        write_manifest(folder / f"{split}.csv", rows[split])
+        write_table(folder / f"{split}.csv", COLUMNS, rows[split])
     for leftover in folder.glob("*/*/.*.tmp"):  # of writers that were killed
         leftover.unlink(missing_ok=True)
     facts = {"columns": COLUMNS, "motions": MOTIONS, "counts": {split: len(rows[split]) for split in SPLITS}}
@@ -192,30 +188,6 @@ def run_tasks(tasks: list[Task], num_workers: int) -> Iterator[list[Row]]:
         yield from pool.map(write_clips, tasks)
 
 
-def count_processors() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def report_progress(results: Iterable[list[Row]], num_clips: int, folder: Path) -> Iterator[list[Row]]:
-    """Pass the results on: under a progress bar on a terminal, with a line per quarter elsewhere."""
-    if sys.stdout.isatty():
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns) as bar:
-            clips = bar.add_task(f"synthetic clips in {folder}", total=num_clips)
-            for rows in results:
-                bar.advance(clips, len(rows))
-                yield rows
-        return
-    done, start = 0, time.monotonic()
-    print(f"writing {num_clips} synthetic clips in {folder}", flush=True)
-    for rows in results:
-        quarters_before, done = 4 * done // num_clips, done + len(rows)
-        if 4 * done // num_clips > quarters_before:
-            print(f"{done} of {num_clips} clips after {time.monotonic() - start:.0f} s", flush=True)
-        yield rows
-
-
 # ---- what is there already ----
 
 
@@ -263,27 +235,6 @@ def refuse_other_dataset(folder: Path, found: dict[str, Any], claim: dict[str, A
 
 
 # ---- files ----
-
-
-@contextmanager
-def new_file(path: Path) -> Iterator[Path]:
-    """A temporary file in the same folder that becomes `path` when it is complete and on the disk."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_manifest(path: Path, rows: list[Row]) -> None:
-    """A csv file with a header line, one row per clip, paths relative to its folder."""
-    with new_file(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

@@ -1,0 +1,37 @@
+"""How far a long piece of work is: a bar on a terminal, a line per quarter in a log file."""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+T = TypeVar("T")
+
+
+def count_processors() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def report_progress(
+    results: Iterable[T], total: int, what: str, size_of: Callable[[T], int] = lambda result: 1
+) -> Iterator[T]:
+    """Pass results on while saying how many of `total` are done; each counts for `size_of` it."""
+    if sys.stdout.isatty():
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns) as bar:
+            task = bar.add_task(what, total=total)
+            for result in results:
+                bar.advance(task, size_of(result))
+                yield result
+        return
+    done, start = 0, time.monotonic()
+    print(f"{what}: {total}", flush=True)
+    for result in results:
+        quarters_before, done = 4 * done // max(1, total), done + size_of(result)
+        if 4 * done // max(1, total) > quarters_before:
+            print(f"{done} of {total} after {time.monotonic() - start:.0f} s", flush=True)
+        yield result
