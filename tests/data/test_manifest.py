@@ -70,7 +70,10 @@ def test_another_column_may_hold_the_labels(tmp_path):
 
 
 def test_rows_without_a_path_are_left_out(tmp_path):
-    assert names_of(read_manifest(written(tmp_path, "path,label\na.mp4,run\n,jump\n\nb.mp4,run\n"))) == ["a.mp4", "b.mp4"]
+    assert names_of(read_manifest(written(tmp_path, "path,label\na.mp4,run\n,jump\n\nb.mp4,run\n"))) == [
+        "a.mp4",
+        "b.mp4",
+    ]
 
 
 def test_windows_are_read_where_they_are_given(tmp_path):
@@ -120,7 +123,9 @@ def test_labels_that_are_whole_numbers_keep_their_number(tmp_path):
     assert val.labels.tolist() == [10]  # the same class in a list that holds fewer of them
 
 
-@pytest.mark.parametrize("labels", [["run", "jump", "10"], ["01", "2", "1"], ["1.5", "10", "9"], ["3", "99999999", "4"]])
+@pytest.mark.parametrize(
+    "labels", [["run", "jump", "10"], ["01", "2", "1"], ["1.5", "10", "9"], ["3", "99999999", "4"]]
+)
 def test_other_labels_are_numbered_in_the_order_of_their_names(tmp_path, labels):
     rows = "".join(f"{k}.mp4,{label}\n" for k, label in enumerate(labels))
     manifest = read_manifest(written(tmp_path, "path,label\n" + rows))
@@ -135,11 +140,8 @@ def test_minus_one_is_no_label_and_changes_no_other_number(tmp_path):
 
 
 @pytest.mark.xfail(strict=True, raises=ValueError, reason="'²'.isdigit() is true, but int('²') raises")
-@pytest.mark.parametrize("content", ["path,label\na.mp4,m²\nb.mp4,²\nc.mp4,1\n", "a.mp4 ²\n", "path,label\na.mp4,²\n"])
-def test_a_superscript_is_no_number(tmp_path, content):
-    if content.startswith("a.mp4"):
-        content = "a.mp4 1\nb ².mp4\n"
-    read_manifest(written(tmp_path, content))
+def test_a_superscript_is_a_name_and_no_number(tmp_path):
+    assert read_manifest(written(tmp_path, "path,label\na.mp4,²\n")).label_names == ["²"]
 
 
 # --- roots
@@ -284,7 +286,12 @@ def with_facts(folder: Path, facts: list[VideoFacts | None], delimiter: str = ",
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 def test_facts_of_files_survive_the_way_through_a_manifest(tmp_path, delimiter):
-    facts = [FACTS, IMAGE, replace(FACTS, traits=frozenset(), fps=1e-3), replace(FACTS, traits=frozenset(Trait) - {Trait.VARIABLE_RATE})]
+    facts = [
+        FACTS,
+        IMAGE,
+        replace(FACTS, traits=frozenset(), fps=1e-3),
+        replace(FACTS, traits=frozenset(Trait) - {Trait.VARIABLE_RATE}),
+    ]
     facts += [
         replace(FACTS, orientation=Orientation(*turned))
         for turned in [(t, r, c) for t in (False, True) for r in (False, True) for c in (False, True)]

@@ -13,6 +13,9 @@ COMMANDS = {
     "test": "one pass over the test clips",
     "predict": "write the target encoder's tokens of the validation clips",
     "make-data": "render the embedded dataset to mp4 files",
+    "manifest": "list videos in a manifest, each looked at once",
+    "doctor": "look at every file of a dataset, and list what is good",
+    "transcode": "make copies of videos that decode fast",
 }
 
 
@@ -37,10 +40,10 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _command(name: str) -> Callable[[list[str]], None]:
     # Imported here: each command pays only for what it needs.
-    if name == "make-data":
-        from vjepa.cli.make_data import make_data
+    if name in ("make-data", "manifest", "doctor", "transcode"):
+        from vjepa.cli.data_commands import DATA_COMMANDS
 
-        return make_data
+        return DATA_COMMANDS[name]
     from vjepa.cli.training import run_training_command
 
     _quieten_lightning()

@@ -98,7 +98,9 @@ def _json_records(source: str, records: str | None) -> Iterator[Mapping[str, Any
             raise ValueError(f"{source} has no '{records}' (found: {found})")
         content = content[records]
     if isinstance(content, dict):
-        content = [{"key": key, **(value if isinstance(value, dict) else {"value": value})} for key, value in content.items()]
+        content = [
+            {"key": key, **(value if isinstance(value, dict) else {"value": value})} for key, value in content.items()
+        ]
     for record in content:
         yield record if isinstance(record, dict) else {"path": str(record)}
 

@@ -334,9 +334,7 @@ class ClipDataModule(LightningDataModule):
         return self._loader(dataset, files, num_batches, lambda: (0, num_batches))
 
     def _loader(self, dataset: ClipDataset, files_per_batch: int, num_batches: int, remaining) -> DataLoader:
-        sampler = BatchSampler(
-            files_per_batch, num_batches, remaining, self._run.global_rank, self._run.world_size
-        )
+        sampler = BatchSampler(files_per_batch, num_batches, remaining, self._run.global_rank, self._run.world_size)
         return DataLoader(
             dataset,
             batch_sampler=sampler,

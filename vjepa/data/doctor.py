@@ -75,7 +75,9 @@ def examine(
     others = read_manifest(against, against_root, against_split) if against else None
     settings = {"readers": tuple(readers), "decode": decode}
     reports = scan_files(list(listed.paths), num_workers, time_limit, **settings)
-    of_others = scan_files(list(others.paths), num_workers, time_limit, readers=tuple(readers), decode="ends") if others else []
+    of_others = (
+        scan_files(list(others.paths), num_workers, time_limit, readers=tuple(readers), decode="ends") if others else []
+    )
     findings = [
         *_unreadable(reports),
         _too_short(reports, min_frames, min_seconds),
@@ -98,7 +100,9 @@ def examine(
 
 def _unreadable(reports: list[FileReport]) -> list[Finding]:
     no_video = Finding("Can't be read", "mend or remove them", leaves_out=True)
-    broken = Finding("Break off or can't be decoded", "mend or remove them; `vjepa transcode` saves what is whole", True)
+    broken = Finding(
+        "Break off or can't be decoded", "mend or remove them; `vjepa transcode` saves what is whole", True
+    )
     for row, report in enumerate(reports):
         if report.facts is None:
             no_video.files.append((row, report.reason))
@@ -120,7 +124,9 @@ def _too_short(reports: list[FileReport], min_frames: int, min_seconds: float) -
 
 def _oddities(reports: list[FileReport], readers: list[ReaderName]) -> list[Finding]:
     codec = Finding("Odd codecs", "they may decode slowly or not everywhere; `vjepa transcode` makes H.264 of them")
-    keyframes = Finding("Far between keyframes", "each clip decodes all frames since the last; `vjepa transcode` cures it")
+    keyframes = Finding(
+        "Far between keyframes", "each clip decodes all frames since the last; `vjepa transcode` cures it"
+    )
     routed = Finding(f"Not read by {readers[0]}", "its frames would be wrong; another reader takes them, often slower")
     uneven = Finding("Variable frame rate", "clips are cut by the frames' times; `vjepa transcode` makes it even")
     for row, report in enumerate(reports):
@@ -164,7 +170,9 @@ def _duplicates(listed: Manifest, reports: list[FileReport], max_distance: int, 
 
 
 def _leaks(others: Manifest, reports: list[FileReport], of_others: list[FileReport], max_distance: int) -> Finding:
-    finding = Finding("Also in the list they must be apart from", "a probe on it would be scored on what was seen", True)
+    finding = Finding(
+        "Also in the list they must be apart from", "a probe on it would be scored on what was seen", True
+    )
     looks = [report.looks for report in [*reports, *of_others]]
     for first, second, distance in near_duplicates(looks, max_distance):
         if first < len(reports) <= second:
@@ -172,9 +180,7 @@ def _leaks(others: Manifest, reports: list[FileReport], of_others: list[FileRepo
     return finding
 
 
-def _report(
-    name: str, listed: Manifest, reports: list[FileReport], findings: list[Finding], num_left_out: int
-) -> str:
+def _report(name: str, listed: Manifest, reports: list[FileReport], findings: list[Finding], num_left_out: int) -> str:
     known = [report.facts for report in reports if report.facts is not None]
     hours = sum(facts.duration for facts in known if facts.container != "image") / 3600
     lines = [
@@ -199,7 +205,7 @@ def _report(
         if finding.files:
             kept = "left out" if finding.leaves_out else "kept"
             rows = {row for row, _ in finding.files}
-            lines += ["", f"## {finding.title}: {len(rows)} files ({kept})", "", f"{finding.advice.capitalize()}.", ""]
+            lines += ["", f"## {finding.title}: {len(rows)} files ({kept})", "", f"{finding.advice[0].upper()}{finding.advice[1:]}.", ""]
             lines += [f"* {listed.paths[row]}: {what}" for row, what in finding.files[:SHOWN]]
             if len(finding.files) > SHOWN:
                 lines.append(f"* and {len(finding.files) - SHOWN} more, in files.csv")

@@ -10,12 +10,14 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
+from vjepa.data.pyav_reader import all_frames
 from vjepa.data.reader import ReaderChain, ReaderName
 from vjepa.data.storage import fetch
 from vjepa.data.video_facts import Source, VideoError, VideoFacts
 
 FRAMES_PER_LOOK = 4  # decoded at the start, in the middle and at the end
 LARGEST_RUN = 64  # frames held in memory while all are decoded
+ROUNDING = 3  # of 255, between two conversions to RGB of 8-bit video
 FLAT = 4.0  # grey levels: a picture whose standard deviation is less says nothing about who it is
 
 
@@ -74,9 +76,26 @@ def _decode_ends(chain: ReaderChain, source: Source, facts: VideoFacts) -> list[
 
 
 def _decode_all(chain: ReaderChain, source: Source, facts: VideoFacts) -> int:
-    for first in range(0, facts.num_frames, LARGEST_RUN):
-        chain.decode(source, facts, range(first, min(first + LARGEST_RUN, facts.num_frames)))
-    return facts.num_frames
+    """Decode every frame, by the reader that a training run would use and plainly from the start; both must agree."""
+    reader = chain.reader_of(facts)
+    frames: list[np.ndarray] = []
+    number = 0
+    for number, frame in enumerate(all_frames(source, facts), start=1):
+        frames.append(frame)
+        if len(frames) == LARGEST_RUN or number == facts.num_frames:
+            ours = chain.decode(source, facts, range(number - len(frames), number))
+            _compare(ours, np.stack(frames), number - len(frames), reader.name if reader else "")
+            frames = []
+    if number < facts.num_frames:
+        raise VideoError(f"only {number} of {facts.num_frames} frames can be decoded")
+    return number
+
+
+def _compare(ours: np.ndarray, plain: np.ndarray, first: int, name: str) -> None:
+    differences = np.abs(ours.astype(np.int16) - plain).reshape(len(plain), -1).max(axis=1)
+    wrong = np.flatnonzero(differences > ROUNDING)
+    if len(wrong):
+        raise VideoError(f"{name} returns another frame {first + wrong[0]} than decoding from the start does")
 
 
 def _look(

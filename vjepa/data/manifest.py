@@ -28,7 +28,7 @@ from vjepa.data.image_reader import IMAGE_SUFFIXES
 from vjepa.data.video_facts import Orientation, Trait, VideoFacts
 
 VIDEO_SUFFIXES = frozenset(
-    ".mp4 .mov .m4v .avi .mkv .webm .3gp .flv .mpg .mpeg .ts .m2ts .mts .wmv .ogv .gif".split()
+    ".mp4 .mov .m4v .avi .divx .mkv .webm .3gp .flv .mpg .mpeg .ps .vob .ts .m2ts .mts .wmv .asf .ogv .gif".split()
 )
 ROOT_VARIABLE = "VJEPA_DATA"
 # What a scan writes of each file; `container` empty where nobody looked, or where the file can't be read.
@@ -260,9 +260,7 @@ def _rows_of_list(name: str, text: str, first_line: str) -> Iterator[dict[str, A
 def _of_split(rows: Iterable[Mapping[str, Any]], split: str, name: str) -> Iterator[Mapping[str, Any]]:
     for row in rows:
         if "split" not in row:
-            raise ValueError(
-                f"the manifest {name} has no column 'split' in its header line (found: {', '.join(row)})"
-            )
+            raise ValueError(f"the manifest {name} has no column 'split' in its header line (found: {', '.join(row)})")
         if row["split"] == split:
             yield row
 

@@ -86,6 +86,17 @@ def decode_from_the_start(
     raise VideoError(f"frame {wanted[len(pictures)]} is past the last of {number + 1} frames")
 
 
+def all_frames(source: Source, facts: VideoFacts) -> Iterator[np.ndarray]:  # num_frames of (H, W, 3) uint8
+    """Every frame, decoded from the start. Raises VideoError where the file breaks off."""
+    with opened(source) as (container, stream):
+        make = PictureMaker(facts, None, None)
+        try:
+            for frame in itertools.islice(container.decode(stream), facts.num_frames):
+                yield make(frame)
+        except (av.FFmpegError, ValueError) as error:
+            raise VideoError(f"decoding breaks off: {reason_of(error)}") from error
+
+
 def _found_by_time(
     container: Any, stream: Any, facts: VideoFacts, wanted: Sequence[int], make: "PictureMaker"
 ) -> dict[int, np.ndarray]:

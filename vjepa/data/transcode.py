@@ -1,10 +1,11 @@
 """`vjepa transcode`: training copies that decode fast and hold no surprises.
 
 H.264 in yuv420p, a closed group of 16 frames, three B-frames that nothing refers to, without the two tools that cost a
-decoder most (`fastdecode`), upright, at an even rate, sound dropped, index first. Measured on long-group originals: decord
-needs a third of the time per clip, PyAV a fifth, for a quarter more bytes (docs/results.md).
+decoder most (`fastdecode`), upright, at an even rate, sound dropped, index first. What it gains is in docs/results.md.
 """
 
+import itertools
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -14,14 +15,14 @@ import av
 import numpy as np
 
 from vjepa.data.atomic_file import new_file, write_table
-from vjepa.data.image_reader import IMAGE_SUFFIXES
+from vjepa.data.image_reader import IMAGE_SUFFIXES, ImageReader
 from vjepa.data.killable_pool import Lost, map_killable
 from vjepa.data.manifest import read_manifest
 from vjepa.data.manifest_writing import FOUND_COLUMNS, found_columns, scan_files
 from vjepa.data.progress import count_processors, report_progress
 from vjepa.data.pyav_reader import PictureMaker
 from vjepa.data.storage import fetch, is_remote
-from vjepa.data.video_facts import VideoError, VideoFacts, opened, reason_of, scan_video
+from vjepa.data.video_facts import Source, VideoError, VideoFacts, opened, reason_of, scan_video
 
 GROUP = 16  # frames from keyframe to keyframe
 
@@ -117,13 +118,11 @@ def write_copy(task: TranscodeTask) -> str:
     """One copy; returns why it could not be made, or nothing."""
     try:
         if Path(task.source).is_dir():
-            frames, rate = _numbered_images(Path(task.source)), Fraction(task.frames_fps).limit_denominator(1001)
-            _encode(frames, rate, task)
-            return ""
-        source = fetch(task.source)
-        facts = scan_video(source)
-        rate = Fraction(task.fps or facts.fps).limit_denominator(1001)
-        _encode(_frames(source, facts, _size_of_copy(facts.height, facts.width, task.short_side), task.fps), rate, task)
+            _encode(_numbered_images(task), Fraction(task.frames_fps).limit_denominator(1001), task)
+        else:
+            source = fetch(task.source)
+            facts = scan_video(source)
+            _encode(_frames(source, facts, task), Fraction(task.fps or facts.fps).limit_denominator(1001), task)
     except VideoError as error:
         return str(error)
     except (av.FFmpegError, OSError, ValueError) as error:
@@ -131,25 +130,32 @@ def write_copy(task: TranscodeTask) -> str:
     return ""
 
 
-def _frames(source, facts: VideoFacts, size: tuple[int, int], fps: float | None) -> Iterator[np.ndarray]:
-    """All frames, upright and scaled; with `fps`, the one that is shown at each tick."""
+def _frames(source: Source, facts: VideoFacts, task: TranscodeTask) -> Iterator[np.ndarray]:  # each (H, W, 3) uint8
+    """All frames, upright and scaled; where the copy has a rate of its own, those that are shown at its ticks."""
+    size = _size_of_copy(facts.height, facts.width, task.short_side)
     make = PictureMaker(facts, None, size if size != (facts.height, facts.width) else None)
-    written = 0
-    picture = None
+    repeats = None if task.fps is None else np.bincount(_shown_at_ticks(facts, task.fps), minlength=facts.num_frames)
     with opened(source) as (container, stream):
         for number, frame in enumerate(container.decode(stream)):
-            if fps is None:
-                yield make(frame)
-                continue
-            due = (facts.time_of(number) - facts.first_time) * fps if number < facts.num_frames else np.inf
-            while picture is not None and written < due - 1e-6:
-                yield picture
-                written += 1
-            picture = make(frame)
-    if fps is not None and picture is not None:
-        while written < max(written + 1 if written == 0 else 0, round(facts.duration * fps)):
-            yield picture
-            written += 1
+            times = 1 if repeats is None else repeats[number] if number < len(repeats) else 0
+            if times:
+                yield from itertools.repeat(make(frame), times)
+
+
+def _shown_at_ticks(facts: VideoFacts, fps: float) -> np.ndarray:  # (ticks,) int64
+    ticks = np.arange(max(1, round(facts.duration * fps))) / fps
+    times = np.arange(facts.num_frames) / facts.fps if facts.times is None else facts.times - facts.times[0]
+    return np.searchsorted(times, ticks + 1e-6, side="right") - 1
+
+
+def _numbered_images(task: TranscodeTask) -> Iterator[np.ndarray]:  # each (H, W, 3) uint8
+    files = sorted(file for file in Path(task.source).iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
+    reader = ImageReader()
+    size = None
+    for file in files:
+        facts = reader.scan(str(file))
+        size = size or _size_of_copy(facts.height, facts.width, task.short_side)
+        yield reader.decode(str(file), facts, [0], None, size)[0]
 
 
 def _encode(frames: Iterator[np.ndarray], rate: Fraction, task: TranscodeTask) -> None:
@@ -178,3 +184,20 @@ def _size_of_copy(height: int, width: int, short_side: int | None) -> tuple[int,
     """Even numbers of pixels, the shorter side at most `short_side`."""
     scale = min(1.0, short_side / min(height, width)) if short_side else 1.0
     return max(2, round(height * scale / 2) * 2), max(2, round(width * scale / 2) * 2)
+
+
+def _targets(paths: list[str], output: Path) -> dict[str, Path]:
+    """Where each original's copy goes: below the output as the original lies below what all have in common."""
+    names = [path.partition("://")[2] if is_remote(path) else str(Path(path).absolute()) for path in paths]
+    common = os.path.commonpath([str(PurePath(name).parent) for name in names])
+    targets: dict[str, Path] = {}
+    taken: set[Path] = set()
+    for path, name in zip(paths, names, strict=True):
+        if path in targets:
+            continue
+        target = output / PurePath(name).relative_to(common).with_suffix(".mp4")
+        if target in taken:  # a.avi beside a.mp4
+            target = target.with_name(f"{PurePath(name).name}.mp4")
+        targets[path] = target
+        taken.add(target)
+    return targets

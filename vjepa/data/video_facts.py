@@ -62,6 +62,9 @@ class Orientation(NamedTuple):
         return frames[:, :: -1 if self.flipped_rows else 1, :: -1 if self.flipped_columns else 1]
 
 
+UPRIGHT = Orientation()
+
+
 @dataclass(frozen=True)
 class VideoFacts:
     """One video stream of a file: the one that ffmpeg would choose."""
@@ -75,7 +78,7 @@ class VideoFacts:
     codec: str = ""
     pixel_format: str = ""
     keyframe_interval: int = 1  # frames, the longest
-    orientation: Orientation = Orientation()
+    orientation: Orientation = UPRIGHT
     traits: frozenset[Trait] = frozenset()
     times: np.ndarray | None = field(default=None, compare=False, repr=False)  # (num_frames,) s, of a variable rate
 
