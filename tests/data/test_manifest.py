@@ -249,9 +249,9 @@ def test_a_folder_in_a_store_is_a_manifest(tmp_path, memory, where):
 
 
 def test_a_store_without_the_manifest_or_without_its_package_is_named(memory):
-    with pytest.raises(ValueError, match="there is no manifest or folder memory://none/list.csv; give a CSV file"):
+    with pytest.raises(ValueError, match=r"there is no manifest or folder memory://none/list.csv; give a CSV file"):
         read_manifest("memory://none/list.csv")
-    with pytest.raises(ValueError, match="nosuchstore://a/list.csv can't be read: .*nosuchstore"):
+    with pytest.raises(ValueError, match=r"nosuchstore://a/list.csv can't be read: .*nosuchstore"):
         read_manifest("nosuchstore://a/list.csv")
 
 
@@ -339,7 +339,7 @@ def test_whole_numbers_of_a_parquet_file_keep_their_number(tmp_path):
 def test_a_parquet_file_of_no_use_is_refused(tmp_path):
     arrow = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")
-    with pytest.raises(ValueError, match="list.parquet is not a Parquet file"):
+    with pytest.raises(ValueError, match=r"list.parquet is not a Parquet file"):
         read_manifest(written(tmp_path, "path\na.mp4\n", "list.parquet"))
     parquet.write_table(arrow.table({"video": ["a.mp4"]}), tmp_path / "list.parquet")
     with pytest.raises(ValueError, match=r"list.parquet has no column 'path' \(found: video\)"):
@@ -370,13 +370,13 @@ def test_a_manifest_of_no_use_is_refused(tmp_path, content, sentence):
 
 def test_a_file_that_is_no_text_is_refused(tmp_path):
     (tmp_path / "list.csv").write_bytes(b"path\n\xff\xfe.mp4\n")
-    with pytest.raises(ValueError, match="list.csv is not a CSV text file: .*decode"):
+    with pytest.raises(ValueError, match=r"list.csv is not a CSV text file: .*decode"):
         read_manifest(tmp_path / "list.csv")
 
 
 def test_a_numpy_file_is_refused_with_the_way_out(tmp_path):
     np.save(tmp_path / "list.npy", np.array(["a.mp4"]))
-    with pytest.raises(ValueError, match="list.npy is a NumPy file, which may carry code; save it as text, `path lab"):
+    with pytest.raises(ValueError, match=r"list.npy is a NumPy file, which may carry code; save it as text, `path lab"):
         read_manifest(tmp_path / "list.npy")
 
 

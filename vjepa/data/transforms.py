@@ -69,7 +69,10 @@ def crop_resize(
         frames = frames[:, box.top : box.top + box.height, box.left : box.left + box.width]
     if size is None or frames.shape[1:3] == size:
         return frames
-    return np.stack([cv2.resize(frame, size[::-1], interpolation=cv2.INTER_LINEAR) for frame in frames])
+    resized = np.empty((len(frames), *size, 3), np.uint8)
+    for frame, into in zip(frames, resized, strict=True):
+        cv2.resize(frame, size[::-1], dst=into, interpolation=cv2.INTER_LINEAR)
+    return resized
 
 
 def channels_first(
@@ -77,6 +80,8 @@ def channels_first(
     flip: bool = False,
 ) -> np.ndarray:  # (3, T, H, W), contiguous: a view would send the whole file's frames between processes
     """The layout that models take, mirrored where asked."""
-    if flip:
-        frames = frames[:, :, ::-1]
-    return np.ascontiguousarray(frames.transpose(3, 0, 1, 2))
+    num_frames, height, width, channels = frames.shape
+    planes = np.empty((channels, num_frames, height, width), np.uint8)
+    for number, frame in enumerate(frames):  # OpenCV takes pixels apart some five times faster than a transposed copy
+        cv2.split(cv2.flip(frame, 1) if flip else frame, list(planes[:, number]))
+    return planes
