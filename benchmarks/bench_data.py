@@ -4,7 +4,7 @@
 
 Variants run interleaved, in a new random order in each round, with one start per file and round; a figure is the median
 over rounds of the ratio within a round. Time is processor time of the whole process, all threads counted. `--source` is
-re-encoded to the sizes and keyframe intervals below (without it, a made-up picture is); `--files` are measured as they are.
+re-encoded to the sizes and keyframe intervals below (without it, a made-up picture is); `--files` stay as they are.
 What a scan finds out of a file is known beforehand, as it is from a manifest of `vjepa manifest`; its cost is shown.
 """
 
@@ -148,7 +148,9 @@ def encode(frames: list[np.ndarray], path: Path, size: tuple[int, int], keyframe
         stream.width, stream.height = size
         stream.pix_fmt = "yuv420p"
         for number, frame in enumerate(frames):
-            picture = cv2.resize(frame, size, interpolation=cv2.INTER_AREA if frame.shape[1] > size[0] else cv2.INTER_CUBIC)
+            picture = cv2.resize(
+                frame, size, interpolation=cv2.INTER_AREA if frame.shape[1] > size[0] else cv2.INTER_CUBIC
+            )
             shown = av.VideoFrame.from_ndarray(picture, format="rgb24")
             shown.pts, shown.time_base = number, Fraction(1, 30)
             container.mux(stream.encode(shown))
@@ -156,7 +158,7 @@ def encode(frames: list[np.ndarray], path: Path, size: tuple[int, int], keyframe
 
 
 def frames_of(source: str | None) -> list[np.ndarray]:
-    """Ten seconds of a video, played forth and back where it is shorter; of moving shapes over a texture without one."""
+    """Ten seconds of a video, forth and back where it is shorter; without one, of shapes that move over a texture."""
     count = 30 * SECONDS
     if source is not None:
         facts = scan_video(source)
@@ -195,7 +197,7 @@ def main() -> None:
                 files[name] = str(Path(folder) / f"{size_name}_{interval}.mp4")
                 encode(frames, Path(files[name]), size, interval)
             copies[name] = str(Path(folder) / f"{size_name}_copy.mp4")  # of the longest interval
-            if reason := write_copy(TranscodeTask(files[name], copies[name], 256, 20, "medium", None, 12.0)):
+            if reason := write_copy(TranscodeTask(files[name], copies[name], 256, 23, "veryfast", None, 12.0)):
                 raise SystemExit(f"no copy of {name}: {reason}")
         files |= {Path(path).name: path for path in arguments.files}
         usable = {name: path for name, path in files.items() if Trait.VARIABLE_RATE not in scan_video(path).traits}
@@ -218,7 +220,9 @@ def report(found: dict[str, dict[str, float]]) -> None:
             + " |"
         )
     clip = np.prod((3, CLIP.num_frames, *CROP))
-    print(f"\nbytes of a clip from worker to trainer: {4 * clip / 2**20:.1f} MiB (reference) and {clip / 2**20:.1f} MiB")
+    print(
+        f"\nbytes of a clip from worker to trainer: {4 * clip / 2**20:.1f} MiB (reference) and {clip / 2**20:.1f} MiB"
+    )
 
 
 if __name__ == "__main__":

@@ -131,9 +131,6 @@ def test_a_rare_choice_comes_once_in_each_block():
     assert shares.counts.tolist() == [99, 1]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="_shares gives a choice that was raised to one the next remainder as well: [2, 4, 4]"
-)
 def test_a_choice_that_was_raised_to_one_gets_no_remainder_too():
     assert Apportionment([0.9, 4.5, 4.6], 10, 0, Purpose.SOURCE_OF_CLIP).counts.tolist() == [1, 4, 5]
 

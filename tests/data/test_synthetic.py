@@ -395,7 +395,7 @@ def test_arguments_that_cannot_be_encoded_are_refused(tmp_path: Path) -> None:
 def test_progress_off_a_terminal_is_a_few_plain_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_dataset(tmp_path, num_train=4, num_val=0, num_test=0, num_frames=2, num_workers=1)
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == f"writing 4 synthetic clips in {tmp_path}" and lines[-1].startswith("4 of 4 clips after")
+    assert lines[0] == f"synthetic clips in {tmp_path}: 4" and lines[-1].startswith("4 of 4 after")
     assert len(lines) <= 5 and read_rows(tmp_path, "val") == []
 
 

@@ -23,7 +23,10 @@ def new_file(path: Path) -> Iterator[Path]:
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
     """A CSV file with a header line."""
-    with new_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with (
+        new_file(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+    ):
         writer = csv.DictWriter(file, columns, lineterminator="\n", restval="", extrasaction="ignore")
         writer.writeheader()
         writer.writerows(rows)

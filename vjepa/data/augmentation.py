@@ -1,9 +1,12 @@
 """Stronger changes to a clip, for probes: RandAugment and random erasing, in uint8, the same for all frames."""
 
 import random
+import re
 from contextlib import contextmanager
 
 import numpy as np
+
+POLICY = r"rand(-(m|n|mstd|mmax|p)\d+(\.\d+)?|-inc[01]|-w\d|-t\d)*"  # of what timm reads, what is a number
 
 
 class RandAugment:
@@ -16,7 +19,7 @@ class RandAugment:
     def __init__(self, policy: str):
         from timm.data.auto_augment import rand_augment_transform  # only here: it brings torchvision
 
-        if not policy.startswith("rand-"):
+        if not re.fullmatch(POLICY, policy):
             raise ValueError(f"rand_augment ({policy}) must be a policy such as 'rand-m7-n4-mstd0.5-inc1'")
         grey = tuple(round(255 * mean) for mean in (0.485, 0.456, 0.406))  # fills what a shift uncovers
         self._transform = rand_augment_transform(policy, {"img_mean": grey})
@@ -55,7 +58,7 @@ def erase_box(
     aspect_ratio: tuple[float, float] = (0.3, 10 / 3),  # range of height over width, on a log scale
 ) -> np.ndarray:  # (T, H, W, 3) uint8
     """Random erasing (arXiv 1708.04896): a box of noise at one place of all frames; none where ten do not fit."""
-    num_frames, height, width, channels = frames.shape
+    _, height, width, channels = frames.shape
     for _ in range(10):
         box_area = height * width * generator.uniform(*area)
         ratio = np.exp(generator.uniform(*np.log(aspect_ratio)))

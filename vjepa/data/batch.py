@@ -58,8 +58,8 @@ class ClipCollate:
     def __call__(self, clips_of_files: list[list[Clip]]) -> ClipBatch:
         clips = [clip for of_file in clips_of_files for clip in of_file]
         pixels = torch.stack([clip.pixels for clip in clips])
-        _, _, *clip_size = pixels.shape
-        grid = TokenGrid.of_clip(tuple(clip_size), self.tubelet)
+        num_frames, height, width = pixels.shape[2:]
+        grid = TokenGrid.of_clip((num_frames, height, width), self.tubelet)
         return ClipBatch(
             clips=pixels,
             masks=[self._draw(number, strategy, grid, clips) for number, strategy in enumerate(self.strategies)],

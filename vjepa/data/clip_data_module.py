@@ -205,10 +205,14 @@ class ClipDataModule(LightningDataModule):
             raise ValueError("there are no clips to validate or predict on: give --data.val_manifest")
         elif stage == "test" and self.test_manifest is None:
             raise ValueError("there are no clips to test on: give --data.test_manifest")
-        manifest, split = (
-            (self.test_manifest, self.test_split) if stage == "test" else (self.val_manifest, self.val_split)
+        name, manifest, split = (
+            ("test", self.test_manifest, self.test_split)
+            if stage == "test"
+            else ("validation", self.val_manifest, self.val_split)
         )
-        self.evaluated = None if manifest is None else self._read(Source(manifest, root=self.root, split=split))
+        self.evaluated = (
+            None if manifest is None else self._read(Source(manifest, name=name, root=self.root, split=split))
+        )
         folder = Path(self._run.log_dir or self._run.default_root_dir)
         of_training = self.train if stage == "fit" else []
         of_evaluation = [self.evaluated] if self.evaluated is not None else []
@@ -305,9 +309,10 @@ class ClipDataModule(LightningDataModule):
         return position, max(1, self.batches_per_epoch - self.place.batches_into_epoch)
 
     def _sampling_of(self, source: Source) -> FrameSampling:
-        rates = {"fps": source.fps, "frame_step": source.frame_step, "duration": source.duration}
-        own = rates if any(rate is not None for rate in rates.values()) else {}
-        return replace(self.frames, num_frames=source.num_frames or self.frames.num_frames, **own)
+        num_frames = source.num_frames or self.frames.num_frames
+        if (source.fps, source.frame_step, source.duration) == (None, None, None):
+            return replace(self.frames, num_frames=num_frames)
+        return FrameSampling(num_frames, source.fps, source.frame_step, source.duration, self.frames.temporal_jitter)
 
     def _read(self, source: Source) -> SourceOfClips:
         manifest = read_manifest(source.manifest, source.root or self.root, source.split)

@@ -206,7 +206,7 @@ class ClipDataset(Dataset[list[Clip]]):
             self.cuts.finish(frames, cut, generator)
             for cut, frames in zip(cuts, self._decode(video, facts, cuts), strict=True)
         ]
-        return clips, source.frames.seconds(facts)
+        return clips, source.frames.seconds(facts, window)
 
     def _decode(self, video: Source, facts: VideoFacts, cuts: list[Cut]) -> Iterator[np.ndarray]:
         size = self.cuts.crop_size

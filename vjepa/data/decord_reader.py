@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from vjepa.data.transforms import CropBox, crop_resize
-from vjepa.data.video_facts import Source, Trait, VideoError, VideoFacts, reason_of, scan_video
+from vjepa.data.video_facts import Source, Trait, VideoError, VideoFacts, check_size, reason_of, scan_video
 
 CONTAINERS = frozenset(["mov", "matroska", "avi"])
 CODECS = frozenset(["h264", "hevc", "mpeg4", "h263", "vp8", "vp9", "mjpeg"])
@@ -71,6 +71,7 @@ class DecordReader:
             raise VideoError(_plain(reason_of(error))) from error
         # An open reader goes on decoding to the end of the file and holds the frames in memory.
         del video
+        check_size(frames, facts)
         return crop_resize(frames, crop_box, size)
 
 

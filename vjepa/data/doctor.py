@@ -91,7 +91,7 @@ def examine(
     output.mkdir(parents=True, exist_ok=True)
     text = _report(manifest, listed, reports, findings, len(left_out))
     with new_file(output / "report.md") as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
     _write_files(output / "files.csv", listed, reports, findings)
     _write_clean(output / "clean.csv", listed, reports, left_out)
     print(text)
@@ -186,7 +186,7 @@ def _report(name: str, listed: Manifest, reports: list[FileReport], findings: li
     lines = [
         f"# {name}",
         "",
-        f"{len(listed)} files, {len(known)} readable, {hours:.2f} hours; the cleaned manifest leaves out {num_left_out}.",
+        f"{len(listed)} files, {len(known)} readable, {hours:.2f} hours; {num_left_out} left out of the clean list.",
         "",
         "| | most common |",
         "|---|---|",
@@ -205,7 +205,13 @@ def _report(name: str, listed: Manifest, reports: list[FileReport], findings: li
         if finding.files:
             kept = "left out" if finding.leaves_out else "kept"
             rows = {row for row, _ in finding.files}
-            lines += ["", f"## {finding.title}: {len(rows)} files ({kept})", "", f"{finding.advice[0].upper()}{finding.advice[1:]}.", ""]
+            lines += [
+                "",
+                f"## {finding.title}: {len(rows)} files ({kept})",
+                "",
+                f"{finding.advice[0].upper()}{finding.advice[1:]}.",
+                "",
+            ]
             lines += [f"* {listed.paths[row]}: {what}" for row, what in finding.files[:SHOWN]]
             if len(finding.files) > SHOWN:
                 lines.append(f"* and {len(finding.files) - SHOWN} more, in files.csv")
@@ -244,7 +250,10 @@ def _write_files(path: Path, listed: Manifest, reports: list[FileReport], findin
 
 def _write_clean(path: Path, listed: Manifest, reports: list[FileReport], left_out: set[int]) -> None:
     """With whole paths: it is a manifest wherever it lies."""
-    with new_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with (
+        new_file(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+    ):
         writer = csv.DictWriter(file, ["path", "label", "start", "end", *FOUND_COLUMNS], lineterminator="\n")
         writer.writeheader()
         for row, report in enumerate(reports):

@@ -72,7 +72,8 @@ class FrameSampling:
         step = 1 / self.fps if self.fps is not None else self.duration / self.num_frames  # type: ignore[operator]
         # In units of a mean frame, so that a file with even times gives what the arithmetic above does.
         begin, step = _spread(step / mean_length, self.num_frames, length / mean_length, start)
-        wanted = times[first] + mean_length * (begin + step * (np.arange(self.num_frames) + jitter) + 1e-6)
+        begin_time = times[np.searchsorted(times, times[first] + mean_length * (begin + 1e-6), side="right") - 1]
+        wanted = begin_time + mean_length * (step * (np.arange(self.num_frames) + jitter) + 1e-6)
         ids = np.searchsorted(times, wanted, side="right") - 1  # the frame that is shown at that time
         return np.sort(np.clip(ids, first, end - 1).astype(np.int64))
 
@@ -83,9 +84,9 @@ class FrameSampling:
             return file_fps / self.fps
         return file_fps * self.duration / self.num_frames  # type: ignore[operator]
 
-    def seconds(self, facts: VideoFacts) -> float:
-        """How much of such a file one clip covers, at most the whole."""
-        return min(self.num_frames * self._frames_per_step(facts.fps) / facts.fps, facts.duration)
+    def seconds(self, facts: VideoFacts, window: tuple[int, int]) -> float:
+        """How much of such a file one clip covers, at most the whole window."""
+        return min(self.num_frames * self._frames_per_step(facts.fps), window[1] - window[0]) / facts.fps
 
 
 def _spread(step: float, num_frames: int, length: float, start: float) -> tuple[float, float]:

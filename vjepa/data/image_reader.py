@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from vjepa.data.transforms import CropBox, crop_resize
-from vjepa.data.video_facts import Source, VideoError, VideoFacts, reason_of
+from vjepa.data.video_facts import Source, VideoError, VideoFacts, check_size, reason_of
 
 IMAGE_SUFFIXES = frozenset([".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"])
 FIRST_BYTES = (b"\xff\xd8\xff", b"\x89PNG", b"BM", b"II*\x00", b"MM\x00*", b"P6")
@@ -44,8 +44,9 @@ class ImageReader:
         crop_box: CropBox | None = None,
         size: tuple[int, int] | None = None,  # height, width
     ) -> np.ndarray:  # (T, H, W, 3) uint8 RGB
-        picture = crop_resize(_picture(source)[None], crop_box, size)
-        return np.repeat(picture, len(frame_ids), axis=0)
+        frames = _picture(source)[None]
+        check_size(frames, facts)
+        return np.repeat(crop_resize(frames, crop_box, size), len(frame_ids), axis=0)
 
 
 def _picture(source: Source) -> np.ndarray:  # (H, W, 3) uint8, upright

@@ -27,9 +27,8 @@ from vjepa.data import storage
 from vjepa.data.image_reader import IMAGE_SUFFIXES
 from vjepa.data.video_facts import Orientation, Trait, VideoFacts
 
-VIDEO_SUFFIXES = frozenset(
-    ".mp4 .mov .m4v .avi .divx .mkv .webm .3gp .flv .mpg .mpeg .ps .vob .ts .m2ts .mts .wmv .asf .ogv .gif".split()
-)
+_OF_VIDEOS = "mp4 mov m4v avi divx mkv webm 3gp flv mpg mpeg ps vob ts m2ts mts wmv asf ogv gif"
+VIDEO_SUFFIXES = frozenset(f".{name}" for name in _OF_VIDEOS.split())
 ROOT_VARIABLE = "VJEPA_DATA"
 # What a scan writes of each file; `container` empty where nobody looked, or where the file can't be read.
 FACT_COLUMNS = (
@@ -128,11 +127,11 @@ def read_manifest(
             f"the folder {name} holds no video file; known endings are {' '.join(sorted(VIDEO_SUFFIXES))}, and "
             f"{' '.join(sorted(IMAGE_SUFFIXES))} for images"
         )
-        folder = ""
+        folder, root = "", ""  # its paths are whole
     elif storage.exists(name):
         rows = rows_of_file(name)
         empty = f"the manifest {name} lists no video" + (f" of split '{split}'" if split else "")
-        folder = name.rpartition("/")[0] or "."
+        folder = storage.parent(name)
     else:
         raise ValueError(
             f"there is no manifest or folder {name}; give a CSV file with a 'path' column or a folder of videos "
@@ -158,9 +157,8 @@ def read_manifest(
 def rows_of_folder(folder: str) -> list[dict[str, str]]:
     """Path and class (the first sub-folder's name) of every video and image below a folder."""
     rows = []
-    for path in storage.files_below(folder):
+    for path, inside in storage.files_below(folder):
         if PurePath(path).suffix.lower() in VIDEO_SUFFIXES | IMAGE_SUFFIXES:
-            inside = path.removeprefix(folder).lstrip("/")
             rows.append({"path": path, "label": inside.partition("/")[0] if "/" in inside else ""})
     return rows
 
@@ -231,13 +229,13 @@ def _is_list_line(line: str) -> bool:
 def _separator(line: str) -> str | None:  # None is white space
     if "::" in line.replace("://", "", 1):
         return "::"
-    return "," if line.rpartition(",")[2].strip().lstrip("-").isdigit() and "," in line else None
+    return "," if "," in line and _is_whole(line.rpartition(",")[2].strip()) else None
 
 
 def _split_list_line(line: str, separator: str | None) -> tuple[str, int | None]:
     """Path and label. Only the last part is a label, so paths may hold spaces."""
     parts = line.strip().rsplit(separator, 1)
-    if len(parts) == 2 and parts[1].strip().lstrip("-").isdigit():
+    if len(parts) == 2 and _is_whole(parts[1].strip()):
         return parts[0].strip(), int(parts[1])
     return line.strip(), None
 
@@ -352,6 +350,10 @@ def fact_columns(facts: VideoFacts) -> dict[str, str]:
     }
 
 
+def _is_whole(text: str) -> bool:
+    return text.isascii() and text.removeprefix("-").isdigit()
+
+
 def _number(value: Any) -> float:
     try:
         return float(value) if value not in (None, "") else np.nan
@@ -361,8 +363,9 @@ def _number(value: Any) -> float:
 
 def _numbered(labels: list[str]) -> tuple[np.ndarray, list[str]]:
     """Label numbers and their names. Whole numbers stay themselves, so that two lists of one dataset agree."""
+    labels = ["" if label == "-1" else label for label in labels]
     known = {label for label in labels if label}
-    if known and all(label.isdigit() and str(int(label)) == label for label in known):
+    if known and all(_is_whole(label) and str(int(label)) == label for label in known):
         largest = max(map(int, known))
         if largest <= LARGEST_LABEL:
             return np.array([int(label) if label else -1 for label in labels], np.int64), [

@@ -113,7 +113,7 @@ def found_columns(report: FileReport) -> dict[str, str]:
 
 
 def _folder_of(source: str) -> str:
-    return source if storage.is_folder(source) else source.rpartition("/")[0]
+    return source if storage.is_folder(source) else storage.parent(source)
 
 
 def _below(file: str, folder: Path) -> str:

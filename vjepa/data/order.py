@@ -1,10 +1,10 @@
 """Which clip comes when: one endless sequence of positions, cut into global batches, shared out over ranks.
 
-With one source, position p shows row `permutation(seed, p // rows)[p % rows]` of its manifest: each pass shows every row
-once, and a batch may straddle two passes, so no row is ever dropped. With several sources each has such a sequence of
-its own, and a second arithmetic says which source a position draws from: blocks of positions hold each source as often
-as its weight asks, in a shuffled order. Rank r of R takes the r-th of R equal parts of each global batch, so R ranks
-together see what one rank would.
+With one source, position p shows row `permutation(seed, p // rows)[p % rows]` of its manifest: each pass shows every
+row once, and a batch may straddle two passes, so no row is ever dropped. With several sources each has such a sequence
+of its own, and a second arithmetic says which source a position draws from: blocks of positions hold each source as
+often as its weight asks, in a shuffled order. Rank r of R takes the r-th of R equal parts of each global batch, so R
+ranks together see what one rank would.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -105,7 +105,8 @@ class Apportionment:
 def _shares(weights: np.ndarray, total: int) -> np.ndarray:  # int64, sums to total
     exact = weights / weights.sum() * total
     shares = np.maximum(1, np.floor(exact)).astype(np.int64)
-    by_remainder = np.argsort(-(exact - np.floor(exact)), kind="stable")
+    remainders = np.where(exact < 1, 0.0, exact - np.floor(exact))  # what was raised to one has its share
+    by_remainder = np.argsort(-remainders, kind="stable")
     shares[by_remainder[: max(0, total - shares.sum())]] += 1
     shares[np.argmax(shares)] -= max(0, shares.sum() - total)
     return shares

@@ -151,10 +151,11 @@ def _runs(wanted: Sequence[int], keyframe_interval: int) -> list[list[int]]:
 
 
 class PictureMaker:
-    """Turns decoded frames into RGB, cropped and resized as they will be shown, by one filter graph per kind of frame."""
+    """Turns decoded frames into RGB, cropped and resized as they are shown, by one filter graph per kind of frame."""
 
     def __init__(self, facts: VideoFacts, crop_box: CropBox | None, size: tuple[int, int] | None):
         self.orientation = facts.orientation
+        self.may_resize = Trait.RESIZED in facts.traits
         shown = (facts.height, facts.width)
         self.coded_size = _turned(shown, self.orientation)
         self.crop_box = crop_box and _coded_box(crop_box, shown, self.orientation)
@@ -162,6 +163,9 @@ class PictureMaker:
         self._graphs: dict[tuple, av.filter.Graph] = {}
 
     def __call__(self, frame: av.VideoFrame) -> np.ndarray:  # (H, W, 3) uint8
+        if (frame.height, frame.width) != self.coded_size and not self.may_resize:
+            height, width = self.coded_size
+            raise VideoError(f"frames are {frame.width}x{frame.height} and not {width}x{height} as found before")
         kind = (frame.width, frame.height, frame.format.name, int(frame.colorspace), int(frame.color_range))
         if kind not in self._graphs:
             self._graphs[kind] = self._graph(*kind)

@@ -5,7 +5,7 @@ import logging
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 log = logging.getLogger(__name__)
 
@@ -43,11 +43,12 @@ class Quarantine:
         for failure in failures:
             self.replaced_clips += 1
             key = (failure.source, failure.path)
-            if key in self._listed:
+            if key in self._listed or key in self._read():  # another rank may have listed it
                 continue
             self._append(failure)
             self._listed = self._read() | {key}  # other ranks list their own
-            log.warning(f"replaced unreadable file {failure.path}: {failure.reason} (listed in {self.file})")
+            name = failure.path.encode(errors="backslashreplace").decode()
+            log.warning(f"replaced unreadable file {name}: {failure.reason} (listed in {self.file})")
             self._check_share(failure.source)
 
     def _check_share(self, source: str) -> None:
@@ -62,17 +63,18 @@ class Quarantine:
     def _read(self) -> set[tuple[str, str]]:
         if not self.file.exists():
             return set()
-        with self.file.open(newline="", encoding="utf-8") as file:
-            return {(row["source"], row["path"]) for row in csv.DictReader(file)}
+        with self._opened("r") as file:
+            return {(row["source"], row["path"]) for row in csv.DictReader(file, fieldnames=self.COLUMNS)}
 
     def _append(self, failure: Failure) -> None:
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with self.file.open("x", newline="", encoding="utf-8") as file:
-                csv.writer(file).writerow(self.COLUMNS)
-        except FileExistsError:
-            pass
-        with self.file.open("a", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerow(failure)
+        with self._opened("a") as file:
+            writer = csv.writer(file)
+            if not file.tell():
+                writer.writerow(self.COLUMNS)
+            writer.writerow(failure)
             file.flush()
             os.fsync(file.fileno())
+
+    def _opened(self, mode: str) -> IO[str]:
+        return open(self.file, mode, newline="", encoding="utf-8", errors="surrogateescape")  # names need not be text

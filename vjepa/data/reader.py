@@ -5,6 +5,7 @@ that fails or does not come back in time is passed over, and the next one reads 
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Literal, Protocol, TypeVar
 
 import numpy as np
@@ -83,7 +84,7 @@ class ReaderChain:
     def scan(self, source: Source) -> VideoFacts:
         """Facts of a file, by the image reader where it is a photograph, else by PyAV's packets."""
         reader = self.readers[0] if ImageReader.knows(source) else self.readers[-1]
-        return self._in_time(reader, source, lambda: reader.scan(source))
+        return self._in_time(reader, source, partial(reader.scan, source))
 
     def reader_of(self, facts: VideoFacts) -> VideoReader | None:
         """The first reader that gets such a file right."""
@@ -102,10 +103,9 @@ class ReaderChain:
         for reader in self.readers:
             reason = reader.objection(facts)
             if reason is None:
+                work = partial(reader.decode, source, facts, frame_ids, crop_box, size)
                 try:
-                    return self._in_time(
-                        reader, source, lambda r=reader: r.decode(source, facts, frame_ids, crop_box, size)
-                    )
+                    return self._in_time(reader, source, work)
                 except VideoError as error:
                     reason = str(error)
             if reader.name != ImageReader.name:

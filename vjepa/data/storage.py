@@ -52,14 +52,21 @@ def read_bytes(path: str) -> bytes:
     return files.cat_file(name)
 
 
-def files_below(folder: str) -> list[str]:
-    """All files below a folder, in order."""
+def files_below(folder: str) -> list[tuple[str, str]]:
+    """All files below a folder, in order: the whole path, and the path inside the folder."""
     if not is_remote(folder):
-        return sorted(
-            os.path.join(parent, name) for parent, _, names in os.walk(folder, followlinks=True) for name in names
-        )
+        found = [os.path.join(parent, name) for parent, _, names in os.walk(folder, followlinks=True) for name in names]
+        return [(path, os.path.relpath(path, folder)) for path in sorted(found)]
     files, name = _file_system(folder)
-    return [files.unstrip_protocol(found) for found in sorted(files.find(name))]
+    return [(files.unstrip_protocol(path), path.removeprefix(name).lstrip("/")) for path in sorted(files.find(name))]
+
+
+def parent(path: str) -> str:
+    """The folder that a file lies in."""
+    scheme, separator, rest = path.rpartition("://")
+    if not separator:
+        return os.path.dirname(path) or "."
+    return f"{scheme}://{rest.rpartition('/')[0]}"
 
 
 def _file_system(path: str) -> tuple[Any, str]:

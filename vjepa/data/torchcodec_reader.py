@@ -1,11 +1,11 @@
-"""Frames by torchcodec: exact where packets tell their frames. Needs the system's FFmpeg libraries (versions 4 to 8)."""
+"""Frames by torchcodec: exact where packets tell their frames. It needs the system's FFmpeg libraries (4 to 8)."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
 from vjepa.data.transforms import CropBox, crop_resize
-from vjepa.data.video_facts import Source, Trait, VideoError, VideoFacts, reason_of, scan_video
+from vjepa.data.video_facts import Source, Trait, VideoError, VideoFacts, check_size, reason_of, scan_video
 
 CONTAINERS = frozenset(["mov", "matroska", "gif", "flv"])
 WRONG_WITH = (Trait.HIDDEN_FRAMES, Trait.UNTIMED, Trait.DAMAGED, Trait.RESIZED)
@@ -59,4 +59,5 @@ class TorchcodecReader:
             frames = video.get_frames_at(list(frame_ids)).data.numpy()
         except (RuntimeError, ValueError, IndexError) as error:
             raise VideoError(reason_of(error)) from error
+        check_size(frames, facts)
         return crop_resize(frames, crop_box, size)

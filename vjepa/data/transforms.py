@@ -54,7 +54,7 @@ def view_boxes(
     _, _, height, width = central_crop_box(frame_size, (aspect_ratio, aspect_ratio))
     places = [0.5] if num_views == 1 else np.linspace(0, 1, num_views).tolist()
     return [
-        CropBox(round(place * (frame_height - height)), round(place * (frame_width - width)), height, width)
+        CropBox(int(place * (frame_height - height)), int(place * (frame_width - width)), height, width)
         for place in places
     ]
 

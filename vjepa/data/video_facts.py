@@ -8,7 +8,7 @@ that `num_frames` is what can really be decoded. What makes some readers return 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -118,7 +118,7 @@ def scan_video(source: Source) -> VideoFacts:
         traits.add(Trait.UNTIMED)
     times: np.ndarray | None
     if first_frame is not None and not is_damaged and codec in ONE_FRAME_PER_PACKET and _tell_their_frames(packets):
-        times = np.array(sorted(packet.pts for packet in shown)) * time_base
+        times = np.sort([packet.pts for packet in shown if packet.pts is not None]) * time_base
         num_frames = len(times)
     else:
         num_frames, first_frame, times, seen = _count_frames(source)
@@ -168,8 +168,9 @@ def _read_packets(container: Any, stream: Any) -> tuple[list[_Packet], av.VideoF
 
 def _tell_their_frames(packets: list[_Packet]) -> bool:
     """Whether each packet that is shown is one frame with a time of its own, all after a first keyframe."""
-    times = [packet.pts for packet in packets if not packet.hidden]
-    if not times or None in times or len(set(times)) < len(times) or not packets[0].is_keyframe:
+    times = [packet.pts for packet in packets if not packet.hidden and packet.pts is not None]
+    num_shown = sum(not packet.hidden for packet in packets)
+    if not num_shown or len(set(times)) < num_shown or not packets[0].is_keyframe:
         return False
     return packets[0].hidden or packets[0].pts == min(times)
 
@@ -233,7 +234,8 @@ def _with_times(facts: VideoFacts, times: np.ndarray | None, header_rate: float)
 def orientation_of(frame: av.VideoFrame) -> Orientation:
     """From the frame's display matrix. Raises VideoError where it is no multiple of a right angle."""
     try:
-        matrix = next((data for data in frame.side_data if data.type.name == "DISPLAYMATRIX"), None)
+        side_data: Iterable[Any] = iter(frame.side_data)  # PyAV's types say that it iterates over names
+        matrix = next((data for data in side_data if data.type.name == "DISPLAYMATRIX"), None)
     except ValueError:  # PyAV lists no side data beside a kind that it does not know; mirroring then stays unknown
         return _UNMIRRORED.get(frame.rotation % 360, Orientation())
     if matrix is None:
@@ -251,6 +253,16 @@ _UNMIRRORED = {  # by degrees counter-clockwise
     180: Orientation(False, True, True),
     270: Orientation(True, flipped_columns=True),
 }
+
+
+def check_size(
+    frames: np.ndarray,  # (T, H, W, 3)
+    facts: VideoFacts,
+) -> None:
+    """Raise VideoError where frames are not of the size that a crop was drawn for: the file has changed since."""
+    height, width = frames.shape[1:3]
+    if (height, width) != (facts.height, facts.width):
+        raise VideoError(f"frames are {width}x{height} and not {facts.width}x{facts.height} as found before")
 
 
 @contextmanager
