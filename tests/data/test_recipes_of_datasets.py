@@ -19,9 +19,8 @@ from vjepa.data.manifest import ROOT_VARIABLE, read_manifest
 
 FOLDER = Path(__file__).parents[2] / "data"
 RECIPES = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted(FOLDER.glob("*.yaml"))}
-KEYS = (
-    "name paper source licence classes videos hours files manifests training notes example".split()  # in this order
-)
+KEYS = ["name", "paper", "source", "licence", "classes", "videos", "hours", "files"]
+KEYS += ["manifests", "training", "notes", "example"]
 
 every_recipe = pytest.mark.parametrize("name", RECIPES)
 

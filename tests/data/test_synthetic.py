@@ -16,6 +16,7 @@ from av.video.frame import PictureType
 from numpy.typing import NDArray
 
 from vjepa.data import synthetic_dataset
+from vjepa.data.manifest import read_manifest
 from vjepa.data.synthetic_dataset import COLUMNS, clip_state, write_dataset
 from vjepa.data.synthetic_render import LARGEST_RADIUS, OCCLUDER_ID, outline_distance, render
 from vjepa.data.synthetic_world import (
@@ -30,6 +31,7 @@ from vjepa.data.synthetic_world import (
     sample_world,
     step,
 )
+from vjepa.data.video_facts import scan_video
 
 SMALL = {"num_train": 26, "num_val": 3, "num_test": 2}
 CHANCE = 1.0 / len(MOTIONS)
@@ -300,7 +302,7 @@ def test_manifests_name_every_file_and_describe_the_main_object(dataset: Path) -
             assert (dataset / row["path"]).is_file() and (dataset / row["mask"]).is_file()
             assert row["label"] == MOTIONS[int(row["motion_id"])] == state.motion
             assert [row["shape"], row["texture"], row["colour"]] == [shape.kind, shape.texture, shape.colour]
-            assert [row[name] for name in ("frames", "fps", "width", "height")] == ["32", "16", "64", "64"]
+            assert [row[name] for name in ("frames", "fps", "width", "height")] == ["32", "16.0", "64", "64"]
     facts = json.loads((dataset / "dataset.json").read_text())
     assert facts["counts"] == {"train": 26, "val": 3, "test": 2} and facts["arguments"]["seed"] == 0
 
@@ -397,6 +399,14 @@ def test_progress_off_a_terminal_is_a_few_plain_lines(tmp_path: Path, capsys: py
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"synthetic clips in {tmp_path}: 4" and lines[-1].startswith("4 of 4 after")
     assert len(lines) <= 5 and read_rows(tmp_path, "val") == []
+
+
+def test_the_manifest_tells_what_a_scan_would(tmp_path: Path) -> None:
+    for num_frames in (5, 20):
+        folder = tmp_path / str(num_frames)
+        write_dataset(folder, num_train=2, num_val=0, num_test=0, num_frames=num_frames, num_workers=1, progress=False)
+        manifest = read_manifest(folder / "train.csv")
+        assert [manifest.facts(row) for row in range(2)] == [scan_video(path) for path in manifest.paths]
 
 
 def test_any_even_size_shows_the_same_scene() -> None:

@@ -2,6 +2,7 @@
 
 from vjepa.callbacks.closing_summary import ClosingSummary
 from vjepa.callbacks.collapse_monitor import CollapseMonitor
+from vjepa.callbacks.data_usage import DataUsage
 from vjepa.callbacks.gradient_norm import GradientNorm
 from vjepa.callbacks.progress import RunProgress
 from vjepa.callbacks.run_checkpoint import RunCheckpoint
@@ -11,6 +12,7 @@ from vjepa.callbacks.token_writer import TokenWriter
 __all__ = [
     "ClosingSummary",
     "CollapseMonitor",
+    "DataUsage",
     "GradientNorm",
     "RunCheckpoint",
     "RunProgress",

@@ -6,6 +6,7 @@ from datetime import timedelta
 from lightning.pytorch import Callback, Trainer
 
 from vjepa.callbacks.run_checkpoint import RunCheckpoint
+from vjepa.data.clip_data_module import ClipDataModule
 from vjepa.training import JEPA
 
 
@@ -40,6 +41,7 @@ class ClosingSummary(Callback):
             if f"health/{name}_rank" in known:
                 rank, std = known[f"health/{name}_rank"], known[f"health/{name}_std"]
                 lines.append(f"  {name:<12} effective rank {rank:.1f} of {width} ({rank / width:.0%}), std {std:.3f}")
+        lines += _lines_of_data(trainer.datamodule)  # type: ignore[attr-defined]
         checkpoints = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, RunCheckpoint)]
         if checkpoints:
             lines.append(f"  checkpoint   {checkpoints[0].last}")
@@ -55,3 +57,17 @@ class ClosingSummary(Callback):
                     f"--trainer.max_steps {2 * trainer.global_step}"
                 )
         return lines
+
+
+def _lines_of_data(data: object) -> list[str]:
+    """What was seen, by source where there are several, and what could not be read."""
+    if not isinstance(data, ClipDataModule):
+        return []
+    usage = data.usage()
+    lines = [
+        f"  {'clips' if len(usage) == 1 else name:<12} {seen.clips:,}, {seen.seconds / 3600:.2f} hours of video"
+        for name, seen in usage.items()
+    ]
+    if len(data.quarantine):
+        lines.append(f"  unreadable   {len(data.quarantine)} files, replaced by others: {data.quarantine.file}")
+    return lines

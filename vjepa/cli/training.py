@@ -14,6 +14,7 @@ from lightning.pytorch.plugins.io import CheckpointIO
 from vjepa.callbacks import (
     ClosingSummary,
     CollapseMonitor,
+    DataUsage,
     GradientNorm,
     RunCheckpoint,
     RunProgress,
@@ -46,7 +47,7 @@ def run_training_command(arguments: list[str]) -> None:
             "num_sanity_val_steps": 0,
             "use_distributed_sampler": False,  # our own order is shared out over ranks already
             "enable_model_summary": False,
-            "callbacks": [GradientNorm(), Throughput(), TokenWriter(), ClosingSummary()],
+            "callbacks": [GradientNorm(), Throughput(), DataUsage(), TokenWriter(), ClosingSummary()],
         },
         args=arguments,
     )

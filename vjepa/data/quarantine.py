@@ -39,6 +39,10 @@ class Quarantine:
         self.replaced_clips = 0  # since this object was made, on this rank
         self._listed = self._read()
 
+    def __len__(self) -> int:
+        """Files listed so far, those of a run that this one goes on with too."""
+        return len(self._listed)
+
     def add(self, failures: Iterable[Failure]) -> None:
         for failure in failures:
             self.replaced_clips += 1

@@ -19,11 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vjepa.data.atomic_file import new_file, write_table
+from vjepa.data.manifest import FACT_COLUMNS, fact_columns
 from vjepa.data.progress import count_processors, report_progress
 from vjepa.data.synthetic_render import render
 from vjepa.data.synthetic_world import MOTIONS, WorldState, roll_out, sample_world
+from vjepa.data.video_facts import VideoFacts
 
-FORMAT_VERSION = 1  # raise it when the same arguments give other files
+FORMAT_VERSION = 2  # raise it when the same arguments give other files
 SPLITS = ("train", "val", "test")
 COLUMNS = (
     "path",
@@ -36,11 +38,9 @@ COLUMNS = (
     "background_moves",
     "occluder",
     "mask",
-    "frames",
-    "fps",
-    "width",
-    "height",
+    *FACT_COLUMNS,
 )
+KEYFRAME_INTERVAL = 16  # frames
 CLIPS_PER_TASK = 25  # what one worker is handed at a time
 
 Row = dict[str, str | int]
@@ -136,6 +136,17 @@ def write_clip(task: Task, index: int) -> Row:
         with new_file(task.folder / video) as temporary:
             encode_video(temporary, frames, task.fps)
     shape = state.shapes[0]
+    # As a scan would find them (a test says so), so that no training run needs to scan.
+    facts = VideoFacts(
+        num_frames=task.num_frames,
+        fps=float(task.fps),
+        width=task.size,
+        height=task.size,
+        container="mov",
+        codec="h264",
+        pixel_format="yuv420p",
+        keyframe_interval=min(KEYFRAME_INTERVAL, task.num_frames),
+    )
     return {
         "path": video,
         "label": state.motion,
@@ -147,10 +158,7 @@ def write_clip(task: Task, index: int) -> Row:
         "background_moves": int(state.background.velocity != (0.0, 0.0)),
         "occluder": int(bool(state.occluders)),
         "mask": mask,
-        "frames": task.num_frames,
-        "fps": task.fps,
-        "width": task.size,
-        "height": task.size,
+        **fact_columns(facts),
     }
 
 
@@ -163,7 +171,7 @@ def encode_video(
     height, width = frames.shape[1:3]
     # bitexact leaves the library's version out of the file; with one thread the bits do not depend on the cores.
     muxing = {"movflags": "+faststart", "fflags": "+bitexact"}
-    groups = "keyint=16:min-keyint=16:scenecut=0:open-gop=0:bframes=0"
+    groups = f"keyint={KEYFRAME_INTERVAL}:min-keyint={KEYFRAME_INTERVAL}:scenecut=0:open-gop=0:bframes=0"
     coding = {"crf": "18", "preset": "veryfast", "x264-params": groups}
     with av.open(str(path), "w", format="mp4", options=muxing) as container:
         stream = container.add_stream("libx264", rate=fps, options=coding)

@@ -8,7 +8,8 @@ from vjepa.data.transforms import CropBox, crop_resize
 from vjepa.data.video_facts import Source, Trait, VideoError, VideoFacts, check_size, reason_of, scan_video
 
 CONTAINERS = frozenset(["mov", "matroska", "gif", "flv"])
-WRONG_WITH = (Trait.HIDDEN_FRAMES, Trait.UNTIMED, Trait.DAMAGED, Trait.RESIZED)
+# Not every open group goes wrong, but what looks like one may be a stream without any real keyframe.
+WRONG_WITH = (Trait.OPEN_GOP, Trait.HIDDEN_FRAMES, Trait.UNTIMED, Trait.DAMAGED, Trait.RESIZED)
 
 
 class TorchcodecReader:
@@ -35,8 +36,6 @@ class TorchcodecReader:
             return f"frames of {facts.container} files are not always right"
         if wrong:
             return f"frames with {wrong[0].value.replace('_', ' ')} are wrong"
-        if {Trait.EDIT_LIST, Trait.OPEN_GOP} <= facts.traits:
-            return "frames at the start of a trimmed open group are lost"
         if facts.orientation.is_mirrored:
             return "mirroring is not applied"
         return None
