@@ -37,6 +37,13 @@ def slip(capsys: pytest.CaptureFixture, *arguments: object) -> str:
         (f"--data.masks={json.dumps([MASK] * 33)}", "33 masks are more than the clip's 32 tokens"),
         ("--data.masks=[]", "masks is empty"),
         ("--data.fps=4", "give exactly one of fps (4.0) and frame_step (2.0)"),
+        ("--data.readers=[opencv]", "'data.readers': expected one of ('decord', 'pyav', 'torchcodec')"),
+        ("--data.temporal_jitter=2", "temporal_jitter (2.0) must be between 0 and 1"),
+        ("--data.rand_augment=rnd", "rand_augment (rnd) must be a policy such as 'rand-m7-n4-mstd0.5-inc1'"),
+        ("--data.clips_per_video=3", "global_batch_size (4) must be a multiple of clips_per_video (3); try 6"),
+        ("--data.eval_views=0", "eval_views (0) must be at least 1"),
+        ('--data.mixture=[{"manifest": "a.csv"}]', "give either train_manifest or mixture, not both"),
+        ('--data.mixture=[{"manifst": "a.csv"}]', "unknown key 'data.mixture.manifst'"),
         ("--model.encoder.num_heads=5", "embed_dim (24) must be a multiple of num_heads (5)"),
         ("--ckpt_path=last", "there is no run to go on with below"),
         ("--ckpt_path=none.ckpt", "there is no checkpoint file none.ckpt"),
@@ -84,7 +91,7 @@ def test_files_that_are_no_checkpoints_are_named(tiny_recipe, tmp_path, capsys):
 
 def test_an_unknown_command_is_named(capsys):
     assert slip(capsys, "fitt") == (
-        "unknown command 'fitt'; did you mean 'fit'? (commands: fit, validate, test, predict, make-data)"
+        "unknown command 'fitt'; did you mean 'fit'? (commands: fit, validate, test, predict, make-data, manifest, doctor, transcode)"
     )
     assert "unknown key 'num_trian'; did you mean 'num_train'?" in slip(capsys, "make-data", "--num_trian=3")
 
@@ -92,3 +99,20 @@ def test_an_unknown_command_is_named(capsys):
 def test_help_lists_the_commands(capsys):
     main([])
     assert "make-data" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("manifest",), "sources"),
+        (("manifest", "none.csv", "--output=a.csv"), "there is no file or folder none.csv"),
+        (("manifest", ".", "--output=a.txt"), "the manifest's name (a.txt) must end in .csv or .parquet"),
+        (("manifest", ".", "--outptu=a.csv"), "unknown key 'outptu'; did you mean 'output'?"),
+        (("doctor", "none.csv"), "there is no manifest or folder none.csv"),
+        (("doctor", "none.csv", "--duplicate_distance=30"), "duplicate_distance (30) must be between 0 and 11"),
+        (("transcode", "none.csv", "--output=copies"), "there is no manifest or folder none.csv"),
+        (("transcode", "none.csv", "--output=copies", "--short_side=0"), "short_side (0) must be at least 2"),
+    ],
+)
+def test_slips_of_data_commands_are_named(capsys, arguments, sentence):
+    assert sentence in slip(capsys, *arguments)

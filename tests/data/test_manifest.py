@@ -45,7 +45,10 @@ def test_a_csv_manifest_reads_paths_labels_and_splits(tmp_path):
     file = written(tmp_path, "path,label,split\na b.mp4,run,train\nc.mp4,jump,val\nd.mp4,run,train\n")
     manifest = read_manifest(file, split="train")
     assert manifest.paths == [str(tmp_path / "a b.mp4"), str(tmp_path / "d.mp4")] and len(manifest) == 2
-    assert manifest.labels.tolist() == [0, 0] and manifest.label_names == ["run"]
+    # Classes are numbered over all splits of a file, so that two of its splits agree.
+    assert manifest.labels.tolist() == [1, 1] and manifest.label_names == ["jump", "run"]
+    assert [manifest.split(row) for row in range(2)] == ["train", "train"] and manifest.label_name(0) == "run"
+    assert read_manifest(file, split="val").label_name(0) == "jump"
     assert read_manifest(file, root=tmp_path / "videos").paths[1] == str(tmp_path / "videos" / "c.mp4")
     assert names_of(read_manifest(file)) == ["a b.mp4", "c.mp4", "d.mp4"]
 
@@ -420,7 +423,7 @@ def test_a_long_manifest_is_read_soon_and_kept_small(tmp_path):
     assert manifest.paths[-1] == "/data/clips/00199999.mp4" and manifest.facts(rows - 1) == FACTS
     assert manifest.labels[-1] == 199_999 % 400 and manifest.window(3) == (3.0, 5.0)
     arrays = arrays_below(manifest)
-    assert len(arrays) == 6  # paths and their ends, labels, windows, facts and their kinds
+    assert len(arrays) == 7  # paths and their ends, labels, splits, windows, facts and their kinds
     assert sum(array.nbytes for array in arrays) < 200 * rows
     # Nothing beside the arrays grows with the rows: that is what forked workers share.
     assert len(manifest.label_names) == 400 and len(manifest.facts_table._kind_values) == 1

@@ -31,7 +31,7 @@ MADE = {
     "odd_subsampled.webm": (
         *SOURCE,
         "-vf",
-        "crop=95:63",
+        "scale=95:63",
         "-pix_fmt",
         "yuv420p",
         "-c:v",

@@ -3,14 +3,11 @@
 import pytest
 import torch
 import yaml
-from lightning.pytorch import Trainer
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.integration.runs import checkpoint, vjepa
 from vjepa.cli.main import main
-from vjepa.data.clip_data_module import ClipDataModule
-from vjepa.masking import MultiBlockTubes
 
 SCALARS = {
     "train/loss",
@@ -107,72 +104,8 @@ def test_bad_files_are_listed_and_the_run_goes_on(tiny_recipe, tiny_world):
         main([*arguments, "--name=b", "--data.max_bad_share=0.1"])
 
 
-class _Run:
-    """As much of a Trainer as a data module asks for."""
-
-    global_rank, world_size, training, log_dir, default_root_dir = 0, 1, True, None, "."
-
-    def __init__(self):
-        self.fit_loop = Trainer(logger=False, enable_checkpointing=False).fit_loop
-
-
-def test_clips_and_masks_do_not_depend_on_the_number_of_workers(tiny_world):
-    sequences = []
-    for num_workers in (0, 1, 2):
-        data = ClipDataModule(
-            train_manifest=str(tiny_world / "train.csv"),
-            masks=[MultiBlockTubes(4), MultiBlockTubes(1, (0.5, 0.7))],
-            num_frames=4,
-            frame_step=2,
-            crop_size=(32, 32),
-            tubelet=(2, 8, 8),
-            global_batch_size=4,
-            num_workers=num_workers,
-        )
-        data.trainer = _Run()
-        data.setup("fit")
-        batches = []
-        for _ in range(2):  # two epochs: the second goes on where the first ended
-            for batch in data.train_dataloader():
-                batches.append(data.on_after_batch_transfer(batch, 0))
-        sequences.append(batches)
-    plain = sequences[0]
-    assert [batch.positions[0].item() for batch in plain] == list(range(0, 48, 4))
-    for other in sequences[1:]:
-        for ours, theirs in zip(other, plain, strict=True):
-            assert torch.equal(ours.clips, theirs.clips) and torch.equal(ours.rows, theirs.rows)
-            for mine, yours in zip(ours.masks, theirs.masks, strict=True):
-                assert torch.equal(mine.context_ids, yours.context_ids)
-                assert torch.equal(mine.target_ids, yours.target_ids)
-
-
 def test_a_terminal_and_a_pipe_are_both_served(tiny_recipe):
     run = vjepa("fit", "-c", tiny_recipe, "--name=a", "--trainer.max_steps=2")
     assert run.returncode == 0, run.stderr
     assert "step 2/2" in run.stdout and "Traceback" not in run.stderr
     assert "Warning" not in run.stderr, run.stderr
-
-
-def test_a_batch_that_arrived_but_was_not_trained_on_comes_again_after_resume(tiny_world):
-    data = ClipDataModule(
-        train_manifest=str(tiny_world / "train.csv"),
-        masks=[MultiBlockTubes(4)],
-        num_frames=4,
-        frame_step=2,
-        crop_size=(32, 32),
-        tubelet=(2, 8, 8),
-        global_batch_size=4,
-        num_workers=0,
-    )
-    data.trainer = _Run()
-    trained = data.trainer.fit_loop.epoch_loop.batch_progress.total
-    data.setup("fit")
-    batches = iter(data.train_dataloader())
-    data.on_after_batch_transfer(next(batches), 0)
-    nothing = {"position": 0, "batches_into_epoch": 0, "usage": {"train": {"clips": 0, "seconds": 0.0}}}
-    one_batch = {"position": 4, "batches_into_epoch": 1, "usage": {"train": {"clips": 4, "seconds": 4 * 8 / 16}}}
-    assert data.state_dict() == nothing
-    trained.processed += 1
-    assert data.state_dict() == one_batch
-    data.on_after_batch_transfer(next(batches), 0)
-    assert data.state_dict() == one_batch

@@ -18,7 +18,7 @@ class DataUsage(Callback):
         self, trainer: Trainer, module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         data = trainer.datamodule  # type: ignore[attr-defined]
-        if not isinstance(data, ClipDataModule) or trainer.global_step % trainer.log_every_n_steps:
+        if not isinstance(data, ClipDataModule) or trainer.global_step % trainer.log_every_n_steps:  # type: ignore[attr-defined]
             return
         replaced = torch.tensor([data.quarantine.replaced_clips], dtype=torch.float32, device=module.device)
         values = {

@@ -40,7 +40,7 @@ def annotation_rows(
         known = _with_names(record, source)
         row = {}
         for column in COLUMNS:
-            template = templates.get(column) or (column if column in known else "")
+            template = templates.get(column, column if column in known else "")
             row[column] = _filled(template, known, f"record {number} of {source}")
         for column in ("start", "end"):
             row[column] = str(_seconds(row[column], source)) if row[column] else ""
@@ -83,8 +83,17 @@ def _reason_of_header(source: str) -> str:
 
 
 def _table(source: str, columns: Sequence[str] | None, delimiter: str) -> Iterator[Mapping[str, Any]]:
-    text = storage.read_bytes(source).decode("utf-8-sig")
-    yield from csv.DictReader(StringIO(text, newline=""), columns, delimiter=delimiter)
+    try:
+        text = storage.read_bytes(source).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{source} is not a text file: {error}") from None
+    delimiter = delimiter.encode().decode("unicode_escape")  # a tab is typed as \t
+    if len(delimiter) != 1:
+        raise ValueError(f"delimiter ({delimiter!r}) must be one character")
+    try:
+        yield from csv.DictReader(StringIO(text, newline=""), columns, delimiter=delimiter)
+    except csv.Error as error:
+        raise ValueError(f"{source} is not a table: {error}") from None
 
 
 def _json_records(source: str, records: str | None) -> Iterator[Mapping[str, Any]]:
@@ -101,6 +110,8 @@ def _json_records(source: str, records: str | None) -> Iterator[Mapping[str, Any
         content = [
             {"key": key, **(value if isinstance(value, dict) else {"value": value})} for key, value in content.items()
         ]
+    if not isinstance(content, list):
+        raise ValueError(f"{source} holds {type(content).__name__}, neither a list of records nor an object of them")
     for record in content:
         yield record if isinstance(record, dict) else {"path": str(record)}
 
@@ -115,8 +126,10 @@ class _Filler(string.Formatter):
     """Fills a template; numbers may be asked for (`{start:06d}`) although tables hold text."""
 
     def format_field(self, value: Any, format_spec: str) -> str:
-        if format_spec and format_spec[-1] in "df" and isinstance(value, str):
-            value = int(float(value)) if format_spec[-1] == "d" else float(value)
+        if format_spec.endswith("d"):
+            value = int(float(value))
+        elif format_spec.endswith("f"):
+            value = float(value)
         return super().format_field(value, format_spec)
 
 

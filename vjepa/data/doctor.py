@@ -1,18 +1,19 @@
 """`vjepa doctor`: what is wrong with a dataset before it is trained on, and a manifest of what is left."""
 
-import csv
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from vjepa.data.annotations import COLUMNS
 from vjepa.data.atomic_file import new_file, write_table
 from vjepa.data.duplicates import near_duplicates
 from vjepa.data.file_check import FileReport
 from vjepa.data.manifest import Manifest, read_manifest
-from vjepa.data.manifest_writing import FOUND_COLUMNS, found_columns, scan_files
+from vjepa.data.manifest_writing import FOUND_COLUMNS, found_columns, listed_columns, scan_files
 from vjepa.data.reader import ReaderName
+from vjepa.data.storage import is_remote
 from vjepa.data.video_facts import Trait
 
 USUAL_CODECS = frozenset(["h264", "hevc", "vp9", "av1", "mpeg4", "vp8", "mjpeg", ""])  # "" is an image's
@@ -250,24 +251,13 @@ def _write_files(path: Path, listed: Manifest, reports: list[FileReport], findin
 
 def _write_clean(path: Path, listed: Manifest, reports: list[FileReport], left_out: set[int]) -> None:
     """With whole paths: it is a manifest wherever it lies."""
-    with (
-        new_file(path) as temporary,
-        temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
-    ):
-        writer = csv.DictWriter(file, ["path", "label", "start", "end", *FOUND_COLUMNS], lineterminator="\n")
-        writer.writeheader()
-        for row, report in enumerate(reports):
-            if row in left_out:
-                continue
-            start, end = listed.window(row)
-            label = listed.labels[row]
-            place = listed.paths[row]
-            writer.writerow(
-                {
-                    "path": place if "://" in place else str(Path(place).absolute()),
-                    "label": listed.label_names[label] if label >= 0 else "",
-                    "start": "" if start is None else start,
-                    "end": "" if end is None else end,
-                    **found_columns(report),
-                }
-            )
+    rows = (
+        {"path": _whole(listed.paths[row]), **listed_columns(listed, row), **found_columns(report)}
+        for row, report in enumerate(reports)
+        if row not in left_out
+    )
+    write_table(path, [*COLUMNS, *FOUND_COLUMNS], rows)
+
+
+def _whole(path: str) -> str:
+    return path if is_remote(path) else str(Path(path).absolute())

@@ -46,6 +46,7 @@ FACT_COLUMNS = (
 )
 _NUMBERS, _KINDS = FACT_COLUMNS[:6], FACT_COLUMNS[6:]
 LARGEST_LABEL = 10_000_000
+csv.field_size_limit(2**24)  # characters in one cell; annotations can be long
 
 
 class PackedStrings:
@@ -81,12 +82,22 @@ class Manifest:
     source: Path | str
     paths: PackedStrings
     labels: np.ndarray  # (rows,) int64
-    label_names: list[str]  # by number
+    label_names: list[str]  # by number, of all the manifest's splits
+    splits: np.ndarray  # (rows,) int32
+    split_names: list[str]  # by number; "" where the manifest has none
     windows: np.ndarray | None  # (rows, 2) float64: start and end in seconds, NaN where not given; None without any
     facts_table: "FactsTable | None"  # None where the files were not scanned
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    def split(self, row: int) -> str:
+        return self.split_names[self.splits[row]]
+
+    def label_name(self, row: int) -> str:
+        """A row's class, "" where it has none."""
+        label = self.labels[row]
+        return self.label_names[label] if label >= 0 else ""
 
     def window(self, row: int) -> tuple[float | None, float | None]:
         """The part of the file that a row means: start and end in seconds, None for the file's own."""
@@ -137,18 +148,18 @@ def read_manifest(
             f"there is no manifest or folder {name}; give a CSV file with a 'path' column or a folder of videos "
             f"(`vjepa make-data` makes a small dataset)"
         )
-    if split is not None:
-        rows = _of_split(rows, split, name)
-    collected = _Rows(rows, label_column)
+    collected = _Rows(rows, label_column, split, name)
     if not collected.paths:
         raise ValueError(empty)
-    root_name = str(root) if root is not None else _root_of(folder, collected.paths[0])
-    numbers, names = _numbered(collected.labels)
+    root_name = str(root) if root is not None else root_of(folder, collected.paths[0])
+    numbers, names = _numbered(collected.labels, collected.all_labels)
     return Manifest(
         source=source,
         paths=PackedStrings(storage.join(root_name, path) for path in collected.paths),
         labels=numbers,
         label_names=names,
+        splits=np.array(collected.splits, np.int32),
+        split_names=list(collected.split_numbers),
         windows=collected.windows(),
         facts_table=collected.facts(),
     )
@@ -255,28 +266,31 @@ def _rows_of_list(name: str, text: str, first_line: str) -> Iterator[dict[str, A
         yield {"path": path, "label": "" if label is None else str(label)}
 
 
-def _of_split(rows: Iterable[Mapping[str, Any]], split: str, name: str) -> Iterator[Mapping[str, Any]]:
-    for row in rows:
-        if "split" not in row:
-            raise ValueError(f"the manifest {name} has no column 'split' in its header line (found: {', '.join(row)})")
-        if row["split"] == split:
-            yield row
-
-
 class _Rows:
     """Columns of a manifest, gathered row by row without keeping the rows."""
 
-    def __init__(self, rows: Iterable[Mapping[str, Any]], label_column: str):
+    def __init__(self, rows: Iterable[Mapping[str, Any]], label_column: str, split: str | None, name: str):
         self.paths: list[str] = []
         self.labels: list[str] = []
+        self.all_labels: set[str] = set()  # those of other splits too: their numbers must agree
+        self.splits = array("q")
+        self.split_numbers: dict[str, int] = {}
         self._starts, self._ends = array("d"), array("d")
         self._numbers = {column: array("d") for column in _NUMBERS}
         self._kind_of: dict[tuple[str, ...], int] = {}
         self._kinds = array("q")
         for row in rows:
-            label = row.get(label_column)
+            label = "" if row.get(label_column) in (None, "-1", -1) else str(row[label_column])
+            self.all_labels.add(label)
+            if split is not None and "split" not in row:
+                raise ValueError(
+                    f"the manifest {name} has no column 'split' in its header line (found: {', '.join(row)})"
+                )
+            if split is not None and str(row["split"]) != split:
+                continue
             self.paths.append(str(row["path"]))
-            self.labels.append("" if label is None else str(label))
+            self.labels.append(label)
+            self.splits.append(self.split_numbers.setdefault(str(row.get("split") or ""), len(self.split_numbers)))
             self._starts.append(_number(row.get("start")))
             self._ends.append(_number(row.get("end")))
             if row.get("container") and row.get("frames"):
@@ -361,10 +375,9 @@ def _number(value: Any) -> float:
         return np.nan
 
 
-def _numbered(labels: list[str]) -> tuple[np.ndarray, list[str]]:
+def _numbered(labels: list[str], all_labels: set[str]) -> tuple[np.ndarray, list[str]]:
     """Label numbers and their names. Whole numbers stay themselves, so that two lists of one dataset agree."""
-    labels = ["" if label == "-1" else label for label in labels]
-    known = {label for label in labels if label}
+    known = all_labels - {""}
     if known and all(_is_whole(label) and str(int(label)) == label for label in known):
         largest = max(map(int, known))
         if largest <= LARGEST_LABEL:
@@ -376,7 +389,8 @@ def _numbered(labels: list[str]) -> tuple[np.ndarray, list[str]]:
     return np.array([number.get(label, -1) for label in labels], np.int64), names
 
 
-def _root_of(folder: str, first_path: str) -> str:
+def root_of(folder: str, first_path: str) -> str:
+    """Where a manifest's relative paths start: its own folder or, where the first is not there, $VJEPA_DATA."""
     root = os.environ.get(ROOT_VARIABLE)
     if root and not storage.exists(storage.join(folder, first_path)):
         return root

@@ -10,7 +10,7 @@ from vjepa.data.annotations import COLUMNS, annotation_rows
 from vjepa.data.atomic_file import new_file, write_table
 from vjepa.data.file_check import FileReport, FileTask, check_file
 from vjepa.data.killable_pool import Lost, map_killable
-from vjepa.data.manifest import FACT_COLUMNS, ROOT_VARIABLE, fact_columns
+from vjepa.data.manifest import FACT_COLUMNS, ROOT_VARIABLE, Manifest, fact_columns, root_of
 from vjepa.data.progress import count_processors, report_progress
 
 FOUND_COLUMNS = (*FACT_COLUMNS, "duration", "bytes", "reader")
@@ -58,15 +58,15 @@ def write_manifest(
     given = {column: template for column, template in templates.items() if template is not None}
     rows = []
     for source in sources:
-        base = root or os.environ.get(ROOT_VARIABLE) or _folder_of(source)
+        base = source if storage.is_folder(source) else root
         for row in annotation_rows(source, given, records, columns, delimiter):
-            rows.append(row | {"file": storage.join(base, row["path"])})
+            if base is None:
+                base = root_of(storage.parent(source), row["path"])
+            file = storage.join(base, row["path"])
+            start_of_path = root or (base if base == os.environ.get(ROOT_VARIABLE) else str(output.parent))
+            rows.append(row | {"file": file, "path": _below(file, start_of_path)})
     if not rows:
         raise ValueError(f"{', '.join(sources)} list no video")
-    keeps_root = bool(root or os.environ.get(ROOT_VARIABLE))
-    for row in rows:
-        if not keeps_root:
-            row["path"] = _below(row["file"], output.parent)
     output.parent.mkdir(parents=True, exist_ok=True)
     if not scan:
         _write(output, [column for column in COLUMNS if any(row[column] for row in rows)], rows)
@@ -93,13 +93,19 @@ def write_manifest(
 def scan_files(
     files: Sequence[str], num_workers: int | None, time_limit: float, **settings: Any
 ) -> list[FileReport]:  # in the files' order
-    """Look at each file, in processes that may die, under a progress bar. Settings are FileTask's."""
-    tasks = [FileTask(file, **settings) for file in files]
+    """Look at each file once, in processes that may die, under a progress bar. Settings are FileTask's."""
+    tasks = [FileTask(file, **settings) for file in dict.fromkeys(files)]
     results = map_killable(check_file, tasks, count_processors() if num_workers is None else num_workers, time_limit)
-    reports: dict[int, FileReport] = {}
+    reports: dict[str, FileReport] = {}
     for number, result in report_progress(results, len(tasks), "files"):
-        reports[number] = FileReport(reason=result.reason) if isinstance(result, Lost) else result
-    return [reports[number] for number in range(len(tasks))]
+        reports[tasks[number].path] = FileReport(reason=result.reason) if isinstance(result, Lost) else result
+    return [reports[file] for file in files]
+
+
+def listed_columns(listed: Manifest, row: int) -> dict[str, str]:
+    """What a manifest says of a row beside its path, for one that is written again."""
+    start, end = ("" if time is None else str(time) for time in listed.window(row))
+    return {"label": listed.label_name(row), "split": listed.split(row), "start": start, "end": end}
 
 
 def found_columns(report: FileReport) -> dict[str, str]:
@@ -112,16 +118,12 @@ def found_columns(report: FileReport) -> dict[str, str]:
     }
 
 
-def _folder_of(source: str) -> str:
-    return source if storage.is_folder(source) else storage.parent(source)
-
-
-def _below(file: str, folder: Path) -> str:
+def _below(file: str, folder: str) -> str:
     """A file's path relative to a folder that it is below; else its whole path."""
     if storage.is_remote(file):
-        return file
-    whole = Path(file).absolute()
-    return str(whole.relative_to(folder.absolute())) if whole.is_relative_to(folder.absolute()) else str(whole)
+        return file.removeprefix(folder.rstrip("/") + "/")
+    whole, start = Path(file).absolute(), Path(folder).absolute()
+    return str(whole.relative_to(start)) if whole.is_relative_to(start) else str(whole)
 
 
 def _write(output: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:

@@ -14,11 +14,12 @@ from pathlib import Path, PurePath
 import av
 import numpy as np
 
+from vjepa.data.annotations import COLUMNS
 from vjepa.data.atomic_file import new_file, write_table
 from vjepa.data.image_reader import IMAGE_SUFFIXES, ImageReader
 from vjepa.data.killable_pool import Lost, map_killable
 from vjepa.data.manifest import read_manifest
-from vjepa.data.manifest_writing import FOUND_COLUMNS, found_columns, scan_files
+from vjepa.data.manifest_writing import FOUND_COLUMNS, found_columns, listed_columns, scan_files
 from vjepa.data.progress import count_processors, report_progress
 from vjepa.data.pyav_reader import PictureMaker
 from vjepa.data.storage import fetch, is_remote
@@ -71,6 +72,11 @@ def transcode(
         num_workers: processes; one per processor if not given.
         time_limit: seconds for one file.
     """
+    if short_side is not None and short_side < 2:
+        raise ValueError(f"short_side ({short_side}) must be at least 2 pixels")
+    for name, rate in {"fps": fps, "frames_fps": frames_fps}.items():
+        if rate is not None and not rate > 0:
+            raise ValueError(f"{name} ({rate}) must be more than 0")
     listed = read_manifest(manifest, root, split)
     paths = list(listed.paths)
     targets = _targets(paths, output)
@@ -95,18 +101,9 @@ def transcode(
     reports = scan_files([str(targets[paths[row]]) for row in made], num_workers, time_limit)
     rows = []
     for row, report in zip(made, reports, strict=True):
-        start, end = listed.window(row)
-        label = listed.labels[row]
-        rows.append(
-            {
-                "path": str(targets[paths[row]].relative_to(output)),
-                "label": listed.label_names[label] if label >= 0 else "",
-                "start": "" if start is None else str(start),
-                "end": "" if end is None else str(end),
-                **found_columns(report),
-            }
-        )
-    write_table(output / "manifest.csv", ["path", "label", "start", "end", *FOUND_COLUMNS], rows)
+        path = str(targets[paths[row]].relative_to(output))
+        rows.append({"path": path, **listed_columns(listed, row), **found_columns(report)})
+    write_table(output / "manifest.csv", [*COLUMNS, *FOUND_COLUMNS], rows)
     print(f"{output / 'manifest.csv'}: {len(rows)} copies")
     if failed:
         failures = [{"path": path, "reason": reason} for path, reason in failed.items()]

@@ -1,0 +1,167 @@
+"""The sequence of clips and masks follows from seed and position alone: not from workers, ranks, or where a run broke off."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch import Trainer
+from PIL import Image
+
+from vjepa.data.batch import ClipBatch
+from vjepa.data.clip_data_module import ClipDataModule, Source
+from vjepa.masking import MultiBlockTubes
+
+
+class _Run:
+    """As much of a Trainer as a data module asks for."""
+
+    training, log_dir, default_root_dir = True, None, "."
+
+    def __init__(self, rank: int = 0, world_size: int = 1):
+        self.global_rank, self.world_size = rank, world_size
+        self.fit_loop = Trainer(logger=False, enable_checkpointing=False).fit_loop
+
+
+def data_of(world, rank: int = 0, world_size: int = 1, **settings) -> ClipDataModule:
+    settings = {"train_manifest": str(world / "train.csv")} | settings
+    data = ClipDataModule(
+        masks=[MultiBlockTubes(4), MultiBlockTubes(1, (0.5, 0.7))],
+        num_frames=4,
+        frame_step=2,
+        crop_size=(32, 32),
+        tubelet=(2, 8, 8),
+        global_batch_size=4,
+        **({"num_workers": 0} | settings),
+    )
+    data.trainer = _Run(rank, world_size)
+    data.setup("fit")
+    return data
+
+
+def run(data: ClipDataModule, num_batches: int) -> list[ClipBatch]:
+    """That many batches, as a run would take them, over as many epochs as they need."""
+    batches: list[ClipBatch] = []
+    while len(batches) < num_batches:
+        for batch in itertools.islice(data.train_dataloader(), num_batches - len(batches)):
+            batches.append(data.on_after_batch_transfer(batch, 0))
+            data.trainer.fit_loop.epoch_loop.batch_progress.total.processed += 1
+    return batches
+
+
+def assert_equal(ours: list[ClipBatch], theirs: list[ClipBatch]) -> None:
+    for mine, yours in zip(ours, theirs, strict=True):
+        for name in ("clips", "sources", "rows", "positions", "seconds"):
+            assert torch.equal(getattr(mine, name), getattr(yours, name)), name
+        for my_mask, your_mask in zip(mine.masks, yours.masks, strict=True):
+            assert torch.equal(my_mask.context_ids, your_mask.context_ids)
+            assert torch.equal(my_mask.target_ids, your_mask.target_ids)
+
+
+def mixture(world, folder) -> dict:
+    """Clips of two lengths and images, from three sources."""
+    for k in range(5):
+        picture = np.random.default_rng(k).integers(0, 255, (40, 48, 3), dtype=np.uint8)
+        (folder / "pictures").mkdir(exist_ok=True)
+        Image.fromarray(picture).save(folder / "pictures" / f"{k}.png")
+    return {
+        "train_manifest": None,
+        "mixture": [
+            Source(str(world / "train.csv"), weight=0.5),
+            Source(str(world / "val.csv"), weight=0.2, fps=8.0),
+            Source(str(folder / "pictures"), weight=0.3, num_frames=2, name="images"),
+        ],
+    }
+
+
+@pytest.mark.parametrize("is_mixture", [False, True])
+def test_clips_and_masks_do_not_depend_on_the_number_of_workers(tiny_world, tmp_path, is_mixture):
+    settings = mixture(tiny_world, tmp_path) if is_mixture else {}
+    plain = run(data_of(tiny_world, **settings), 14)
+    assert [batch.positions[0].item() for batch in plain] == list(range(0, 56, 4))
+    for num_workers in (1, 4):
+        assert_equal(run(data_of(tiny_world, num_workers=num_workers, **settings), 14), plain)
+
+
+@pytest.mark.parametrize("is_mixture", [False, True])
+def test_two_ranks_together_see_what_one_does(tiny_world, tmp_path, is_mixture):
+    settings = mixture(tiny_world, tmp_path) if is_mixture else {}
+    whole = run(data_of(tiny_world, **settings), 10)
+    parts = [run(data_of(tiny_world, rank, 2, **settings), 10) for rank in (0, 1)]
+    for batch, first, second in zip(whole, *parts, strict=True):
+        assert torch.equal(batch.clips, torch.cat([first.clips, second.clips]))
+        assert batch.rows.tolist() == first.rows.tolist() + second.rows.tolist()
+        for mask, *halves in zip(batch.masks, first.masks, second.masks, strict=True):
+            assert torch.equal(mask.target_ids, torch.cat([half.target_ids for half in halves]))
+
+
+@pytest.mark.parametrize("is_mixture", [False, True])
+@pytest.mark.parametrize("changed", [{}, {"num_workers": 2}])
+def test_a_run_that_stops_at_any_batch_goes_on_as_if_it_had_not(tiny_world, tmp_path, is_mixture, changed):
+    settings = mixture(tiny_world, tmp_path) if is_mixture else {}
+    unbroken = data_of(tiny_world, **settings)
+    plain = run(unbroken, 13)  # an epoch has 6 batches (9 of the mixture)
+    for stop in range(1, 13) if not changed else (4, 9):
+        first = data_of(tiny_world, **settings)
+        run(first, stop)
+        second = data_of(tiny_world, **settings, **changed)
+        second.load_state_dict(first.state_dict())
+        assert_equal(run(second, 13 - stop), plain[stop:])
+        assert second.state_dict() == unbroken.state_dict()
+
+
+def test_a_run_goes_on_with_another_number_of_ranks(tiny_world):
+    plain = run(data_of(tiny_world), 8)
+    before = data_of(tiny_world)
+    run(before, 3)
+    parts = []
+    for rank in (0, 1):
+        data = data_of(tiny_world, rank, 2)
+        data.load_state_dict(before.state_dict())
+        parts.append(run(data, 5))
+    for batch, first, second in zip(plain[3:], *parts, strict=True):
+        assert torch.equal(batch.clips, torch.cat([first.clips, second.clips]))
+
+
+def test_batches_of_a_mixture_hold_one_shape_and_keep_the_weights(tiny_world, tmp_path):
+    data = data_of(tiny_world, **mixture(tiny_world, tmp_path))
+    batches = run(data, 40)
+    assert {batch.clips.shape[2] for batch in batches} == {2, 4}
+    counts = np.bincount(torch.cat([batch.sources for batch in batches]).numpy(), minlength=3)
+    usage = data.usage()
+    assert [usage[name].clips for name in ("train", "val", "images")] == counts.tolist()
+    assert counts[0] > counts[1] and np.abs(counts / 160 - (0.5, 0.2, 0.3)).max() < 0.15
+    assert usage["train"].seconds == counts[0] * 8 / 16  # 4 frames at every second of 16 per second
+
+
+def test_a_bucket_of_files_gives_what_the_disk_does_and_resumes(tiny_world):
+    bucket = f"file://{tiny_world}"
+    plain = run(data_of(tiny_world), 9)
+    assert_equal(run(data_of(tiny_world, train_manifest=f"{bucket}/train.csv"), 9), plain)
+    first = data_of(tiny_world, train_manifest=f"{bucket}/train.csv")
+    run(first, 5)
+    second = data_of(tiny_world, train_manifest=f"{bucket}/train.csv", num_workers=2)
+    second.load_state_dict(first.state_dict())
+    assert_equal(run(second, 4), plain[5:])
+
+
+def test_two_sources_of_one_name_are_refused(tiny_world):
+    twice = [Source(str(tiny_world / "train.csv")), Source(str(tiny_world / "train.csv"))]
+    with pytest.raises(
+        ValueError, match=r"two sources of the mixture have one name .train, train.; give each a `name`"
+    ):
+        data_of(tiny_world, train_manifest=None, mixture=twice)
+
+
+def test_a_batch_that_arrived_but_was_not_trained_on_comes_again_after_resume(tiny_world):
+    data = data_of(tiny_world)
+    trained = data.trainer.fit_loop.epoch_loop.batch_progress.total
+    batches = iter(data.train_dataloader())
+    data.on_after_batch_transfer(next(batches), 0)
+    nothing = {"position": 0, "batches_into_epoch": 0, "usage": {"train": {"clips": 0, "seconds": 0.0}}}
+    one_batch = {"position": 4, "batches_into_epoch": 1, "usage": {"train": {"clips": 4, "seconds": 4 * 8 / 16}}}
+    assert data.state_dict() == nothing
+    trained.processed += 1
+    assert data.state_dict() == one_batch
+    data.on_after_batch_transfer(next(batches), 0)
+    assert data.state_dict() == one_batch
