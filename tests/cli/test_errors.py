@@ -37,7 +37,10 @@ def slip(capsys: pytest.CaptureFixture, *arguments: object) -> str:
         (f"--data.masks={json.dumps([MASK] * 33)}", "33 masks are more than the clip's 32 tokens"),
         ("--data.masks=[]", "masks is empty"),
         ("--data.fps=4", "give exactly one of fps (4.0) and frame_step (2.0)"),
-        ("--data.readers=[opencv]", "'data.readers': expected one of ('decord', 'pyav', 'torchcodec')"),
+        (
+            "--data.readers=[opencv]",
+            "'data.readers': expected one of ['decord', 'pyav', 'torchcodec']; got value: opencv",
+        ),
         ("--data.temporal_jitter=2", "temporal_jitter (2.0) must be between 0 and 1"),
         ("--data.rand_augment=rnd", "rand_augment (rnd) must be a policy such as 'rand-m7-n4-mstd0.5-inc1'"),
         ("--data.clips_per_video=3", "global_batch_size (4) must be a multiple of clips_per_video (3); try 6"),
@@ -91,7 +94,8 @@ def test_files_that_are_no_checkpoints_are_named(tiny_recipe, tmp_path, capsys):
 
 def test_an_unknown_command_is_named(capsys):
     assert slip(capsys, "fitt") == (
-        "unknown command 'fitt'; did you mean 'fit'? (commands: fit, validate, test, predict, make-data, manifest, doctor, transcode)"
+        "unknown command 'fitt'; did you mean 'fit'? "
+        "(commands: fit, validate, test, predict, make-data, manifest, doctor, transcode)"
     )
     assert "unknown key 'num_trian'; did you mean 'num_train'?" in slip(capsys, "make-data", "--num_trian=3")
 

@@ -1,4 +1,4 @@
-"""The sequence of clips and masks follows from seed and position alone: not from workers, ranks, or where a run broke off."""
+"""Clips and masks follow from seed and position alone, not from workers, ranks or where a run broke off."""
 
 import itertools
 
@@ -74,6 +74,7 @@ def mixture(world, folder) -> dict:
     }
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 4 worker processes")
 @pytest.mark.parametrize("is_mixture", [False, True])
 def test_clips_and_masks_do_not_depend_on_the_number_of_workers(tiny_world, tmp_path, is_mixture):
     settings = mixture(tiny_world, tmp_path) if is_mixture else {}

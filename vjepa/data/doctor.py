@@ -42,7 +42,7 @@ def examine(
     min_frames: int = 2,
     min_seconds: float = 0.0,
     decode: Literal["ends", "all"] = "ends",
-    duplicate_distance: int = 4,
+    duplicate_distance: int = 10,
     drop_duplicates: bool = False,
     readers: list[ReaderName] = ["decord", "pyav"],  # noqa: B006 (read only)
     num_workers: int | None = None,

@@ -38,7 +38,11 @@ class _Worker:
 
 
 def map_killable(
-    function: Callable[[Task], Result], tasks: Sequence[Task], num_workers: int, time_limit: float
+    function: Callable[[Task], Result],
+    tasks: Sequence[Task],
+    num_workers: int,
+    time_limit: float,
+    first_wait: float = 60.0,
 ) -> Iterator[tuple[int, Result | Lost]]:
     """(number of the task, result) as they come, not in order.
 
@@ -47,6 +51,7 @@ def map_killable(
         tasks: what it is called with.
         num_workers: processes.
         time_limit: seconds for one task; a process that takes longer is killed.
+        first_wait: seconds more for a process's first task, which also waits for the imports.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([function.__module__])
@@ -55,7 +60,7 @@ def map_killable(
     try:
         for _, (number, task) in zip(range(max(1, num_workers)), waiting, strict=False):
             workers.append(_Worker(context, function))
-            workers[-1].give(number, task, time_limit + 60)  # the first one also waits for the imports
+            workers[-1].give(number, task, time_limit + first_wait)
         while busy := [worker for worker in workers if worker.number is not None]:
             patience = min(worker.deadline for worker in busy) - time.monotonic()
             answered = wait([worker.connection for worker in busy], timeout=max(0.0, patience))
@@ -70,7 +75,7 @@ def map_killable(
                 worker.number = None
                 following = next(waiting, None)
                 if following is not None:
-                    worker.give(*following, time_limit)
+                    worker.give(*following, time_limit + (first_wait if isinstance(result, Lost) else 0))
     finally:
         for worker in workers:
             worker.end()

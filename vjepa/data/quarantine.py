@@ -68,7 +68,8 @@ class Quarantine:
         if not self.file.exists():
             return set()
         with self._opened("r") as file:
-            return {(row["source"], row["path"]) for row in csv.DictReader(file, fieldnames=self.COLUMNS)}
+            # Two ranks that begin the list at once may both write its header.
+            return {(source, path) for source, path, reason in csv.reader(file) if reason != self.COLUMNS[-1]}
 
     def _append(self, failure: Failure) -> None:
         self.file.parent.mkdir(parents=True, exist_ok=True)

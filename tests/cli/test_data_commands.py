@@ -1,0 +1,223 @@
+"""`vjepa manifest`, `doctor` and `transcode`, as a user runs them."""
+
+import csv
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.ffmpeg import ffmpeg_frames, run_ffmpeg
+from vjepa.cli.main import main
+from vjepa.data import killable_pool
+from vjepa.data.manifest import read_manifest
+from vjepa.data.pyav_reader import all_frames
+from vjepa.data.video_facts import Trait, scan_video
+
+X264 = ("-pix_fmt", "yuv420p", "-c:v", "libx264", "-preset", "veryfast")
+
+
+def source(seconds: float = 2, size: str = "96x64", rate: int = 25, seed: int = 1) -> tuple[str, ...]:
+    """A moving picture of its own for each seed, with grain."""
+    colours = f"gradients=s={size}:rate={rate}:seed={seed}:nb_colors=6:speed=0.05:type={seed % 3}"
+    return ("-f", "lavfi", "-i", f"{colours},noise=alls=20:allf=t", "-t", str(seconds))
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory) -> Path:
+    """Good films of two classes, a copy of one in another size, a cut one, a one-frame one, a text."""
+    folder = tmp_path_factory.mktemp("films")
+    for name, seed in (("run/a.mp4", 1), ("run/b.mp4", 2), ("swim/c.mp4", 3)):
+        (folder / name).parent.mkdir(exist_ok=True)
+        run_ffmpeg(*source(seed=seed), *X264, "-movflags", "faststart", folder / name)
+    run_ffmpeg(
+        "-i", folder / "run/a.mp4", "-vf", "scale=64:48", "-c:v", "mpeg4", "-q:v", "4", folder / "swim/a_again.avi"
+    )
+    content = (folder / "run/b.mp4").read_bytes()
+    (folder / "run/cut.mp4").write_bytes(content[: len(content) * 2 // 3])
+    run_ffmpeg(*source(), "-frames:v", "1", *X264, folder / "swim/short.mp4")
+    (folder / "swim/text.mp4").write_text("no video")
+    return folder
+
+
+def rows(file: Path) -> list[dict[str, str]]:
+    with file.open(newline="") as opened:
+        return list(csv.DictReader(opened))
+
+
+def test_a_manifest_of_a_folder_tells_what_each_file_is(films, tmp_path, capsys):
+    main(["manifest", str(films), f"--output={tmp_path / 'list.csv'}", "--num_workers=2"])
+    said = capsys.readouterr().out
+    assert "list.csv: 6 files" in said and "list.unreadable.csv: 1 files that can't be read" in said
+    manifest = read_manifest(tmp_path / "list.csv")
+    assert manifest.label_names == ["run", "swim"] and len(manifest) == 6
+    for row, path in enumerate(manifest.paths):
+        assert manifest.facts(row) == scan_video(path)
+    [unreadable] = rows(tmp_path / "list.unreadable.csv")
+    assert unreadable["path"].endswith("text.mp4") and unreadable["reason"]
+    by_path = {Path(row["path"]).name: row for row in rows(tmp_path / "list.csv")}
+    assert (by_path["a.mp4"]["frames"], by_path["a.mp4"]["duration"], by_path["a.mp4"]["reader"]) == (
+        "50",
+        "2.000",
+        "decord",
+    )
+
+
+def test_a_manifest_beside_its_files_holds_relative_paths(films, tmp_path):
+    shutil.copytree(films / "run", tmp_path / "data" / "run")
+    main(["manifest", str(tmp_path / "data"), f"--output={tmp_path / 'data' / 'list.csv'}"])
+    assert [row["path"] for row in rows(tmp_path / "data" / "list.csv")] == ["run/a.mp4", "run/b.mp4", "run/cut.mp4"]
+    (tmp_path / "data").rename(tmp_path / "moved")
+    assert all(Path(path).exists() for path in read_manifest(tmp_path / "moved" / "list.csv").paths)
+
+
+def test_a_manifest_of_a_folder_below_the_root_is_relative_to_the_root(films, tmp_path, monkeypatch):
+    for flags in ((f"--root={films}",), ()):
+        if not flags:
+            monkeypatch.setenv("VJEPA_DATA", str(films))
+        out = tmp_path / "list.csv"
+        main(["manifest", str(films / "run"), f"--output={out}", *flags])
+        if flags:
+            assert rows(out)[0]["path"] == "run/a.mp4"
+        assert read_manifest(out, root=films if flags else None).paths[0] == str(films / "run" / "a.mp4")
+
+
+def test_a_parquet_manifest_is_the_csv_one(films, tmp_path):
+    pytest.importorskip("pyarrow")
+    for name in ("list.csv", "list.parquet"):
+        main(["manifest", str(films / "run"), f"--output={tmp_path / name}"])
+    ours, theirs = (read_manifest(tmp_path / name) for name in ("list.parquet", "list.csv"))
+    assert ours.paths == theirs.paths and [ours.facts(k) for k in range(3)] == [theirs.facts(k) for k in range(3)]
+
+
+def test_the_doctor_finds_what_is_wrong_and_leaves_a_clean_list(films, tmp_path, capsys):
+    main(["doctor", str(films), f"--output={tmp_path}", "--decode=all"])
+    report = (tmp_path / "report.md").read_text()
+    assert report in capsys.readouterr().out
+    found = {Path(row["path"]).name: row["findings"] for row in rows(tmp_path / "files.csv")}
+    assert "Can't be read" in found["text.mp4"]
+    assert "Break off or can't be decoded" in found["cut.mp4"]
+    assert "Too short: 1 frames" in found["short.mp4"]
+    assert "Look like another file" in found["a_again.avi"] and "a.mp4" in found["a_again.avi"]
+    assert found["c.mp4"] == ""
+    clean = read_manifest(tmp_path / "clean.csv")
+    assert {Path(path).name for path in clean.paths} == {"a.mp4", "b.mp4", "c.mp4", "a_again.avi"}
+    assert clean.label_names == ["run", "swim"] and clean.facts(0) is not None
+    assert "frames per second and core" in report and "7 files, 6 readable" in report
+
+
+def test_the_doctor_finds_probe_videos_among_the_training_ones(films, tmp_path):
+    probe = tmp_path / "probe"
+    probe.mkdir()
+    run_ffmpeg("-i", films / "swim/c.mp4", "-vf", "scale=128:88", "-crf", "30", *X264, probe / "renamed.mp4")
+    run_ffmpeg(*source(seed=9), *X264, probe / "new.mp4")
+    main(["doctor", str(films), f"--output={tmp_path / 'out'}", f"--against={probe}"])
+    found = {Path(row["path"]).name: row["findings"] for row in rows(tmp_path / "out" / "files.csv")}
+    assert "renamed.mp4" in found["c.mp4"] and "Also in the list" in found["c.mp4"]
+    assert all("Also in the list" not in findings for name, findings in found.items() if name != "c.mp4")
+    assert "c.mp4" not in {Path(path).name for path in read_manifest(tmp_path / "out" / "clean.csv").paths}
+
+
+def test_dropping_duplicates_keeps_the_first(films, tmp_path):
+    main(["doctor", str(films), f"--output={tmp_path}", "--drop_duplicates=true"])
+    kept = {Path(path).name for path in read_manifest(tmp_path / "clean.csv").paths}
+    assert "a.mp4" in kept and "a_again.avi" not in kept
+
+
+@pytest.fixture(scope="module")
+def troubled(tmp_path_factory) -> Path:
+    """Films that decoders get wrong."""
+    folder = tmp_path_factory.mktemp("troubled")
+    run_ffmpeg(*source(4, "192x128"), *X264, "-g", "250", folder / "long.mp4")
+    run_ffmpeg("-ss", "1.3", "-i", folder / "long.mp4", "-c", "copy", folder / "trimmed.mp4")
+    run_ffmpeg(*source(2), *X264, "-g", "12", "-x264-params", "open-gop=1:scenecut=0", folder / "open.mp4")
+    uneven = "setpts='if(lt(N,30),N,30+(N-30)*2.5)/25/TB'"
+    run_ffmpeg(
+        *source(2),
+        "-vf",
+        uneven,
+        "-fps_mode",
+        "passthrough",
+        "-video_track_timescale",
+        "12800",
+        *X264,
+        folder / "uneven.mp4",
+    )
+    run_ffmpeg(*source(2), "-c:v", "mpeg4", "-bf", "2", folder / "b_frames.avi")
+    run_ffmpeg("-display_rotation", "90", "-i", folder / "open.mp4", "-c", "copy", folder / "turned.mp4")
+    return folder
+
+
+def test_copies_keep_frames_and_order_and_hold_no_trouble(troubled, tmp_path):
+    main(["transcode", str(troubled), f"--output={tmp_path}", "--short_side=64", "--crf=10"])
+    manifest = read_manifest(tmp_path / "manifest.csv")
+    assert len(manifest) == 6
+    for original in troubled.iterdir():
+        copy = str(tmp_path / f"{original.stem}.mp4")
+        before, after = scan_video(str(original)), scan_video(copy)
+        assert after.num_frames == before.num_frames
+        assert after.traits == {Trait.REORDERED} or after.num_frames == 1
+        assert after.keyframe_interval == 16 and after.codec == "h264" and not any(after.orientation)
+        assert min(after.width, after.height) == 64 and (after.width > after.height) == (before.width > before.height)
+        assert after.fps == pytest.approx(before.fps, rel=1e-3)
+        theirs = [_small(frame, after) for frame in ffmpeg_frames(original)]
+        ours = [_small(frame, after) for frame in all_frames(copy, after)]
+        for number in range(0, before.num_frames, 5):
+            distances = [np.abs(ours[number] - frame).mean() for frame in theirs]
+            assert distances[number] <= min(distances) + 0.5, f"frame {number} of {original.name}"
+
+
+def _small(frame: np.ndarray, facts) -> np.ndarray:
+    return cv2.resize(frame, (facts.width, facts.height), interpolation=cv2.INTER_AREA).astype(np.float32)
+
+
+def test_copies_may_have_a_rate_of_their_own(troubled, tmp_path):
+    main(["transcode", str(troubled), f"--output={tmp_path}", "--fps=10"])
+    for name in ("uneven", "long"):
+        before, after = scan_video(str(troubled / f"{name}.mp4")), scan_video(str(tmp_path / f"{name}.mp4"))
+        assert after.fps == 10 and after.num_frames == pytest.approx(before.duration * 10, abs=1)
+
+
+def test_an_interrupted_copying_goes_on_and_bad_files_are_listed(films, tmp_path, capsys):
+    main(["transcode", str(films), f"--output={tmp_path}"])
+    times = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.mp4")}
+    assert {Path(row["path"]).name for row in rows(tmp_path / "failed.csv")} == {"text.mp4", "cut.mp4"}
+    assert {path.name for path in times} == {"a.mp4", "b.mp4", "c.mp4", "a_again.mp4", "short.mp4"}
+    (tmp_path / "run" / "a.mp4").unlink()
+    main(["transcode", str(films), f"--output={tmp_path}"])
+    kept = {path for path, time in times.items() if path.stat().st_mtime_ns == time}
+    assert kept == set(times) - {tmp_path / "run" / "a.mp4"}
+    assert len(read_manifest(tmp_path / "manifest.csv")) == 5
+
+
+def test_a_folder_of_numbered_images_becomes_a_video(tmp_path):
+    frames = tmp_path / "frames" / "clip7"
+    frames.mkdir(parents=True)
+    for number in range(6):
+        Image.fromarray(np.full((40, 60, 3), 40 * number, np.uint8)).save(frames / f"{number:05d}.png")
+    (tmp_path / "list.txt").write_text(f"{frames} 3\n")
+    main(["transcode", str(tmp_path / "list.txt"), f"--output={tmp_path / 'out'}", "--frames_fps=12"])
+    facts = scan_video(str(tmp_path / "out" / "clip7.mp4"))
+    assert (facts.num_frames, facts.fps, facts.width, facts.height) == (6, 12.0, 60, 40)
+    means = [frame.mean() for frame in all_frames(str(tmp_path / "out" / "clip7.mp4"), facts)]
+    assert means == pytest.approx([40 * number for number in range(6)], abs=3)
+
+
+def misbehave(task: str) -> str:
+    if task == "crash":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if task == "hang":
+        signal.pause()
+    return task.upper()
+
+
+def test_a_process_that_crashes_or_hangs_costs_only_its_task():
+    tasks = ["a", "hang", "b", "crash", "c", "d"]
+    results = dict(killable_pool.map_killable(misbehave, tasks, num_workers=2, time_limit=3, first_wait=0))
+    assert [results[number] for number in (0, 2, 4, 5)] == ["A", "B", "C", "D"]
+    assert results[1].reason == "the decoder did not come back within 3 s"
+    assert results[3].reason == f"the decoder crashed (exit code {-signal.SIGSEGV})"
