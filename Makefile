@@ -15,7 +15,7 @@ EMBEDDED_DATA := data/synthetic/dataset.json
 DATA = $(shell grep -qs 'data/synthetic/' $(CONFIG) && echo $(EMBEDDED_DATA))
 
 .SECONDEXPANSION:
-.PHONY: help install data pretrain test check format clean
+.PHONY: help install data pretrain test bench-data check format clean
 
 help:  ## list the targets
 	@echo 'usage: make TARGET [CONFIG=recipe.yaml] [ARGS="--key=value ..."] [RESUME=1]'
@@ -41,6 +41,9 @@ pretrain: $(INSTALLED) $$(DATA)  ## pretrain by CONFIG, with overrides ARGS; RES
 
 test: $(INSTALLED)  ## run the tests
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses=2 $(ARGS)
+
+bench-data: $(INSTALLED)  ## time the data path against the released pipeline; ARGS="--source video.mp4"
+	$(VENV)/bin/python benchmarks/bench_data.py $(ARGS)
 
 check: $(INSTALLED)  ## formatting, lint and types
 	$(VENV)/bin/ruff format --check .

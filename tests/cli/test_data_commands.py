@@ -113,7 +113,7 @@ def test_the_doctor_finds_what_is_wrong_and_leaves_a_clean_list(films, tmp_path,
 def test_the_doctor_finds_probe_videos_among_the_training_ones(films, tmp_path):
     probe = tmp_path / "probe"
     probe.mkdir()
-    run_ffmpeg("-i", films / "swim/c.mp4", "-vf", "scale=128:88", "-crf", "30", *X264, probe / "renamed.mp4")
+    run_ffmpeg("-i", films / "swim/c.mp4", "-vf", "scale=144:96", "-crf", "20", *X264, probe / "renamed.mp4")
     run_ffmpeg(*source(seed=9), *X264, probe / "new.mp4")
     main(["doctor", str(films), f"--output={tmp_path / 'out'}", f"--against={probe}"])
     found = {Path(row["path"]).name: row["findings"] for row in rows(tmp_path / "out" / "files.csv")}

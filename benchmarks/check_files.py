@@ -1,0 +1,151 @@
+"""Every file of a folder through readers, dataset and doctor, its frames held against the ffmpeg command's.
+
+    python -m benchmarks.check_files FOLDER [--table docs/odd_files.md]
+
+A file is right if a scan tells as many frames as ffmpeg gives out and those that are compared differ by at most 3 of
+255 (video of more than 8 bits is compared too, with its difference shown, but not judged), or if all three refuse it.
+"""
+
+import argparse
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from tests.ffmpeg import frames_at, largest_difference
+from vjepa.data.clips import ClipDataset, SourceOfClips, TrainingCuts
+from vjepa.data.doctor import examine
+from vjepa.data.frame_sampling import FrameSampling
+from vjepa.data.manifest import read_manifest
+from vjepa.data.order import ClipKey, ClipOrder, MixtureOrder
+from vjepa.data.quarantine import Failure
+from vjepa.data.reader import ReaderChain
+from vjepa.data.video_facts import VideoError, VideoFacts
+
+ROUNDING = 3
+COMPARED = 16  # frames of each file, spread evenly
+
+
+class Checked(NamedTuple):
+    """What became of a file."""
+
+    path: str
+    facts: VideoFacts | None
+    reader: str
+    ffmpeg_frames: int
+    difference: int | None  # largest of the compared frames; None where ffmpeg gives none of them out
+    reason: str  # why it can't be read; empty where it can
+
+    @property
+    def is_right(self) -> bool:
+        if self.facts is None or self.reason:
+            return True  # refused, with a reason
+        if not self.ffmpeg_frames:
+            return self.facts.codec == "vvc"  # which not every build of ffmpeg decodes
+        if "10" in self.facts.pixel_format or "12" in self.facts.pixel_format:
+            return self.facts.num_frames == self.ffmpeg_frames
+        return (
+            self.facts.num_frames == self.ffmpeg_frames and self.difference is not None and self.difference <= ROUNDING
+        )
+
+
+def check_reading(path: str, chain: ReaderChain) -> Checked:
+    try:
+        facts = chain.scan(path)
+    except VideoError as error:
+        return Checked(path, None, "", frames_at(path, [])[1], None, str(error))
+    reader = chain.reader_of(facts)
+    name = reader.name if reader else ""
+    frame_ids = sorted(set(np.linspace(0, facts.num_frames - 1, COMPARED).astype(int).tolist()))
+    theirs, count = frames_at(path, frame_ids)
+    try:
+        ours = chain.decode(path, facts, frame_ids)
+    except VideoError as error:
+        return Checked(path, facts, name, count, None, str(error))
+    pairs = [(frame, theirs[k]) for k, frame in zip(frame_ids, ours, strict=True) if k in theirs]
+    if any(frame.shape != other.shape for frame, other in pairs):
+        return Checked(path, facts, name, count, 255, "")
+    differences = [largest_difference(*pair) for pair in pairs]
+    return Checked(path, facts, name, count, max(differences) if len(pairs) == len(frame_ids) else None, "")
+
+
+def clips_of(paths: list[str], listing: Path, chain: ReaderChain) -> dict[str, list[Failure]]:
+    """What a training run meets at each file: nothing, or the failures for which another file took its place."""
+    listing.write_text("\n".join(["path", *(f'"{path}"' for path in paths)]) + "\n")
+    manifest = read_manifest(listing)
+    source = SourceOfClips("files", manifest, FrameSampling(8, frame_step=2))
+    order = MixtureOrder([ClipOrder(len(manifest), seed=0, shuffle=False)])
+    dataset = ClipDataset([source], order, TrainingCuts((64, 64)), chain)
+    failures = {}
+    for row, path in enumerate(paths):
+        [clip] = dataset[ClipKey(row, row, row + 1)]
+        assert clip.pixels.shape == (3, 8, 64, 64)
+        assert bool(clip.failures) == (clip.row != row)
+        failures[path] = clip.failures
+    return failures
+
+
+def check_folder(folder: Path, workspace: Path, paths: list[str] | None = None) -> list[Checked]:
+    """All files of a folder, or those named. Raises AssertionError where readers, dataset and doctor do not agree."""
+    paths = paths or sorted(str(path) for path in folder.rglob("*") if path.is_file() and path.suffix != ".csv")
+    chain = ReaderChain(time_limit=60)
+    with ThreadPoolExecutor(2) as pool:  # decoders and the ffmpeg command work outside of the interpreter's lock
+        checked = list(pool.map(lambda path: check_reading(path, chain), paths))
+    failures = clips_of(paths, workspace / "list.csv", chain)
+    examine(str(workspace / "list.csv"), workspace / "doctor")
+    clean = set(read_manifest(workspace / "doctor" / "clean.csv").paths)
+    for file in checked:
+        can_be_read = not file.reason
+        assert can_be_read == (not failures[file.path]), f"{file.path}: the dataset says {failures[file.path]}"
+        assert can_be_read or file.path not in clean, f"{file.path}: the doctor keeps it"
+        long_enough = file.facts is not None and file.facts.num_frames > 1
+        assert not (can_be_read and long_enough) or file.path in clean, f"{file.path}: the doctor leaves it out"
+    return checked
+
+
+def table(checked: list[Checked], folder: Path) -> str:
+    readable = [file for file in checked if not file.reason]
+    lines = [
+        "# Odd files",
+        "",
+        "Media files from the test suites of other video projects, through reader, dataset and doctor: each gives the",
+        "frames of the ffmpeg command or is quarantined with its reason. Made by",
+        "`python -m benchmarks.check_files FOLDER --table docs/odd_files.md`.",
+        "",
+        f"{len(checked)} files: {len(readable)} are read, {len(checked) - len(readable)} are quarantined, "
+        f"{sum(not file.is_right for file in checked)} are wrong.",
+        f"Difference: the largest of 255, over {COMPARED} frames of each file.",
+        "",
+        "| file | what | frames | read by | difference, or reason |",
+        "|---|---|---|---|---|",
+    ]
+    for file in checked:
+        name = str(Path(file.path).relative_to(folder))
+        facts = file.facts
+        if facts is None or file.reason:
+            lines.append(f"| {name} | | | | {file.reason} |")
+            continue
+        traits = " ".join(sorted(trait.value for trait in facts.traits if trait.value != "reordered"))
+        what = f"{facts.codec} {facts.pixel_format} {facts.width}x{facts.height} {traits}".strip()
+        difference = "the ffmpeg command can't read it" if file.difference is None else str(file.difference)
+        lines.append(f"| {name} | {what} | {facts.num_frames} | {file.reader} | {difference} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--table", type=Path, help="write a Markdown table here")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as workspace:
+        checked = check_folder(arguments.folder, Path(workspace))
+    if arguments.table:
+        arguments.table.write_text(table(checked, arguments.folder))
+    wrong = [file.path for file in checked if not file.is_right]
+    print(f"{len(checked)} files, {len(wrong)} wrong {wrong}")
+
+
+if __name__ == "__main__":
+    main()
