@@ -24,7 +24,7 @@ X264 = ("-pix_fmt", "yuv420p", "-c:v", "libx264", "-preset", "veryfast")
 def source(seconds: float = 2, size: str = "96x64", rate: int = 25, seed: int = 1) -> tuple[str, ...]:
     """A moving picture of its own for each seed, with grain."""
     colours = f"gradients=s={size}:rate={rate}:seed={seed}:nb_colors=6:speed=0.05:type={seed % 3}"
-    return ("-f", "lavfi", "-i", f"{colours},noise=alls=20:allf=t", "-t", str(seconds))
+    return ("-f", "lavfi", "-i", f"{colours},noise=all_seed={seed}:alls=20:allf=t", "-t", str(seconds))
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def films(tmp_path_factory) -> Path:
         (folder / name).parent.mkdir(exist_ok=True)
         run_ffmpeg(*source(seed=seed), *X264, "-movflags", "faststart", folder / name)
     run_ffmpeg(
-        "-i", folder / "run/a.mp4", "-vf", "scale=64:48", "-c:v", "mpeg4", "-q:v", "4", folder / "swim/a_again.avi"
+        "-i", folder / "run/a.mp4", "-vf", "scale=72:48", "-c:v", "mpeg4", "-q:v", "2", folder / "swim/a_again.avi"
     )
     content = (folder / "run/b.mp4").read_bytes()
     (folder / "run/cut.mp4").write_bytes(content[: len(content) * 2 // 3])

@@ -15,7 +15,7 @@ from vjepa.data.torchcodec_reader import TorchcodecReader
 from vjepa.data.transforms import CropBox, crop_resize
 from vjepa.data.video_facts import Trait, VideoError, VideoFacts, scan_video
 
-SOURCE = ("-f", "lavfi", "-i", "testsrc2=size=96x64:rate=25:duration=3,noise=alls=12:allf=t")
+SOURCE = ("-f", "lavfi", "-i", "testsrc2=size=96x64:rate=25:duration=3,noise=all_seed=1:alls=12:allf=t")
 X264 = ("-pix_fmt", "yuv420p", "-c:v", "libx264", "-preset", "veryfast")
 ROUNDING = 3
 
