@@ -16,6 +16,7 @@ from vjepa.cli.main import main
 from vjepa.data import killable_pool
 from vjepa.data.manifest import read_manifest
 from vjepa.data.pyav_reader import all_frames
+from vjepa.data.synthetic_dataset import encode_video
 from vjepa.data.video_facts import Trait, scan_video
 
 X264 = ("-pix_fmt", "yuv420p", "-c:v", "libx264", "-preset", "veryfast")
@@ -27,19 +28,26 @@ def source(seconds: float = 2, size: str = "96x64", rate: int = 25, seed: int = 
     return ("-f", "lavfi", "-i", f"{colours},noise=all_seed={seed}:alls=20:allf=t", "-t", str(seconds))
 
 
+def write_film(path: Path, seed: int, num_frames: int = 50) -> None:
+    """Blocks of colour that drift, other ones for each seed."""
+    blocks = np.random.default_rng(seed).integers(0, 255, (8, 24, 3), dtype=np.uint8)
+    wide = cv2.resize(blocks, (288, 64), interpolation=cv2.INTER_CUBIC)
+    encode_video(path, np.stack([wide[:, 2 * k : 2 * k + 96] for k in range(num_frames)]), 25)
+
+
 @pytest.fixture(scope="module")
 def films(tmp_path_factory) -> Path:
     """Good films of two classes, a copy of one in another size, a cut one, a one-frame one, a text."""
     folder = tmp_path_factory.mktemp("films")
     for name, seed in (("run/a.mp4", 1), ("run/b.mp4", 2), ("swim/c.mp4", 3)):
         (folder / name).parent.mkdir(exist_ok=True)
-        run_ffmpeg(*source(seed=seed), *X264, "-movflags", "faststart", folder / name)
+        write_film(folder / name, seed)
     run_ffmpeg(
-        "-i", folder / "run/a.mp4", "-vf", "scale=72:48", "-c:v", "mpeg4", "-q:v", "2", folder / "swim/a_again.avi"
+        "-i", folder / "run/a.mp4", "-vf", "scale=64:48", "-c:v", "mpeg4", "-q:v", "4", folder / "swim/a_again.avi"
     )
     content = (folder / "run/b.mp4").read_bytes()
     (folder / "run/cut.mp4").write_bytes(content[: len(content) * 2 // 3])
-    run_ffmpeg(*source(), "-frames:v", "1", *X264, folder / "swim/short.mp4")
+    write_film(folder / "swim/short.mp4", 4, num_frames=1)
     (folder / "swim/text.mp4").write_text("no video")
     return folder
 
@@ -113,8 +121,8 @@ def test_the_doctor_finds_what_is_wrong_and_leaves_a_clean_list(films, tmp_path,
 def test_the_doctor_finds_probe_videos_among_the_training_ones(films, tmp_path):
     probe = tmp_path / "probe"
     probe.mkdir()
-    run_ffmpeg("-i", films / "swim/c.mp4", "-vf", "scale=144:96", "-crf", "20", *X264, probe / "renamed.mp4")
-    run_ffmpeg(*source(seed=9), *X264, probe / "new.mp4")
+    run_ffmpeg("-i", films / "swim/c.mp4", "-vf", "scale=128:88", "-crf", "30", *X264, probe / "renamed.mp4")
+    write_film(probe / "new.mp4", seed=9)
     main(["doctor", str(films), f"--output={tmp_path / 'out'}", f"--against={probe}"])
     found = {Path(row["path"]).name: row["findings"] for row in rows(tmp_path / "out" / "files.csv")}
     assert "renamed.mp4" in found["c.mp4"] and "Also in the list" in found["c.mp4"]
