@@ -1,6 +1,6 @@
 """Processor time per clip: our readers against the released V-JEPA 2 pipeline, on the same files, frames and crops.
 
-    python benchmarks/bench_data.py [--source video.mp4] [--files a.mp4 b.mkv ...] [--rounds 7]
+    python benchmarks/bench_data.py [--source video.mp4] [--files a.mp4 b.mkv ...] [--sizes 340x256 ...] [--rounds 7]
 
 Variants run interleaved, in a new random order in each round, with one start per file and round; a figure is the median
 over rounds of the ratio within a round. Time is processor time of the whole process, all threads counted. `--source` is
@@ -183,6 +183,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--source", help="video that is re-encoded to all sizes")
     parser.add_argument("--files", nargs="*", default=[], help="videos that are measured as they are")
+    parser.add_argument("--sizes", nargs="*", choices=list(SIZES), default=list(SIZES), help="of the re-encoded video")
     parser.add_argument("--rounds", type=int, default=7)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -191,7 +192,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         frames = frames_of(arguments.source)
         files, copies = {}, {}
-        for size_name, size in SIZES.items():
+        for size_name in arguments.sizes:
+            size = SIZES[size_name]
             for interval in KEYFRAME_INTERVALS:
                 name = f"{size_name}, keyframe every {interval}"
                 files[name] = str(Path(folder) / f"{size_name}_{interval}.mp4")
@@ -213,6 +215,8 @@ def report(found: dict[str, dict[str, float]]) -> None:
         is_small = not name.startswith(("1280", "1920"))
         groups["340x256 class" if is_small else "720p and 1080p"].append(values)
     for group, members in groups.items():
+        if not members:
+            continue
         means = {c: [values[c] for values in members if c in values] for c in columns}
         print(
             f"| **{group}, geometric mean** | "

@@ -1,7 +1,8 @@
 """Memory and open files over thousands of opens: `python benchmarks/bench_opens.py VIDEO [--opens 5000]`.
 
-Prints, for each reader, how much resident memory grows over all opens after the first tenth, the slope of a line through
-100 readings of it, and open files before and after. Each open decodes two frames, as paths and (every second) as bytes.
+Prints, for each reader, how much resident memory grows over all opens after the first tenth, the slope of a line
+through 90 readings of it, and open files before and after. Each open decodes two frames, of the path and of its bytes
+in turn.
 """
 
 import argparse

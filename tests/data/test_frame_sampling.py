@@ -227,6 +227,8 @@ def test_seconds_are_what_a_clip_covers_and_at_most_the_file():
     assert FrameSampling(16, duration=2.5).seconds(facts, (0, 300)) == pytest.approx(2.5)
     assert FrameSampling(16, fps=1.0).seconds(facts, (0, 300)) == pytest.approx(10.0)
     assert FrameSampling(16, fps=4.0).seconds(facts, (30, 60)) == pytest.approx(1.0)
+    image = VideoFacts(num_frames=1, fps=1.0, width=8, height=8, container="image")
+    assert FrameSampling(16, fps=4.0).seconds(image, (0, 1)) == 0
 
 
 @pytest.mark.parametrize(

@@ -157,7 +157,9 @@ class ClipDataModule(LightningDataModule):
                 f"try {-(-global_batch_size // clips_per_video) * clips_per_video}"
             )
         if train_manifest is not None and mixture:
-            raise ValueError("give either train_manifest or mixture, not both; --data.mixture=null drops a recipe's mixture")
+            raise ValueError(
+                "give either train_manifest or mixture, not both; --data.mixture=null drops a recipe's mixture"
+            )
         self.frames = FrameSampling(num_frames, fps, frame_step, duration, temporal_jitter)
         self.training_sources = mixture or (
             [] if train_manifest is None else [Source(train_manifest, root=root, split=train_split)]

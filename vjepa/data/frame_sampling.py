@@ -85,7 +85,9 @@ class FrameSampling:
         return file_fps * self.duration / self.num_frames  # type: ignore[operator]
 
     def seconds(self, facts: VideoFacts, window: tuple[int, int]) -> float:
-        """How much of such a file one clip covers, at most the whole window."""
+        """How much of such a file one clip covers, at most the whole window; of an image nothing."""
+        if facts.container == "image":
+            return 0.0
         return min(self.num_frames * self._frames_per_step(facts.fps), window[1] - window[0]) / facts.fps
 
 
