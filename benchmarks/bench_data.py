@@ -2,10 +2,11 @@
 
     python benchmarks/bench_data.py [--source video.mp4] [--files a.mp4 b.mkv ...] [--sizes 340x256 ...] [--rounds 7]
 
-Variants run interleaved, in a new random order in each round, with one start per file and round; a figure is the median
-over rounds of the ratio within a round. Time is processor time of the whole process, all threads counted. `--source` is
-re-encoded to the sizes and keyframe intervals below (without it, a made-up picture is); `--files` stay as they are.
-What a scan finds out of a file is known beforehand, as it is from a manifest of `vjepa manifest`; its cost is shown.
+Variants run interleaved, in a new random order in each round, with one start per file and round, spread evenly over the
+file; a figure is the median over rounds of the ratio within a round. Time is processor time of the whole process, all
+threads counted. `--source` is re-encoded to the sizes and keyframe intervals below (without it, a made-up picture is);
+`--files` stay as they are. What a scan finds out of a file is known beforehand, as it is from a manifest of `vjepa
+manifest`; its cost is shown.
 """
 
 import argparse
@@ -90,10 +91,12 @@ def measure(files: dict[str, str], copies: dict[str, str], rounds: int) -> dict[
     facts_of_copies = {name: scan_video(path) for name, path in copies.items()}
     generator = np.random.default_rng(0)
     ratios: dict[str, dict[str, list[float]]] = {name: {} for name in files}
-    for round_number in range(rounds + 1):  # the first one warms up
+    # Starts are spread evenly over a file: what a clip costs depends on how far it is from a keyframe.
+    starts = {name: (generator.permutation(rounds) + generator.random(rounds)) / rounds for name in files}
+    for round_number in range(-1, rounds):  # the first one warms up
         for name, path in files.items():
             known = facts[name]
-            frame_ids = CLIP.frame_ids(known, generator.random())
+            frame_ids = CLIP.frame_ids(known, float(starts[name][round_number]))
             box = random_crop_box((known.height, known.width), (0.3, 1.0), (0.75, 1.35), generator)
             flip = bool(generator.random() < 0.5)
             frames = DecordReader().decode(path, known, frame_ids.tolist())
@@ -116,7 +119,7 @@ def measure(files: dict[str, str], copies: dict[str, str], rounds: int) -> dict[
             seconds = {}
             for variant in generator.permutation(list(variants)):
                 seconds[str(variant)] = processor_seconds(variants[str(variant)])
-            if round_number == 0:
+            if round_number < 0:
                 continue
             found = {
                 "reference ms": 1000 * seconds["reference"],
@@ -199,7 +202,7 @@ def main() -> None:
                 files[name] = str(Path(folder) / f"{size_name}_{interval}.mp4")
                 encode(frames, Path(files[name]), size, interval)
             copies[name] = str(Path(folder) / f"{size_name}_copy.mp4")  # of the longest interval
-            if reason := write_copy(TranscodeTask(files[name], copies[name], 256, 23, "veryfast", None, 12.0)):
+            if reason := write_copy(TranscodeTask(files[name], copies[name], 256, 25, "veryfast", None, 12.0)):
                 raise SystemExit(f"no copy of {name}: {reason}")
         files |= {Path(path).name: path for path in arguments.files}
         usable = {name: path for name, path in files.items() if Trait.VARIABLE_RATE not in scan_video(path).traits}

@@ -66,11 +66,12 @@ class DecordReader:
         decord = _decord()
         try:
             video = decord.VideoReader(source if isinstance(source, str) else io.BytesIO(source), num_threads=1)
-            frames = video.get_batch(list(frame_ids)).asnumpy()
+            batch = video.get_batch(list(frame_ids))
         except (RuntimeError, IndexError, decord.DECORDError) as error:
             raise VideoError(_plain(reason_of(error))) from error
-        # An open reader goes on decoding to the end of the file and holds the frames in memory.
+        # An open reader goes on decoding to the end of the file: close it before the frames are even copied out.
         del video
+        frames = batch.asnumpy()
         check_size(frames, facts)
         return crop_resize(frames, crop_box, size)
 

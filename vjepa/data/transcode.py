@@ -45,7 +45,7 @@ def transcode(
     root: str | None = None,
     split: str | None = None,
     short_side: int | None = 256,
-    crf: int = 23,
+    crf: int = 25,
     preset: str = "veryfast",
     fps: float | None = None,
     frames_fps: float = 12.0,
