@@ -9,7 +9,7 @@ from pathlib import PurePath
 from typing import Any
 
 from vjepa.data import storage
-from vjepa.data.manifest import rows_of_file, rows_of_folder
+from vjepa.data.listings import rows_of_file, rows_of_folder
 
 COLUMNS = ("path", "label", "split", "start", "end")  # of a manifest; each can have a template
 
