@@ -96,3 +96,13 @@ def test_a_file_whose_name_is_no_text_is_listed_once_too(tmp_path):
     failure = Failure("train", "caf\udce9.mp4", "cut short")
     for _ in range(2):
         quarantine(tmp_path).add([failure])
+
+
+def test_a_line_that_a_kill_cut_short_spoils_no_other(tmp_path):
+    file = tmp_path / "quarantine.csv"
+    Quarantine(file, {"films": 10}, 1.0).add([Failure("films", "a.mp4", "cut short")])
+    with file.open("a") as opened:
+        opened.write("films,b.m")
+    quarantine = Quarantine(file, {"films": 10}, 1.0)
+    quarantine.add([Failure("films", "b.mp4", "no such file")])
+    assert len(quarantine) == len(Quarantine(file, {"films": 10}, 1.0)) == 2

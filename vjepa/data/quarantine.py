@@ -4,8 +4,9 @@ import csv
 import logging
 import os
 from collections.abc import Iterable, Mapping
+from io import StringIO
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 log = logging.getLogger(__name__)
 
@@ -37,49 +38,63 @@ class Quarantine:
         self.num_files = num_files
         self.max_bad_share = max_bad_share
         self.replaced_clips = 0  # since this object was made, on this rank
-        self._listed = self._read()
+        self._listed: dict[str, set[str]] = {}  # paths by source
+        self._read_bytes = 0
+        self._catch_up()
 
     def __len__(self) -> int:
         """Files listed so far, those of a run that this one goes on with too."""
-        return len(self._listed)
+        return sum(map(len, self._listed.values()))
 
     def add(self, failures: Iterable[Failure]) -> None:
         for failure in failures:
             self.replaced_clips += 1
-            key = (failure.source, failure.path)
-            if key in self._listed or key in self._read():  # another rank may have listed it
+            if self._is_listed(failure):
+                continue
+            self._catch_up()  # another rank may have listed it
+            if self._is_listed(failure):
                 continue
             self._append(failure)
-            self._listed = self._read() | {key}  # other ranks list their own
+            self._catch_up()
             name = failure.path.encode(errors="backslashreplace").decode()
             log.warning(f"replaced unreadable file {name}: {failure.reason} (listed in {self.file})")
             self._check_share(failure.source)
 
+    def _is_listed(self, failure: Failure) -> bool:
+        return failure.path in self._listed.get(failure.source, ())
+
     def _check_share(self, source: str) -> None:
-        bad = sum(listed == source for listed, _ in self._listed)
-        of_all = self.num_files[source]
+        bad, of_all = len(self._listed[source]), self.num_files[source]
         if bad > self.max_bad_share * of_all:
             raise ValueError(
                 f"{bad} of {of_all} files of {source} could not be read, more than max_bad_share "
                 f"({self.max_bad_share:.0%}); see {self.file}, mend or remove them (`vjepa doctor`), or raise the share"
             )
 
-    def _read(self) -> set[tuple[str, str]]:
+    def _catch_up(self) -> None:
+        """Read what all ranks have written since the last time."""
         if not self.file.exists():
-            return set()
-        with self._opened("r") as file:
-            # Two ranks that begin the list at once may both write its header.
-            return {(source, path) for source, path, reason in csv.reader(file) if reason != self.COLUMNS[-1]}
+            return
+        with self.file.open("rb") as file:
+            file.seek(self._read_bytes)
+            new = file.read()
+        new = new[: new.rfind(b"\n") + 1]  # whole lines: another rank may be writing one
+        self._read_bytes += len(new)
+        # Names of files need not be text. Two ranks that begin the list at once may both write its header.
+        for row in csv.reader(StringIO(new.decode("utf-8", "surrogateescape"), newline="")):
+            if len(row) == len(self.COLUMNS) and tuple(row) != self.COLUMNS:
+                self._listed.setdefault(row[0], set()).add(row[1])
 
     def _append(self, failure: Failure) -> None:
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        with self._opened("a") as file:
-            writer = csv.writer(file)
-            if not file.tell():
-                writer.writerow(self.COLUMNS)
-            writer.writerow(failure)
+        lines = StringIO(newline="")
+        with self.file.open("a+b") as file:
+            is_new = not file.tell()
+            if not is_new:
+                file.seek(-1, os.SEEK_END)
+                if file.read() != b"\n":  # a line that a kill cut short
+                    lines.write("\n")
+            csv.writer(lines).writerows([self.COLUMNS, failure] if is_new else [failure])
+            file.write(lines.getvalue().encode("utf-8", "surrogateescape"))  # in one piece: ranks share the file
             file.flush()
             os.fsync(file.fileno())
-
-    def _opened(self, mode: str) -> IO[str]:
-        return open(self.file, mode, newline="", encoding="utf-8", errors="surrogateescape")  # names need not be text
