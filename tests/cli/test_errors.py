@@ -108,7 +108,8 @@ def test_help_lists_the_commands(capsys):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("manifest",), "sources"),
+        (("manifest",), "nothing says what 'sources', 'output' is; see `--help`"),
+        (("doctor",), "nothing says what 'manifest' is; see `--help`"),
         (("manifest", "none.csv", "--output=a.csv"), "there is no file or folder none.csv"),
         (("manifest", ".", "--output=a.txt"), "the manifest's name (a.txt) must end in .csv or .parquet"),
         (("manifest", ".", "--outptu=a.csv"), "unknown key 'outptu'; did you mean 'output'?"),

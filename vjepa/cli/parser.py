@@ -40,7 +40,9 @@ def explain(message: str, known_keys: Iterable[str]) -> str:
     required = re.search(r"the following arguments are required: (.+)", message)
     if required:
         missing = ", ".join(f"'{key.rpartition('.')[2]}'" for key in required[1].split(", "))
-        return f"nothing says what {missing} is; give a recipe, e.g. `-c configs/pretrain/synthetic.yaml`"
+        takes_recipes = any(key.rpartition(".")[2] == "config" for key in known_keys)
+        way_out = "give a recipe, e.g. `-c configs/pretrain/synthetic.yaml`" if takes_recipes else "see `--help`"
+        return f"nothing says what {missing} is; {way_out}"
     keys = re.findall(r'Parser key "([^"]+)"', message)
     reasons = [
         re.sub(r'Parser key "[^"]+": ', "", line.strip(" -"))
