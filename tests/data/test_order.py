@@ -91,8 +91,8 @@ def test_a_sampler_asks_where_to_start_each_time_and_is_as_long_as_the_epoch():
     assert [batch[0].position for batch in sampler] == [10, 12]
 
 
-def test_a_batch_that_ranks_cannot_share_is_refused_with_one_that_they_can():
-    with pytest.raises(ValueError, match=r"global_batch_size \(10\) must be a multiple of .*ranks \(4\); try 12"):
+def test_a_batch_that_ranks_cannot_share_is_refused():
+    with pytest.raises(ValueError, match="10 files per batch can't be shared out over 4 ranks"):
         BatchSampler(10, 1, lambda: (0, 1), 0, 4)
 
 

@@ -146,6 +146,14 @@ def test_a_bucket_of_files_gives_what_the_disk_does_and_resumes(tiny_world):
     assert_equal(run(second, 4), plain[5:])
 
 
+@pytest.mark.parametrize(
+    ("ranks", "clips", "way_out"), [(3, 1, "ranks .3.; try 6"), (4, 2, "ranks .4. times clips_per_video .2.; try 8")]
+)
+def test_a_batch_that_ranks_cannot_share_is_refused_with_one_that_they_can(tiny_world, ranks, clips, way_out):
+    with pytest.raises(ValueError, match=rf"global_batch_size .4. must be a multiple of the number of {way_out}"):
+        data_of(tiny_world, 0, ranks, clips_per_video=clips).train_dataloader()
+
+
 def test_two_sources_of_one_name_are_refused(tiny_world):
     twice = [Source(str(tiny_world / "train.csv")), Source(str(tiny_world / "train.csv"))]
     with pytest.raises(

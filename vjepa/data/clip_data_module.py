@@ -231,6 +231,16 @@ class ClipDataModule(LightningDataModule):
         return max(1, sum(len(source.manifest) for source in self.train) // self.files_per_batch)
 
     def train_dataloader(self) -> DataLoader:
+        whole = self.training_cuts.clips_per_video * self._run.world_size
+        if self.global_batch_size % whole:
+            ranks = f"the number of ranks ({self._run.world_size})"
+            of_files = (
+                "" if whole == self._run.world_size else f" times clips_per_video ({whole // self._run.world_size})"
+            )
+            raise ValueError(
+                f"global_batch_size ({self.global_batch_size}) must be a multiple of {ranks}{of_files}; "
+                f"try {-(-self.global_batch_size // whole) * whole}"
+            )
         dataset = ClipDataset(self.train, self.order, self.training_cuts, self.readers)
         return self._loader(dataset, self.files_per_batch, self.batches_per_epoch, self._remaining_of_epoch)
 

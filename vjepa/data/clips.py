@@ -18,7 +18,7 @@ from vjepa.data.randomness import Purpose, generator_for
 from vjepa.data.reader import ReaderChain
 from vjepa.data.storage import fetch
 from vjepa.data.transforms import CropBox, channels_first, crop_resize, random_crop_box, view_boxes
-from vjepa.data.video_facts import Source, VideoError, VideoFacts
+from vjepa.data.video_facts import FileOrBytes, VideoError, VideoFacts
 
 MAX_REPLACEMENTS = 20
 REMEMBERED_SCANS = 50_000  # files of which a worker remembers what it found out
@@ -197,7 +197,7 @@ class ClipDataset(Dataset[list[Clip]]):
         return self._cut_with(facts, source, row, video, position, attempt)
 
     def _cut_with(
-        self, facts: VideoFacts, source: SourceOfClips, row: int, video: Source, position: int, attempt: int
+        self, facts: VideoFacts, source: SourceOfClips, row: int, video: FileOrBytes, position: int, attempt: int
     ) -> tuple[list[np.ndarray], float]:
         window = window_of(facts, *source.manifest.window(row))
         generator = generator_for(self.order.orders[0].seed, Purpose.CLIP, position, attempt)
@@ -208,7 +208,7 @@ class ClipDataset(Dataset[list[Clip]]):
         ]
         return clips, source.frames.seconds(facts, window)
 
-    def _decode(self, video: Source, facts: VideoFacts, cuts: list[Cut]) -> Iterator[np.ndarray]:
+    def _decode(self, video: FileOrBytes, facts: VideoFacts, cuts: list[Cut]) -> Iterator[np.ndarray]:
         size = self.cuts.crop_size
         if len(cuts) == 1:  # a reader may crop and resize where it is cheapest
             yield self.readers.decode(video, facts, cuts[0].frame_ids.tolist(), cuts[0].box, size)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from vjepa.data.transforms import CropBox, crop_resize
-from vjepa.data.video_facts import Source, Trait, VideoError, VideoFacts, check_size, reason_of, scan_video
+from vjepa.data.video_facts import FileOrBytes, Trait, VideoError, VideoFacts, check_size, reason_of, scan_video
 
 CONTAINERS = frozenset(["mov", "matroska", "avi"])
 CODECS = frozenset(["h264", "hevc", "mpeg4", "h263", "vp8", "vp9", "mjpeg"])
@@ -52,12 +52,12 @@ class DecordReader:
             return "mirroring is not applied"
         return None
 
-    def scan(self, source: Source) -> VideoFacts:
+    def scan(self, source: FileOrBytes) -> VideoFacts:
         return scan_video(source)
 
     def decode(
         self,
-        source: Source,
+        source: FileOrBytes,
         facts: VideoFacts,
         frame_ids: Sequence[int],  # T
         crop_box: CropBox | None = None,

@@ -13,7 +13,7 @@ import numpy as np
 from vjepa.data.pyav_reader import all_frames
 from vjepa.data.reader import ReaderChain, ReaderName
 from vjepa.data.storage import fetch
-from vjepa.data.video_facts import Source, VideoError, VideoFacts
+from vjepa.data.video_facts import FileOrBytes, VideoError, VideoFacts
 
 FRAMES_PER_LOOK = 4  # decoded at the start, in the middle and at the end
 LARGEST_RUN = 64  # frames held in memory while all are decoded
@@ -67,7 +67,7 @@ def check_file(task: FileTask) -> FileReport:
     return replace(report, decoded_frames=decoded, seconds=time.process_time() - began, looks=seen)
 
 
-def _decode_ends(chain: ReaderChain, source: Source, facts: VideoFacts) -> list[np.ndarray]:
+def _decode_ends(chain: ReaderChain, source: FileOrBytes, facts: VideoFacts) -> list[np.ndarray]:
     frames = []
     for place in (0.1, 0.5, 0.9):
         first = int(place * facts.num_frames)
@@ -77,7 +77,7 @@ def _decode_ends(chain: ReaderChain, source: Source, facts: VideoFacts) -> list[
     return frames
 
 
-def _decode_all(chain: ReaderChain, source: Source, facts: VideoFacts) -> int:
+def _decode_all(chain: ReaderChain, source: FileOrBytes, facts: VideoFacts) -> int:
     """Decode every frame, by the reader that a training run would use and plainly from the start; both must agree."""
     reader = chain.reader_of(facts)
     frames: list[np.ndarray] = []
@@ -111,5 +111,5 @@ def _look(
     return np.packbits([waves[row, column] > 0 for row, column in SLOWEST_WAVES])
 
 
-def _size_of(source: Source) -> int:
+def _size_of(source: FileOrBytes) -> int:
     return len(source) if isinstance(source, bytes) else os.path.getsize(source)

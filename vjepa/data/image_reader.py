@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from vjepa.data.transforms import CropBox, crop_resize
-from vjepa.data.video_facts import Source, VideoError, VideoFacts, check_size, reason_of
+from vjepa.data.video_facts import FileOrBytes, VideoError, VideoFacts, check_size, reason_of
 
 IMAGE_SUFFIXES = frozenset([".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"])
 FIRST_BYTES = (b"\xff\xd8\xff", b"\x89PNG", b"BM", b"II*\x00", b"MM\x00*", b"P6")
@@ -20,7 +20,7 @@ class ImageReader:
     name = "image"
 
     @staticmethod
-    def knows(source: Source) -> bool:
+    def knows(source: FileOrBytes) -> bool:
         """Whether this looks like an image file, by its name's ending or its first bytes."""
         if isinstance(source, str):
             return Path(source).suffix.lower() in IMAGE_SUFFIXES
@@ -32,13 +32,13 @@ class ImageReader:
     def objection(self, facts: VideoFacts) -> str | None:
         return None if facts.container == "image" else "this is no image"
 
-    def scan(self, source: Source) -> VideoFacts:
+    def scan(self, source: FileOrBytes) -> VideoFacts:
         height, width = _picture(source).shape[:2]
         return VideoFacts(num_frames=1, fps=1.0, width=width, height=height, container="image")
 
     def decode(
         self,
-        source: Source,
+        source: FileOrBytes,
         facts: VideoFacts,
         frame_ids: Sequence[int],  # T zeros
         crop_box: CropBox | None = None,
@@ -49,7 +49,7 @@ class ImageReader:
         return np.repeat(crop_resize(frames, crop_box, size), len(frame_ids), axis=0)
 
 
-def _picture(source: Source) -> np.ndarray:  # (H, W, 3) uint8, upright
+def _picture(source: FileOrBytes) -> np.ndarray:  # (H, W, 3) uint8, upright
     try:
         with Image.open(source if isinstance(source, str) else io.BytesIO(source)) as image:
             return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))

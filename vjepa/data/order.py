@@ -168,24 +168,22 @@ class MixtureOrder:
 class BatchSampler(Sampler[list[ClipKey]]):
     """This rank's share of each global batch, from a position that is asked for when iteration starts.
 
+    `batch_size` is the number of files in a global batch; the number of ranks must divide it, or ValueError is raised.
     `remaining` gives, at that time, the first position and how many batches the current epoch still has; `len` is the
     whole epoch's number of batches, as Lightning counts them.
     """
 
     def __init__(
         self,
-        global_batch_size: int,
+        batch_size: int,
         num_batches: int,
         remaining: Callable[[], tuple[int, int]],
         rank: int = 0,
         world_size: int = 1,
     ):
-        if global_batch_size % world_size:
-            raise ValueError(
-                f"global_batch_size ({global_batch_size}) must be a multiple of the number of ranks ({world_size}); "
-                f"try {-(-global_batch_size // world_size) * world_size}"
-            )
-        self.global_batch_size = global_batch_size
+        if batch_size % world_size:
+            raise ValueError(f"{batch_size} files per batch can't be shared out over {world_size} ranks")
+        self.batch_size = batch_size
         self.num_batches = num_batches
         self.remaining = remaining
         self.rank = rank
@@ -196,9 +194,9 @@ class BatchSampler(Sampler[list[ClipKey]]):
 
     def __iter__(self) -> Iterator[list[ClipKey]]:
         start, num_batches = self.remaining()
-        share = self.global_batch_size // self.world_size
+        share = self.batch_size // self.world_size
         for batch in range(num_batches):
-            batch_position = start + batch * self.global_batch_size
+            batch_position = start + batch * self.batch_size
             first = batch_position + self.rank * share
-            next_position = batch_position + self.global_batch_size
+            next_position = batch_position + self.batch_size
             yield [ClipKey(position, batch_position, next_position) for position in range(first, first + share)]

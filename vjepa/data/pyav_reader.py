@@ -15,8 +15,8 @@ import numpy as np
 
 from vjepa.data.transforms import CropBox
 from vjepa.data.video_facts import (
+    FileOrBytes,
     Orientation,
-    Source,
     Trait,
     VideoError,
     VideoFacts,
@@ -41,12 +41,12 @@ class PyAVReader:
     def objection(self, facts: VideoFacts) -> str | None:
         return None
 
-    def scan(self, source: Source) -> VideoFacts:
+    def scan(self, source: FileOrBytes) -> VideoFacts:
         return scan_video(source)
 
     def decode(
         self,
-        source: Source,
+        source: FileOrBytes,
         facts: VideoFacts,
         frame_ids: Sequence[int],  # T
         crop_box: CropBox | None = None,
@@ -64,7 +64,7 @@ class PyAVReader:
 
 
 def decode_from_the_start(
-    source: Source,
+    source: FileOrBytes,
     facts: VideoFacts,
     wanted: Sequence[int],  # ascending
     crop_box: CropBox | None = None,
@@ -86,7 +86,7 @@ def decode_from_the_start(
     raise VideoError(f"frame {wanted[len(pictures)]} is past the last of {number + 1} frames")
 
 
-def all_frames(source: Source, facts: VideoFacts) -> Iterator[np.ndarray]:  # num_frames of (H, W, 3) uint8
+def all_frames(source: FileOrBytes, facts: VideoFacts) -> Iterator[np.ndarray]:  # num_frames of (H, W, 3) uint8
     """Every frame, decoded from the start. Raises VideoError where the file breaks off."""
     with opened(source) as (container, stream):
         make = PictureMaker(facts, None, None)

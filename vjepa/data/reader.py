@@ -16,7 +16,7 @@ from vjepa.data.pyav_reader import PyAVReader
 from vjepa.data.time_limit import OutOfTimeError, with_time_limit
 from vjepa.data.torchcodec_reader import TorchcodecReader
 from vjepa.data.transforms import CropBox
-from vjepa.data.video_facts import Source, VideoError, VideoFacts
+from vjepa.data.video_facts import FileOrBytes, VideoError, VideoFacts
 
 ReaderName = Literal["decord", "pyav", "torchcodec"]
 T = TypeVar("T")
@@ -35,13 +35,13 @@ class VideoReader(Protocol):
         """Why this reader would not return the right frames of such a file; None where it does."""
         ...
 
-    def scan(self, source: Source) -> VideoFacts:
+    def scan(self, source: FileOrBytes) -> VideoFacts:
         """What a file holds. Raises VideoError where it holds no video."""
         ...
 
     def decode(
         self,
-        source: Source,
+        source: FileOrBytes,
         facts: VideoFacts,
         frame_ids: Sequence[int],  # T numbers of frames from 0, in any order, repeats allowed
         crop_box: CropBox | None = None,  # of the shown frame; all of it if None
@@ -81,7 +81,7 @@ class ReaderChain:
         self.time_limit = time_limit
         self._left_behind: set[tuple[str, str]] = set()  # readers and paths: each would leave one more thread behind
 
-    def scan(self, source: Source) -> VideoFacts:
+    def scan(self, source: FileOrBytes) -> VideoFacts:
         """Facts of a file, by the image reader where it is a photograph, else by PyAV's packets."""
         reader = self.readers[0] if ImageReader.knows(source) else self.readers[-1]
         return self._in_time(reader, source, partial(reader.scan, source))
@@ -92,7 +92,7 @@ class ReaderChain:
 
     def decode(
         self,
-        source: Source,
+        source: FileOrBytes,
         facts: VideoFacts,
         frame_ids: Sequence[int],
         crop_box: CropBox | None = None,
@@ -112,7 +112,7 @@ class ReaderChain:
                 reasons.append(f"{reader.name}: {reason}")
         raise VideoError("; ".join(reasons))
 
-    def _in_time(self, reader: VideoReader, source: Source, work: Callable[[], T]) -> T:
+    def _in_time(self, reader: VideoReader, source: FileOrBytes, work: Callable[[], T]) -> T:
         reason = f"it did not come back within {self.time_limit:g} s" if self.time_limit else ""
         if isinstance(source, str) and (reader.name, source) in self._left_behind:
             raise OutOfTimeError(reason)

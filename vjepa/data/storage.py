@@ -4,7 +4,7 @@ import os
 from pathlib import PurePath
 from typing import Any
 
-from vjepa.data.video_facts import Source, VideoError
+from vjepa.data.video_facts import FileOrBytes, VideoError
 
 
 def is_remote(path: str) -> bool:
@@ -32,7 +32,7 @@ def is_folder(path: str) -> bool:
     return files.isdir(name)
 
 
-def fetch(path: str) -> Source:
+def fetch(path: str) -> FileOrBytes:
     """What a reader is given: the path on a disk, the file's bytes from a store. Raises VideoError."""
     if not is_remote(path):
         return path

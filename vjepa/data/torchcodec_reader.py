@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from vjepa.data.transforms import CropBox, crop_resize
-from vjepa.data.video_facts import Source, Trait, VideoError, VideoFacts, check_size, reason_of, scan_video
+from vjepa.data.video_facts import FileOrBytes, Trait, VideoError, VideoFacts, check_size, reason_of, scan_video
 
 CONTAINERS = frozenset(["mov", "matroska", "gif", "flv"])
 # Not every open group goes wrong, but what looks like one may be a stream without any real keyframe.
@@ -40,12 +40,12 @@ class TorchcodecReader:
             return "mirroring is not applied"
         return None
 
-    def scan(self, source: Source) -> VideoFacts:
+    def scan(self, source: FileOrBytes) -> VideoFacts:
         return scan_video(source)
 
     def decode(
         self,
-        source: Source,
+        source: FileOrBytes,
         facts: VideoFacts,
         frame_ids: Sequence[int],  # T
         crop_box: CropBox | None = None,

@@ -23,7 +23,7 @@ from vjepa.data.manifest_writing import FOUND_COLUMNS, found_columns, listed_col
 from vjepa.data.progress import count_processors, report_progress
 from vjepa.data.pyav_reader import PictureMaker
 from vjepa.data.storage import fetch, is_remote
-from vjepa.data.video_facts import Source, VideoError, VideoFacts, opened, reason_of, scan_video
+from vjepa.data.video_facts import FileOrBytes, VideoError, VideoFacts, opened, reason_of, scan_video
 
 GROUP = 16  # frames from keyframe to keyframe
 
@@ -127,8 +127,8 @@ def write_copy(task: TranscodeTask) -> str:
     return ""
 
 
-def _frames(source: Source, facts: VideoFacts, task: TranscodeTask) -> Iterator[np.ndarray]:  # each (H, W, 3) uint8
-    """All frames, upright and scaled; where the copy has a rate of its own, those that are shown at its ticks."""
+def _frames(source: FileOrBytes, facts: VideoFacts, task: TranscodeTask) -> Iterator[np.ndarray]:
+    """All frames (H, W, 3) in uint8, upright and scaled; at a rate of the copy's own, those shown at its ticks."""
     size = _size_of_copy(facts.height, facts.width, task.short_side)
     make = PictureMaker(facts, None, size if size != (facts.height, facts.width) else None)
     repeats = None if task.fps is None else np.bincount(_shown_at_ticks(facts, task.fps), minlength=facts.num_frames)

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import av
 import numpy as np
 
-Source = str | bytes  # a file's path, or what is in it
+FileOrBytes = str | bytes  # a file's path, or what is in it
 DEFAULT_FPS = 25.0  # of files that tell neither a rate nor times, as ffmpeg assumes
 
 # Packets of these are one frame each, shown at their own time. VP8 hides frames among its packets, MPEG-4 in AVI packs
@@ -99,7 +99,7 @@ class VideoFacts:
         return nearest if nearest < len(self.times) and abs(self.times[nearest] - time) < 1e-6 else -1
 
 
-def scan_video(source: Source) -> VideoFacts:
+def scan_video(source: FileOrBytes) -> VideoFacts:
     """Read a file's packets, and its frames where packets do not tell them. Raises VideoError where it has none."""
     with opened(source) as (container, stream):
         packets, first_frame, is_damaged = _read_packets(container, stream)
@@ -192,7 +192,7 @@ def _longest_interval(are_keyframes: list[bool]) -> int:
     return int(np.diff(places, prepend=0).max(initial=1))
 
 
-def _count_frames(source: Source) -> tuple[int, av.VideoFrame, np.ndarray | None, set[Trait]]:
+def _count_frames(source: FileOrBytes) -> tuple[int, av.VideoFrame, np.ndarray | None, set[Trait]]:
     """Decode the whole file, up to its first error: number of frames, the first, all times if they ascend, traits."""
     times: list[float | None] = []
     traits: set[Trait] = set()
@@ -266,7 +266,7 @@ def check_size(
 
 
 @contextmanager
-def opened(source: Source) -> Iterator[tuple[Any, Any]]:
+def opened(source: FileOrBytes) -> Iterator[tuple[Any, Any]]:
     """A file's container and its best video stream, to be decoded by one thread. Raises VideoError where there is none.
 
     PyAV's container.open and streams.best, typed loosely: its stubs know no stream without a decoder.
