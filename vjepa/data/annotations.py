@@ -9,7 +9,7 @@ from pathlib import PurePath
 from typing import Any
 
 from vjepa.data import storage
-from vjepa.data.listings import rows_of_file, rows_of_folder
+from vjepa.data.listings import NoPathColumnError, rows_of_file, rows_of_folder
 
 COLUMNS = ("path", "label", "split", "start", "end")  # of a manifest; each can have a template
 
@@ -68,18 +68,8 @@ def _records(
     else:
         try:
             yield from rows_of_file(source)
-        except ValueError:
-            if "has no column" not in _reason_of_header(source):
-                raise
+        except NoPathColumnError:
             yield from _table(source, None, delimiter)
-
-
-def _reason_of_header(source: str) -> str:
-    try:
-        next(iter(rows_of_file(source)), None)
-    except ValueError as error:
-        return str(error)
-    return ""
 
 
 def _table(source: str, columns: Sequence[str] | None, delimiter: str) -> Iterator[Mapping[str, Any]]:

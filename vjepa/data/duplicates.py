@@ -14,7 +14,8 @@ def near_duplicates(
     looks: Sequence[np.ndarray | None],  # each (3, 8) uint8
     max_distance: int = BANDS - 1,  # bits of 192
 ) -> list[tuple[int, int, int]]:
-    """Pairs (first, second, differing bits), first < second. All pairs up to 11 bits apart are found."""
+    """Pairs (first, second, differing bits), first < second. Pairs up to 11 bits apart are found, unless their
+    bands are shared by more than LARGEST_BUCKET files."""
     known = [number for number, look in enumerate(looks) if look is not None]
     if not known:
         return []

@@ -14,6 +14,10 @@ VIDEO_SUFFIXES = frozenset(f".{name}" for name in _OF_VIDEOS.split())
 csv.field_size_limit(2**24)  # characters in one cell; annotations can be long
 
 
+class NoPathColumnError(ValueError):
+    """A text file is no manifest: neither does its header name a `path`, nor is it a list."""
+
+
 def rows_of_folder(folder: str) -> list[dict[str, str]]:
     """Path and class (the first sub-folder's name) of every video and image below a folder."""
     rows = []
@@ -42,7 +46,7 @@ def rows_of_file(name: str) -> Iterator[dict[str, Any]]:
         return _rows_with_header(name, text, delimiter)
     if _is_list_line(first_line):
         return _rows_of_list(name, text, first_line)
-    raise ValueError(
+    raise NoPathColumnError(
         f"the manifest {name} has no column 'path' in its header line "
         f"(found: {', '.join(next(csv.reader([first_line]), [])) or 'nothing'})"
     )
