@@ -56,8 +56,7 @@ def _records(
     source: str, records: str | None, columns: Sequence[str] | None, delimiter: str
 ) -> Iterator[Mapping[str, Any]]:
     if storage.is_folder(source):
-        root = source.rstrip("/") + "/"
-        yield from (row | {"path": row["path"].removeprefix(root)} for row in rows_of_folder(source))
+        yield from ({"path": row["inside"], "label": row["label"]} for row in rows_of_folder(source))
         return
     if not storage.exists(source):
         raise ValueError(f"there is no file or folder {source}")

@@ -19,11 +19,12 @@ class NoPathColumnError(ValueError):
 
 
 def rows_of_folder(folder: str) -> list[dict[str, str]]:
-    """Path and class (the first sub-folder's name) of every video and image below a folder."""
+    """Path, path inside the folder, and class (the first sub-folder) of every video and image below a folder."""
     rows = []
     for path, inside in storage.files_below(folder):
         if PurePath(path).suffix.lower() in VIDEO_SUFFIXES | IMAGE_SUFFIXES:
-            rows.append({"path": path, "label": inside.partition("/")[0] if "/" in inside else ""})
+            label = inside.partition("/")[0] if "/" in inside else ""
+            rows.append({"path": path, "inside": inside, "label": label})
     return rows
 
 
