@@ -5,6 +5,7 @@ import torch
 
 from tests.parity.golden import Case, cases, encoder_of, grid_of, predictor_of
 from vjepa.masking import TubeMask
+from vjepa.models import AttentiveProbe
 
 close = {"atol": 1e-5, "rtol": 1e-5}
 
@@ -41,3 +42,19 @@ def test_predictor_matches_the_reference(case: Case):
         for token in range(case.settings["num_mask_tokens"]):
             ours = predictor(context, TubeMask(context_ids, target_ids), grid_of(case.settings), token)
             torch.testing.assert_close(ours, case.tensors[f"output_mask_token_{token}.{number}"], **close)
+
+
+@cases("attentive_probe_*")
+@torch.no_grad()
+def test_attentive_probe_matches_the_reference(case: Case):
+    settings = case.settings
+    probe = AttentiveProbe(
+        settings["embed_dim"],
+        [settings["num_classes"]],
+        settings["depth"],
+        settings["num_heads"],
+        settings["mlp_ratio"],
+    )
+    probe.load_state_dict(case.weights())
+    (scores,) = probe(case.tensors["tokens"])
+    torch.testing.assert_close(scores, case.tensors["output"], **close)

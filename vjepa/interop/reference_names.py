@@ -10,13 +10,16 @@ _OURS_FOR_REFERENCE_PREFIX = {
     "predictor_blocks.": "blocks.",
     "predictor_norm.": "norm.",
     "predictor_proj.": "proj.",
+    "pooler.query_tokens": "queries",
+    "pooler.": "",
+    "linear.": "classifiers.0.",
 }
 # Fixed tables that we compute from their formula instead of loading.
 _POSITION_TABLES = ("pos_embed", "predictor_pos_embed")
 
 
 def from_reference_names(reference: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of a released encoder or predictor (without wrapper prefixes) under the names of ours."""
+    """Weights of a released encoder, predictor or attentive probe (without wrapper prefixes) under the names of ours."""
     return {_our_name(name): tensor for name, tensor in reference.items() if name not in _POSITION_TABLES}
 
 
