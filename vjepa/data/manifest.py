@@ -15,7 +15,7 @@ nothing in it is touched by reference counts, so that forked workers share it.
 import os
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +105,29 @@ class Manifest:
     def facts(self, row: int) -> VideoFacts | None:
         """What a scan found out of a row's file; None where it must be looked at again."""
         return self.facts_table.row(row) if self.facts_table is not None else None
+
+    def select(
+        self,
+        rows: np.ndarray,  # (n,) int64
+    ) -> "Manifest":
+        """Only these rows, in this order; classes keep their numbers."""
+        return replace(
+            self,
+            paths=PackedStrings(self.paths[row] for row in rows.tolist()),
+            labels=self.labels[rows],
+            splits=self.splits[rows],
+            windows=None if self.windows is None else self.windows[rows],
+            facts_table=None if self.facts_table is None else self.facts_table.select(rows),
+        )
+
+    def numbered_as(self, label_names: list[str]) -> "Manifest":
+        """With the classes' numbers of another list of names. Raises ValueError for a class that it lacks."""
+        number = {name: i for i, name in enumerate(label_names)}
+        unknown = [name for name in self.label_names if name not in number]
+        if unknown:
+            raise ValueError(f"the classes {', '.join(unknown[:5])} of {self.source} are not among the known ones")
+        new_number = np.array([number[name] for name in self.label_names] + [-1], np.int64)  # -1 stays -1
+        return replace(self, labels=new_number[self.labels], label_names=label_names)
 
 
 def read_manifest(
@@ -216,6 +239,9 @@ class FactsTable:
         self._numbers = numbers  # (rows, 6) float64
         self._kinds = kinds  # (rows,) int32, into kind_values
         self._kind_values = kind_values
+
+    def select(self, rows: np.ndarray) -> "FactsTable":
+        return FactsTable(self._numbers[rows], self._kinds[rows], self._kind_values)
 
     def row(self, row: int) -> VideoFacts | None:
         kind = self._kind_values[self._kinds[row]]

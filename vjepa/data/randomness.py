@@ -19,6 +19,10 @@ class Purpose(IntEnum):
     MASK_OF_CLIP = 4
     GROUP_OF_BATCH = 5
     SOURCE_OF_CLIP = 6
+    LABELLED_ROWS = 7
+    ORDER_OF_FEATURES = 8
+    BOOTSTRAP = 9
+    TEMPORAL_TASK = 10
 
 
 def generator_for(seed: int, purpose: Purpose, *place: int) -> np.random.Generator:

@@ -3,13 +3,15 @@
 import os
 import pickle
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
-from torch import nn
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -62,6 +64,25 @@ def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, An
     return checkpoint
 
 
+def read_tensors(path: str | Path) -> dict[str, Tensor]:
+    """Weights by name: of a safetensors file, or of a checkpoint (what is below its `state_dict` if it has one).
+
+    Raises ValueError where there is no such file, or it holds no tensors.
+    """
+    if Path(path).suffix == ".safetensors":
+        try:
+            return load_file(path)
+        except FileNotFoundError:
+            raise ValueError(f"there is no weights file {path}") from None
+        except SafetensorError as error:
+            raise ValueError(f"{path} is no safetensors file (or was cut short): {error}") from None
+    checkpoint = read_checkpoint(path)
+    tensors = checkpoint.get("state_dict", checkpoint)
+    if not isinstance(tensors, dict):
+        raise ValueError(f"the 'state_dict' of {path} is a {type(tensors).__name__}, not a table of weights")
+    return {str(name): value for name, value in tensors.items() if isinstance(value, Tensor)}
+
+
 def load_weights(module: nn.Module, path: str | Path) -> None:
     """Load the weights of a training checkpoint into a module of the same shape, all of them or none.
 
@@ -70,7 +91,12 @@ def load_weights(module: nn.Module, path: str | Path) -> None:
     checkpoint = read_checkpoint(path)
     if "state_dict" not in checkpoint:
         raise ValueError(f"{path} has no 'state_dict': it is no checkpoint of a vjepa run")
-    found, wanted = checkpoint["state_dict"], module.state_dict()
+    load_all(module, checkpoint["state_dict"], path)
+
+
+def load_all(module: nn.Module, found: Mapping[str, Tensor], path: str | Path) -> None:
+    """Load weights under exactly the module's names and shapes, or raise ValueError with every difference."""
+    wanted = module.state_dict()
     problems = [f"missing: {name}" for name in wanted if name not in found]
     problems += [f"unexpected: {name}" for name in found if name not in wanted]
     problems += [
@@ -80,7 +106,7 @@ def load_weights(module: nn.Module, path: str | Path) -> None:
     ]
     if problems:
         raise ValueError(f"{path} does not fit this model, nothing was loaded:\n  " + "\n  ".join(problems))
-    module.load_state_dict(found)
+    module.load_state_dict(dict(found))
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,0 +1,243 @@
+"""Labelled clips for frozen evaluation: three splits that share one numbering of classes, cut the same way each time."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Literal
+
+import cv2
+import numpy as np
+from torch.utils.data import DataLoader
+
+from vjepa.data.augmentation import RandAugment
+from vjepa.data.batch import ClipBatch, ClipCollate
+from vjepa.data.clips import ClipDataset, EvaluationCuts, SourceOfClips, TrainingCuts
+from vjepa.data.frame_sampling import FrameSampling
+from vjepa.data.manifest import Manifest, read_manifest
+from vjepa.data.order import BatchSampler, ClipOrder, MixtureOrder
+from vjepa.data.randomness import Purpose, generator_for
+from vjepa.data.reader import ReaderChain, ReaderName
+
+SplitName = Literal["train", "val", "test"]
+
+
+class LabelledClips:
+    """Clips with classes: heads learn on `train`, are chosen on `val`, and the chosen ones are scored once on `test`.
+
+    Each split is its own manifest, or rows of the training manifest with another value of `split`. Where there is no
+    validation split, `val_share` of the training rows becomes one: whole groups of `group` where that column is given
+    (subjects, source films), so that no person or film is on both sides.
+
+    Args:
+        train_manifest, val_manifest, test_manifest: CSV, Parquet or list file, or a folder (see `vjepa.data.manifest`).
+        train_split, val_split, test_split: keep only rows with this value in the manifest's `split` column.
+        root: folder that paths in the manifests are relative to.
+        label: column with the class.
+        group: column of what must not be on both sides of train and val.
+        val_share: of the training rows, where no validation split is given.
+        num_frames: frames of a clip.
+        crop_size: height and width of a clip in pixels.
+        fps, frame_step, duration: rate of a clip's frames; exactly one of them.
+        segments, views: clips over a file's length and crops over its frame in validation and test.
+        train_segments, train_views: the same of training clips that are encoded once.
+        crop_scale, crop_aspect_ratio, flip_share, rand_augment, erase_share: of training clips that are encoded anew.
+        batch_size: clips that are decoded and encoded at once.
+        num_workers: decoding processes.
+        seed: of the validation rows and of augmentation.
+        readers, decode_time_limit: as for `ClipDataModule`.
+    """
+
+    def __init__(
+        self,
+        train_manifest: str,
+        val_manifest: str | None = None,
+        test_manifest: str | None = None,
+        train_split: str | None = None,
+        val_split: str | None = None,
+        test_split: str | None = None,
+        root: str | None = None,
+        label: str = "label",
+        group: str | None = None,
+        val_share: float = 0.2,
+        num_frames: int = 16,
+        crop_size: tuple[int, int] = (224, 224),
+        fps: float | None = None,
+        frame_step: float | None = None,
+        duration: float | None = None,
+        segments: int = 1,
+        views: int = 1,
+        train_segments: int = 1,
+        train_views: int = 1,
+        crop_scale: tuple[float, float] = (0.08, 1.0),
+        crop_aspect_ratio: tuple[float, float] = (0.75, 1.35),
+        flip_share: float = 0.0,
+        rand_augment: str | None = None,
+        erase_share: float = 0.0,
+        batch_size: int = 32,
+        num_workers: int = 2,
+        seed: int = 0,
+        readers: list[ReaderName] = ["decord", "pyav"],  # noqa: B006 (read only)
+        decode_time_limit: float | None = 60.0,
+    ):
+        counts = {"segments": segments, "views": views, "train_segments": train_segments, "train_views": train_views}
+        for name, value in {**counts, "batch_size": batch_size}.items():
+            if value < 1:
+                raise ValueError(f"{name} ({value}) must be at least 1")
+        if not 0 < val_share < 1:
+            raise ValueError(f"val_share ({val_share}) must be between 0 and 1; try 0.2")
+        self.frames = FrameSampling(num_frames, fps, frame_step, duration)
+        self.crop_size = crop_size
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.seed = seed
+        self.readers = ReaderChain(readers, decode_time_limit)
+        self.cuts: dict[SplitName, EvaluationCuts] = {
+            "train": EvaluationCuts(crop_size, train_segments, train_views),
+            "val": EvaluationCuts(crop_size, segments, views),
+            "test": EvaluationCuts(crop_size, segments, views),
+        }
+        augment = RandAugment(rand_augment) if rand_augment else None
+        self.training_cuts = TrainingCuts(
+            crop_size, crop_scale, crop_aspect_ratio, flip_share, 1, augment, erase_share
+        )
+        self.manifests = self._read(
+            {"train": train_manifest, "val": val_manifest, "test": test_manifest},
+            {"train": train_split, "val": val_split, "test": test_split},
+            root,
+            label,
+            group,
+            val_share,
+        )
+
+    @property
+    def class_names(self) -> list[str]:
+        return self.manifests["train"].label_names
+
+    def evaluation_batches(self, split: SplitName, rows: range) -> Iterator[ClipBatch]:
+        """All clips of these rows, as listed, the clips of a file together: segment by segment, view by view.
+
+        A file that can't be read is left out, and named in the batch's `failures`.
+        """
+        part = self.manifests[split].select(np.arange(rows.start, rows.stop))
+        source = SourceOfClips(split, part, self.frames)
+        order = MixtureOrder([ClipOrder(len(part), self.seed, shuffle=False)])
+        dataset = ClipDataset([source], order, self.cuts[split], self.readers)
+        files = max(1, self.batch_size // self.cuts[split].clips_per_video)
+        for batch in self._loader(dataset, files, len(part)):
+            # A last batch is filled up from the first rows, and an unreadable file is replaced by another row.
+            asked = batch.positions == batch.rows
+            yield batch._replace(
+                clips=batch.clips[asked], labels=batch.labels[asked], rows=batch.rows[asked] + rows.start
+            )
+
+    def training_batches(
+        self,
+        rows: np.ndarray,  # (n,) of the training manifest
+        batch_size: int,
+        num_batches: int,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> DataLoader:
+        """Augmented clips of these rows in shuffled order, for as long as asked."""
+        source = SourceOfClips("train", self.manifests["train"].select(rows), self.frames)
+        order = MixtureOrder([ClipOrder(len(rows), self.seed)])
+        dataset = ClipDataset([source], order, self.training_cuts, self.readers)
+        return self._loader(dataset, batch_size, batch_size * num_batches, rank, world_size)
+
+    def labelled_rows(
+        self,
+        amount: int | float | Literal["all"],
+        seed: int = 0,
+    ) -> np.ndarray:  # (n,) int64, rows of the training split
+        """Rows to learn from: so many of each class (a whole number), a share of each class (below 1), or all."""
+        labels = self.manifests["train"].labels
+        generator = generator_for(seed, Purpose.LABELLED_ROWS)
+        chosen = []
+        for number in np.unique(labels):
+            of_class = generator.permutation(np.flatnonzero(labels == number))
+            if amount == "all":
+                count = len(of_class)
+            else:
+                count = int(amount) if amount >= 1 else max(1, round(amount * len(of_class)))
+            chosen.append(of_class[:count])
+        return np.sort(np.concatenate(chosen))
+
+    def _loader(
+        self, dataset: ClipDataset, files: int, num_files: int, rank: int = 0, world_size: int = 1
+    ) -> DataLoader:
+        num_batches = -(-num_files // files)
+        sampler = BatchSampler(files, num_batches, lambda: (0, num_batches), rank, world_size)
+        return DataLoader(
+            dataset,
+            batch_sampler=sampler,
+            collate_fn=ClipCollate([], (1, 1, 1), self.seed),
+            num_workers=self.num_workers,
+            worker_init_fn=_one_thread,
+        )
+
+    def _read(
+        self,
+        sources: dict[str, str | None],
+        splits: dict[str, str | None],
+        root: str | None,
+        label: str,
+        group: str | None,
+        val_share: float,
+    ) -> dict[SplitName, Manifest]:
+        train_source = sources["train"]
+        assert train_source is not None
+        given: dict[SplitName, Manifest] = {}
+        names: tuple[SplitName, ...] = ("train", "val", "test")
+        for name in names:
+            source, split = sources[name] or train_source, splits[name]
+            if name == "train" or sources[name] or split:
+                given[name] = _labelled(read_manifest(source, root, split, label), label)
+        if "test" not in given:
+            raise ValueError("there are no clips to test on: give a test_manifest, or a test_split of the manifest")
+        if "val" not in given:
+            groups = None
+            if group is not None:
+                groups = read_manifest(train_source, root, splits["train"], group).labels
+            given["train"], given["val"] = self._hold_out(given["train"], groups, val_share)
+        class_names = _all_names([manifest.label_names for manifest in given.values()])
+        return {name: manifest.numbered_as(class_names) for name, manifest in given.items()}
+
+    def _hold_out(
+        self, train: Manifest, groups: np.ndarray | None, val_share: float
+    ) -> tuple[Manifest, Manifest]:
+        """Training and validation rows. Without groups, `val_share` of each class; with them, whole groups."""
+        generator = generator_for(self.seed, Purpose.LABELLED_ROWS, 1)
+        is_val = np.zeros(len(train), bool)
+        if groups is None:
+            for number in np.unique(train.labels):
+                of_class = generator.permutation(np.flatnonzero(train.labels == number))
+                is_val[of_class[: max(1, round(val_share * len(of_class)))]] = True
+        else:
+            for number in generator.permutation(np.unique(groups)):
+                if is_val.sum() >= val_share * len(train):
+                    break
+                is_val |= groups == number
+        if is_val.all() or not is_val.any():
+            raise ValueError(
+                f"{len(train)} training clips can't be parted into training and validation clips; "
+                f"give a val_manifest or a val_split"
+            )
+        return train.select(np.flatnonzero(~is_val)), train.select(np.flatnonzero(is_val))
+
+
+def _labelled(manifest: Manifest, column: str) -> Manifest:
+    if (manifest.labels < 0).all():
+        raise ValueError(f"{manifest.source} has no classes in a column '{column}'; a probe needs them (--data.label)")
+    # What has no class can't be learned from, nor scored.
+    return manifest.select(np.flatnonzero(manifest.labels >= 0))
+
+
+def _all_names(lists: Sequence[list[str]]) -> list[str]:
+    """One list for all splits. Whole numbers keep their order, so that a class stays its number."""
+    longest = max(lists, key=len)
+    if all(names == longest[: len(names)] for names in lists):
+        return longest
+    return sorted({name for names in lists for name in names})
+
+
+def _one_thread(worker: int) -> None:
+    cv2.setNumThreads(1)
