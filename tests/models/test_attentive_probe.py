@@ -34,5 +34,5 @@ def test_four_blocks_are_three_of_self_attention():
 
 
 def test_a_probe_without_blocks_is_refused():
-    with pytest.raises(ValueError, match="depth \\(0\\) .* at least 1"):
+    with pytest.raises(ValueError, match=r"depth \(0\) .* at least 1"):
         AttentiveProbe(32, [3], depth=0)

@@ -12,6 +12,7 @@ COMMANDS = {
     "validate": "one pass over the validation clips",
     "test": "one pass over the test clips",
     "predict": "write the target encoder's tokens of the validation clips",
+    "probe": "frozen evaluation of a checkpoint: kNN, linear and attentive probes beside baselines",
     "make-data": "render the embedded dataset to mp4 files",
     "manifest": "list videos in a manifest, each looked at once",
     "doctor": "look at every file of a dataset, and list what is good",
@@ -44,6 +45,11 @@ def _command(name: str) -> Callable[[list[str]], None]:
         from vjepa.cli.data_commands import DATA_COMMANDS
 
         return DATA_COMMANDS[name]
+    if name == "probe":
+        from vjepa.cli.probe_command import run_probe_command
+
+        _quieten_lightning()
+        return run_probe_command
     from vjepa.cli.training import run_training_command
 
     _quieten_lightning()

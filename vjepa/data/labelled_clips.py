@@ -1,11 +1,12 @@
-"""Labelled clips for frozen evaluation: three splits that share one numbering of classes, cut the same way each time."""
+"""Labelled clips for frozen evaluation: three splits with one numbering of classes, cut the same way each time."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from typing import Literal
+from typing import Literal, final
 
 import cv2
 import numpy as np
+import torch
 from torch.utils.data import DataLoader
 
 from vjepa.data.augmentation import RandAugment
@@ -18,8 +19,10 @@ from vjepa.data.randomness import Purpose, generator_for
 from vjepa.data.reader import ReaderChain, ReaderName
 
 SplitName = Literal["train", "val", "test"]
+SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
 
 
+@final
 class LabelledClips:
     """Clips with classes: heads learn on `train`, are chosen on `val`, and the chosen ones are scored once on `test`.
 
@@ -96,9 +99,7 @@ class LabelledClips:
             "test": EvaluationCuts(crop_size, segments, views),
         }
         augment = RandAugment(rand_augment) if rand_augment else None
-        self.training_cuts = TrainingCuts(
-            crop_size, crop_scale, crop_aspect_ratio, flip_share, 1, augment, erase_share
-        )
+        self.training_cuts = TrainingCuts(crop_size, crop_scale, crop_aspect_ratio, flip_share, 1, augment, erase_share)
         self.manifests = self._read(
             {"train": train_manifest, "val": val_manifest, "test": test_manifest},
             {"train": train_split, "val": val_split, "test": test_split},
@@ -112,12 +113,29 @@ class LabelledClips:
     def class_names(self) -> list[str]:
         return self.manifests["train"].label_names
 
-    def evaluation_batches(self, split: SplitName, rows: range) -> Iterator[ClipBatch]:
-        """All clips of these rows, as listed, the clips of a file together: segment by segment, view by view.
+    def fingerprint(self) -> str:
+        """A hash of all that decides which pixels a clip has: files, their parts, frames, crops."""
+        digest = hashlib.sha256(f"{vars(self.frames)} {self.crop_size}".encode())
+        for split in SPLITS:
+            manifest, cuts = self.manifests[split], self.cuts[split]
+            digest.update(f"{split} {cuts.num_segments} {cuts.num_views} {len(manifest)}".encode())
+            for path in manifest.paths:
+                digest.update(path.encode("utf-8", "surrogateescape") + b"\0")
+            digest.update(manifest.labels.tobytes())
+            if manifest.windows is not None:
+                digest.update(manifest.windows.tobytes())
+        return digest.hexdigest()
+
+    def evaluation_batches(
+        self,
+        split: SplitName,
+        rows: np.ndarray,  # (n,) int64, of the split's manifest
+    ) -> Iterator[ClipBatch]:
+        """All clips of these rows, in this order, the clips of a file together: segment by segment, view by view.
 
         A file that can't be read is left out, and named in the batch's `failures`.
         """
-        part = self.manifests[split].select(np.arange(rows.start, rows.stop))
+        part = self.manifests[split].select(rows)
         source = SourceOfClips(split, part, self.frames)
         order = MixtureOrder([ClipOrder(len(part), self.seed, shuffle=False)])
         dataset = ClipDataset([source], order, self.cuts[split], self.readers)
@@ -125,9 +143,8 @@ class LabelledClips:
         for batch in self._loader(dataset, files, len(part)):
             # A last batch is filled up from the first rows, and an unreadable file is replaced by another row.
             asked = batch.positions == batch.rows
-            yield batch._replace(
-                clips=batch.clips[asked], labels=batch.labels[asked], rows=batch.rows[asked] + rows.start
-            )
+            in_manifest = torch.from_numpy(rows)[batch.rows[asked]]
+            yield batch._replace(clips=batch.clips[asked], labels=batch.labels[asked], rows=in_manifest)
 
     def training_batches(
         self,
@@ -186,8 +203,7 @@ class LabelledClips:
         train_source = sources["train"]
         assert train_source is not None
         given: dict[SplitName, Manifest] = {}
-        names: tuple[SplitName, ...] = ("train", "val", "test")
-        for name in names:
+        for name in SPLITS:
             source, split = sources[name] or train_source, splits[name]
             if name == "train" or sources[name] or split:
                 given[name] = _labelled(read_manifest(source, root, split, label), label)
@@ -201,9 +217,7 @@ class LabelledClips:
         class_names = _all_names([manifest.label_names for manifest in given.values()])
         return {name: manifest.numbered_as(class_names) for name, manifest in given.items()}
 
-    def _hold_out(
-        self, train: Manifest, groups: np.ndarray | None, val_share: float
-    ) -> tuple[Manifest, Manifest]:
+    def _hold_out(self, train: Manifest, groups: np.ndarray | None, val_share: float) -> tuple[Manifest, Manifest]:
         """Training and validation rows. Without groups, `val_share` of each class; with them, whole groups."""
         generator = generator_for(self.seed, Purpose.LABELLED_ROWS, 1)
         is_val = np.zeros(len(train), bool)

@@ -1,7 +1,7 @@
 """Encode once: features of a split in safetensors shards, kept by what made them, so that heads train in minutes.
 
-A shard is `{folder}/{key}/{split}/{number}.safetensors` with `tokens` (rows, clips, N, D) in float16, `labels` (rows,)
-and `rows` (rows,) of the split. The key is a hash of the features' weights and settings and of the clips: files, frames,
+A shard is `{folder}/{key}/{split}/{number}.safetensors` with `tokens` (rows, clips, N, D) in float16, `labels`
+(rows,) and `rows` (rows,) of the split. The key is a hash of the features' weights and settings and of the clips: files, frames,
 crops. A pass that was cut short goes on with the first shard that is missing.
 """
 
@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -18,11 +19,11 @@ from torch import Tensor
 
 from vjepa.data.atomic_file import new_file
 from vjepa.data.batch import ClipBatch
-from vjepa.data.labelled_clips import LabelledClips, SplitName
+from vjepa.data.labelled_clips import SPLITS, LabelledClips, SplitName
+from vjepa.data.quarantine import Failure
 from vjepa.evaluation.frozen_features import FrozenFeatures
 
 ROWS_PER_SHARD = 256
-SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
 
 
 class SplitFeatures(NamedTuple):
@@ -57,7 +58,7 @@ class FeatureCache:
     Args:
         folder: of all cached features.
         clips: the labelled clips.
-        variants: makes several clips with labels of their own out of each (temporal tasks); None leaves them as they are.
+        variants: makes several clips of each, whose number is their class (temporal tasks); none if None.
         variants_name: tells caches of different variants apart.
     """
 
@@ -74,15 +75,16 @@ class FeatureCache:
         self.variants = variants
         self.variants_name = variants_name
         self.device = torch.device(device)
+        self.failures: list[Failure] = []  # files that could not be read in this process
+        self._fingerprints: dict[FrozenFeatures, str] = {}
+        self._clips_key = f"{variants_name} {clips.fingerprint()}"
 
     def num_bytes(self, features: FrozenFeatures) -> int:
         """Size of all shards of these features, before anything is decoded."""
         frames, (height, width) = self.clips.frames.num_frames, self.clips.crop_size
         clip = torch.zeros(1, 3, frames, height, width, dtype=torch.uint8, device=self.device)
         tokens = features.to(self.device)(clip)
-        num_clips = sum(
-            len(self.clips.manifests[split]) * self.clips.cuts[split].clips_per_video for split in SPLITS
-        )
+        num_clips = sum(len(self.clips.manifests[split]) * self.clips.cuts[split].clips_per_video for split in SPLITS)
         return num_clips * tokens[0].numel() * 2
 
     def free_bytes(self) -> int:
@@ -97,7 +99,9 @@ class FeatureCache:
             num_rows = len(self.clips.manifests[split])
             for number, start in enumerate(range(0, num_rows, ROWS_PER_SHARD)):
                 missing = [
-                    features for features in all_features if not self._shard(keys[features.name], split, number).exists()
+                    features
+                    for features in all_features
+                    if not self._shard(keys[features.name], split, number).exists()
                 ]
                 if not missing:
                     continue
@@ -139,7 +143,7 @@ class FeatureCache:
         per_file = self.clips.cuts[split].clips_per_video
         tokens: dict[str, list[Tensor]] = {features.name: [] for features in all_features}
         labels, found = [], []
-        for batch in self.clips.evaluation_batches(split, rows):
+        for batch in self.clips.evaluation_batches(split, np.arange(rows.start, rows.stop)):
             self.failures += batch.failures
             if not len(batch.clips):
                 continue

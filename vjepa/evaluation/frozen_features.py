@@ -1,4 +1,4 @@
-"""What probes read: tokens of a frozen encoder, and what must stand beside them (random weights, pixels, an image model)."""
+"""What probes read: tokens of a frozen encoder, and what stands beside them: pixels, an image model per frame."""
 
 import hashlib
 from collections.abc import Sequence
@@ -123,14 +123,16 @@ class ImageBackboneFeatures(FrozenFeatures):
         wanted = self.backbone.state_dict()
         missing = [key for key in wanted if key not in tensors or tensors[key].shape != wanted[key].shape]
         if missing:
-            raise ValueError(f"{weights} does not fit {model}: it lacks {', '.join(missing[:3])} ({len(missing)} in all)")
+            raise ValueError(
+                f"{weights} does not fit {model}: it lacks {', '.join(missing[:3])} ({len(missing)} in all)"
+            )
         self.backbone.load_state_dict({key: tensors[key] for key in wanted})
         self.freeze()
 
     @torch.no_grad()
     def forward(self, clips: Tensor) -> Tensor:
         frames = normalize_clips(clips[:, :, :: self.frame_step]).transpose(1, 2)  # (B, T, 3, H, W)
-        tokens = self.backbone.forward_features(frames.flatten(0, 1))
+        tokens: Tensor = self.backbone.forward_features(frames.flatten(0, 1))  # type: ignore[operator]
         return tokens.unflatten(0, frames.shape[:2]).flatten(1, 2)
 
     def settings(self) -> str:

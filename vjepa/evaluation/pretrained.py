@@ -45,7 +45,7 @@ def read_run(
     checkpoint: Path,
     settings: Path | None = None,  # the run's config.yaml; the one in the checkpoint's run folder if None
 ) -> PretrainedRun:
-    """Read a checkpoint of `vjepa fit`. Raises ValueError where it, or the run's settings, are missing or no such thing."""
+    """Read a checkpoint of `vjepa fit`. Raises ValueError where it or the run's settings are missing or broken."""
     content = read_checkpoint(checkpoint)
     if "state_dict" not in content:
         raise ValueError(f"{checkpoint} has no 'state_dict': it is no checkpoint of a vjepa run")

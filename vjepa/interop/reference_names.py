@@ -19,7 +19,7 @@ _POSITION_TABLES = ("pos_embed", "predictor_pos_embed")
 
 
 def from_reference_names(reference: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of a released encoder, predictor or attentive probe (without wrapper prefixes) under the names of ours."""
+    """Weights of a released encoder, predictor or attentive probe (no wrapper prefixes) under our names."""
     return {_our_name(name): tensor for name, tensor in reference.items() if name not in _POSITION_TABLES}
 
 

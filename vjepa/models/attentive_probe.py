@@ -1,4 +1,4 @@
-"""The attentive probe: a learned query reads a frozen encoder's tokens (V-JEPA, arXiv 2404.08471; V-JEPA 2, 2506.09985).
+"""The attentive probe: a learned query reads frozen tokens (V-JEPA, arXiv 2404.08471; V-JEPA 2, arXiv 2506.09985).
 
 Self-attention blocks without positions, then one cross-attention block of learned queries, then a linear layer. With a
 single block there is no self-attention, the probe of V-JEPA 1; V-JEPA 2 has four blocks.
@@ -107,7 +107,7 @@ class CrossAttention(nn.Module):
         """The same without keys and values: the maps of the few queries are moved into the space of the tokens.
 
         query . (K x) = (K' query) . x, and the weights of attention add up to 1, so that sum w (V x) = V (sum w x). For
-        each token and head that is D products for each of scores and sums, where keys and values take 2 D D for a token.
+        each token and head that is D products for scores and D for sums; keys and values take 2 D D for a token.
         A key's bias adds the same to all scores of a query and falls out.
         """
         num_heads = queries.shape[-1] // self.head_dim

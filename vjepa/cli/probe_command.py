@@ -1,0 +1,129 @@
+"""`vjepa probe`: what has a checkpoint learned? One table, beside what has learned nothing."""
+
+import time
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from vjepa.cli.parser import HelpfulParser
+from vjepa.data.labelled_clips import LabelledClips
+from vjepa.evaluation.frozen_evaluation import Amount, FrozenEvaluation, describe
+from vjepa.evaluation.frozen_features import (
+    EncoderFeatures,
+    FrameDifferenceFeatures,
+    FrozenFeatures,
+    ImageBackboneFeatures,
+    PixelFeatures,
+)
+from vjepa.evaluation.pretrained import EncoderName, PretrainedRun, newest_checkpoint, read_run
+from vjepa.evaluation.probe import Sweep
+from vjepa.evaluation.report import hardest, print_tables, write_results
+
+BaselineName = Literal["random", "pixels", "differences", "image"]
+
+
+def probe(
+    data: LabelledClips,
+    checkpoint: Path | None = None,
+    settings: Path | None = None,
+    encoder: EncoderName = "target",
+    levels: list[int] | None = None,
+    baselines: list[BaselineName] = ["random", "pixels", "differences", "image"],  # noqa: B006 (read only)
+    image_model: str = "vit_small_patch14_dinov2",
+    image_weights: Path | None = None,
+    sweep: Sweep = Sweep(),  # noqa: B008 (frozen)
+    labels_per_class: list[Amount] = [20, "all"],  # noqa: B006 (read only)
+    seeds: list[int] = [0],  # noqa: B006 (read only)
+    runs: Path = Path("runs"),
+    output: Path | None = None,
+    cache: Path | None = None,
+    cache_gigabytes: float = 20.0,
+    accelerator: str = "auto",
+    shuffle_labels: bool = False,
+) -> None:
+    """Probe frozen features, print a table, write results.
+
+    Args:
+        data: labelled clips: heads learn on train, are chosen on val, and the chosen ones are scored once on test.
+        checkpoint: of a run of `vjepa fit`; the newest below `runs` if None.
+        settings: the run's config.yaml, where it does not lie in the checkpoint's run folder.
+        encoder: the target encoder (the moving average), or the context encoder.
+        levels: blocks whose tokens are read, from 0, one behind the other; the last one if None.
+        baselines: what stands beside the checkpoint: the same network untrained, small frames, their differences, and a
+            frozen image model per frame where its weights are at hand.
+        image_model: timm's name of the image model.
+        image_weights: its weights, as safetensors or a checkpoint of tensors.
+        sweep: heads, their learning rates and weight decays, and for how long they are trained.
+        labels_per_class: labelled clips of each class; below 1 the share of each class; or "all".
+        seeds: of the labelled clips and of the heads; with several the table shows mean and standard deviation.
+        runs: folder of all runs.
+        output: folder of results; `probe/NAME` in the run's folder if None.
+        cache: folder of encoded features; `features` in the folder of runs if None.
+        cache_gigabytes: what features may take on the disk; beyond it clips are encoded anew in each pass.
+        accelerator: as for Lightning's trainer.
+        shuffle_labels: learn from shuffled labels, as a check of the protocol: all must end at chance.
+    """
+    started = time.monotonic()
+    checkpoint = checkpoint or newest_checkpoint(runs)
+    run = read_run(checkpoint, settings)
+    print(f"probing the {encoder} encoder of {checkpoint}, step {run.step}")
+    rows = features_of(run, encoder, levels, baselines, image_model, image_weights)
+    evaluation = FrozenEvaluation(
+        data,
+        rows,
+        sweep,
+        labels_per_class,
+        seeds,
+        cache or runs / "features",
+        cache_gigabytes,
+        accelerator,
+        shuffle_labels,
+    )
+    results = evaluation.run()
+    folder = output or checkpoint.parent.parent / "probe"
+    facts = {"checkpoint": str(checkpoint), "step": run.step, "encoder": encoder, "chance": 1 / len(data.class_names)}
+    write_results(results, folder, facts)
+    print_tables(results, f"{checkpoint.parent.parent.parent.name}, step {run.step}")
+    for amount in labels_per_class:
+        print(f"{describe(amount)}, {hardest(results, rows[0].name, amount)}")
+    if evaluation.cache.failures:
+        print(
+            f"{len(evaluation.cache.failures)} files could not be read and were left out, the first: "
+            f"{evaluation.cache.failures[0].path} ({evaluation.cache.failures[0].reason})"
+        )
+    print(f"chance is {1 / len(data.class_names):.1%}; intervals are 95 % over test clips (bootstrap)")
+    print(f"results are in {folder}, after {time.monotonic() - started:.0f} s")
+
+
+def features_of(
+    run: PretrainedRun,
+    encoder: EncoderName,
+    levels: list[int] | None,
+    baselines: list[BaselineName],
+    image_model: str,
+    image_weights: Path | None,
+) -> list[FrozenFeatures]:
+    """The rows of the table: the checkpoint first."""
+    rows: list[FrozenFeatures] = [EncoderFeatures("pretrained", run.encoder(encoder), levels)]
+    if "random" in baselines:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            rows.append(EncoderFeatures("random weights", run.untrained_encoder(), levels))
+    if "pixels" in baselines:
+        rows.append(PixelFeatures())
+    if "differences" in baselines:
+        rows.append(FrameDifferenceFeatures())
+    if "image" in baselines and image_weights is not None:
+        rows.append(ImageBackboneFeatures(image_model, image_weights))
+    return rows
+
+
+def run_probe_command(arguments: list[str]) -> None:
+    """Parse and run `vjepa probe`."""
+    parser = HelpfulParser(prog="vjepa probe", description="Probe what a checkpoint has learned, features frozen.")
+    parser.add_argument("-c", "--config", action="config", help="a recipe; later ones and flags win")
+    parser.add_function_arguments(probe)
+    given = parser.instantiate_classes(parser.parse_args(arguments))
+    given.pop("config", None)
+    probe(**given.as_dict())

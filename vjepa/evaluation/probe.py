@@ -1,0 +1,216 @@
+"""Probes: small heads on frozen features, many learning rates and weight decays at once, the best chosen on validation.
+
+The protocol of V-JEPA 2 (arXiv 2506.09985, section 4), but for the choice: the released code reports the best of its
+heads on the test clips; here they are chosen on validation clips, and only the chosen one is scored on the test clips.
+A probe is handed features, not clips: no gradient can reach the encoder, and nothing can change it.
+"""
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, Protocol
+
+import torch
+import torch.nn.functional as F
+from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor, nn
+
+from vjepa.models import AttentiveProbe
+
+
+class FeatureBatch(NamedTuple):
+    """Features of files. Segments of one view are one behind the other in its sequence of tokens."""
+
+    tokens: Tensor  # (B, views, N, D) float32
+    pooled: Tensor  # (B, views, P) float32
+    labels: Tensor  # (B,) int64
+
+
+class FeatureSource(Protocol):
+    """Batches of features of one split: cached ones, or encoded as they come."""
+
+    def __iter__(self) -> Iterator[FeatureBatch]: ...
+
+
+HeadKind = Literal["linear", "attentive", "attentive_4"]
+DEPTHS: dict[HeadKind, int] = {"attentive": 1, "attentive_4": 4}
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What heads are trained with.
+
+    Args:
+        heads: linear on pooled tokens, or attentive with 1 or 4 blocks.
+        learning_rates, weight_decays: a head for each pair of them.
+        num_epochs: passes over the labelled clips.
+        min_steps: steps at least, where few clips are labelled.
+        batch_size: files per step.
+        num_heads: of the attention; the widest number up to this that divides the width is taken.
+        warmup: share of the steps in which the learning rate rises from 0; then it falls to 0 as a cosine.
+    """
+
+    heads: tuple[HeadKind, ...] = ("linear", "attentive")
+    learning_rates: tuple[float, ...] = (1e-4, 3e-4, 1e-3, 3e-3)
+    weight_decays: tuple[float, ...] = (0.01, 0.1)
+    num_epochs: int = 20
+    min_steps: int = 300
+    batch_size: int = 64
+    num_heads: int = 16
+    warmup: float = 0.0
+
+    def num_steps(self, num_files: int) -> int:
+        return max(self.min_steps, self.num_epochs * math.ceil(num_files / self.batch_size))
+
+
+class LinearHead(nn.Module):
+    """A linear layer on pooled features, each brought to zero mean and unit variance (as in MAE, arXiv 2111.06377)."""
+
+    def __init__(self, width: int, num_classes: int):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(width, affine=False)
+        self.linear = nn.Linear(width, num_classes)
+        nn.init.normal_(self.linear.weight, std=0.01)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(
+        self,
+        pooled: Tensor,  # (B, P)
+    ) -> Tensor:  # (B, classes)
+        return self.linear(self.norm(pooled))
+
+
+class Candidate(NamedTuple):
+    """One head of a sweep."""
+
+    kind: HeadKind
+    learning_rate: float
+    weight_decay: float
+
+
+class Probe(LightningModule):
+    """All heads of a sweep, trained side by side on the same batches.
+
+    Args:
+        sweep: which heads, and how they are trained.
+        width: of the tokens.
+        pooled_width: of the pooled features.
+        num_classes: classes.
+        num_steps: steps in all: learning rates end with them.
+    """
+
+    def __init__(self, sweep: Sweep, width: int, pooled_width: int, num_classes: int, num_steps: int):
+        super().__init__()
+        self.sweep = sweep
+        self.num_steps = num_steps
+        self.candidates = [
+            Candidate(kind, learning_rate, weight_decay)
+            for kind in sweep.heads
+            for learning_rate in sweep.learning_rates
+            for weight_decay in sweep.weight_decays
+        ]
+        num_heads = widest_divisor(width, sweep.num_heads)
+        self.heads = nn.ModuleList(
+            LinearHead(pooled_width, num_classes)
+            if candidate.kind == "linear"
+            else AttentiveProbe(width, [num_classes], DEPTHS[candidate.kind], num_heads)
+            for candidate in self.candidates
+        )
+
+    def forward(
+        self,
+        batch: FeatureBatch,
+        chosen: list[int] | None = None,  # numbers of heads; all if None
+    ) -> list[Tensor]:  # (B * views, classes) of each head
+        tokens, pooled = batch.tokens.flatten(0, 1), batch.pooled.flatten(0, 1)
+        heads = self.heads if chosen is None else [self.heads[number] for number in chosen]
+        return [head(pooled) if isinstance(head, LinearHead) else head(tokens)[0] for head in heads]
+
+    def training_step(self, batch: FeatureBatch, batch_idx: int) -> Tensor:
+        labels = batch.labels.repeat_interleave(batch.tokens.shape[1])
+        # The heads share no weight: the gradient of the sum is each head's own.
+        return torch.stack([F.cross_entropy(scores.float(), labels) for scores in self(batch)]).sum()
+
+    @torch.no_grad()
+    def guesses(
+        self, source: Iterable[FeatureBatch], chosen: list[int] | None = None
+    ) -> tuple[list[Tensor], Tensor]:  # probabilities (R, classes) of each head, labels (R,)
+        """Mean probabilities over the views of each file, by all heads or only by those."""
+        self.eval()
+        of_heads: list[list[Tensor]] = [[] for _ in (self.heads if chosen is None else chosen)]
+        labels = []
+        for batch in source:
+            batch = FeatureBatch(*(tensor.to(self.device) for tensor in batch))
+            num_views = batch.tokens.shape[1]
+            for kept, of_head in zip(of_heads, self(batch, chosen), strict=True):
+                kept.append(of_head.float().softmax(dim=1).unflatten(0, (-1, num_views)).mean(1).cpu())
+            labels.append(batch.labels.cpu())
+        return [torch.cat(parts) for parts in of_heads], torch.cat(labels)
+
+    def configure_optimizers(self):
+        groups = [
+            {"params": head.parameters(), "lr": candidate.learning_rate, "weight_decay": candidate.weight_decay}
+            for head, candidate in zip(self.heads, self.candidates, strict=True)
+        ]
+        optimizer = torch.optim.AdamW(groups, fused=True)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._share_of_rate)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _share_of_rate(self, step: int) -> float:
+        warmup = self.sweep.warmup * self.num_steps
+        if step < warmup:
+            return (step + 1) / warmup
+        return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, self.num_steps - warmup)))
+
+
+class Trial(NamedTuple):
+    """The winner of a kind of head."""
+
+    candidate: Candidate
+    val_accuracy: float
+    guesses: Tensor  # (R, classes) on the test clips
+    labels: Tensor  # (R,)
+
+
+def train_probe(
+    probe: Probe,
+    train: Iterable[FeatureBatch],  # as many batches as steps, or more
+    val: Iterable[FeatureBatch],
+    test: Iterable[FeatureBatch],
+    accelerator: str = "auto",
+) -> dict[HeadKind, Trial]:
+    """Train all heads, choose one of each kind by validation accuracy (then by loss), score the chosen on test."""
+    trainer = Trainer(
+        max_steps=probe.num_steps,
+        max_epochs=-1,
+        accelerator=accelerator,
+        devices=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+    )
+    trainer.fit(probe, train)
+    guesses, labels = probe.guesses(val)
+    best: dict[HeadKind, int] = {}
+    quality = [(float((g.argmax(1) == labels).float().mean()), -float(negative_log(g, labels))) for g in guesses]
+    for number, candidate in enumerate(probe.candidates):
+        if candidate.kind not in best or quality[number] > quality[best[candidate.kind]]:
+            best[candidate.kind] = number
+    test_guesses, test_labels = probe.guesses(test, list(best.values()))
+    return {
+        kind: Trial(probe.candidates[number], quality[number][0], of_test, test_labels)
+        for (kind, number), of_test in zip(best.items(), test_guesses, strict=True)
+    }
+
+
+def negative_log(guesses: Tensor, labels: Tensor) -> Tensor:
+    """Mean negative logarithm of the right class's probability."""
+    return F.nll_loss(guesses.clamp_min(1e-12).log(), labels)
+
+
+def widest_divisor(width: int, largest: int) -> int:
+    """The largest number of attention heads up to `largest` that divides a width."""
+    return next(count for count in range(min(largest, width), 0, -1) if width % count == 0)

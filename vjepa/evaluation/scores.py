@@ -1,0 +1,69 @@
+"""How good guesses are: accuracies by torchmetrics, with an interval by bootstrap over clips."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchmetrics.functional.classification import multiclass_accuracy, multiclass_confusion_matrix
+
+from vjepa.data.randomness import Purpose, generator_for
+
+RESAMPLES = 1000
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Of one probe on one split. Shares between 0 and 1."""
+
+    top1: float
+    interval: tuple[float, float]  # of top1, 95 %
+    top5: float | None  # None with five classes or fewer
+    mean_class: float  # mean over classes of their own accuracy
+    per_class: dict[str, float] = field(repr=False)  # of classes that have clips
+    confusion: list[list[int]] = field(repr=False)  # true class by guessed class
+    num_clips: int = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+
+def score(
+    guesses: Tensor,  # (R, classes) any score that is higher for a likelier class
+    labels: Tensor,  # (R,) int64
+    class_names: list[str],
+    seed: int = 0,
+) -> Scores:
+    """All accuracies. The interval says how much of top1 is the choice of test clips; it knows nothing of training."""
+    num_classes = len(class_names)
+    confusion = multiclass_confusion_matrix(guesses, labels, num_classes)
+    counts = confusion.sum(1)
+    present = counts > 0
+    of_class = confusion.diagonal() / counts.clamp_min(1)
+    right = (guesses.argmax(1) == labels).numpy()
+    top5 = None
+    if num_classes > 5:
+        top5 = float(multiclass_accuracy(guesses, labels, num_classes, top_k=5, average="micro"))
+    return Scores(
+        top1=float(multiclass_accuracy(guesses, labels, num_classes, average="micro")),
+        interval=bootstrap_interval(right, seed),
+        top5=top5,
+        mean_class=float(of_class[present].mean()),
+        per_class={class_names[i]: float(of_class[i]) for i in torch.nonzero(present).flatten().tolist()},
+        confusion=confusion.tolist(),
+        num_clips=len(labels),
+    )
+
+
+def bootstrap_interval(
+    right: np.ndarray,  # (R,) bool: whether each clip's class was found
+    seed: int = 0,
+    level: float = 0.95,
+) -> tuple[float, float]:
+    """Percentile interval of the accuracy over clips drawn anew with replacement (Efron 1979)."""
+    generator = generator_for(seed, Purpose.BOOTSTRAP)
+    # Drawing n clips with replacement draws the number of right ones from a binomial.
+    accuracies = generator.binomial(len(right), right.mean(), RESAMPLES) / len(right)
+    low, high = np.quantile(accuracies, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
