@@ -227,7 +227,9 @@ def features_of_state(state: WorldState) -> list[float]:
     turns = 2.0 * math.pi * np.array([*shape.position, shape.angle / (2.0 * math.pi), shape.pulse_phase])
     waves = [wave(times * turn) for turn in turns[:3] for wave in (np.sin, np.cos) for times in (1, 2)]
     looks = [COLOURS.index(shape.colour), SHAPES.index(shape.kind), TEXTURES.index(shape.texture)]
-    world = [len(state.shapes), len(state.occluders), state.background.velocity[0], state.background.offset[0]]
+    # Where the ground lies can't be seen: its pattern is alike everywhere.
+    ground = [wave(times * state.ground.angle) for wave in (np.sin, np.cos) for times in (1, 2)]
+    world = [len(state.shapes), len(state.occluders), state.ground.scale, *ground]
     return [*waves, *looks, *world, shape.size, shape.size**2, shape.base_size, shape.texture_phase]
 
 

@@ -4,6 +4,7 @@ from vjepa.callbacks.closing_summary import ClosingSummary
 from vjepa.callbacks.collapse_monitor import CollapseMonitor
 from vjepa.callbacks.data_usage import DataUsage
 from vjepa.callbacks.gradient_norm import GradientNorm
+from vjepa.callbacks.online_probe import OnlineProbe
 from vjepa.callbacks.progress import RunProgress
 from vjepa.callbacks.run_checkpoint import RunCheckpoint
 from vjepa.callbacks.throughput import Throughput
@@ -14,6 +15,7 @@ __all__ = [
     "CollapseMonitor",
     "DataUsage",
     "GradientNorm",
+    "OnlineProbe",
     "RunCheckpoint",
     "RunProgress",
     "Throughput",

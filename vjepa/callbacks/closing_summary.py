@@ -5,6 +5,7 @@ from datetime import timedelta
 
 from lightning.pytorch import Callback, Trainer
 
+from vjepa.callbacks.online_probe import OnlineProbe
 from vjepa.callbacks.run_checkpoint import RunCheckpoint
 from vjepa.data.clip_data_module import ClipDataModule
 from vjepa.training import JEPA
@@ -41,6 +42,9 @@ class ClosingSummary(Callback):
             if f"health/{name}_rank" in known:
                 rank, std = known[f"health/{name}_rank"], known[f"health/{name}_std"]
                 lines.append(f"  {name:<12} effective rank {rank:.1f} of {width} ({rank / width:.0%}), std {std:.3f}")
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, OnlineProbe) and (accuracies := callback.summary()):
+                lines.append(f"  {'online probe':<12} {accuracies}")
         lines += _lines_of_data(trainer.datamodule)  # type: ignore[attr-defined]
         checkpoints = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, RunCheckpoint)]
         if checkpoints:

@@ -16,6 +16,7 @@ from vjepa.callbacks import (
     CollapseMonitor,
     DataUsage,
     GradientNorm,
+    OnlineProbe,
     RunCheckpoint,
     RunProgress,
     Throughput,
@@ -25,7 +26,12 @@ from vjepa.cli.parser import HelpfulParser
 from vjepa.models import SIZES, EncoderSize
 from vjepa.training.checkpoint import AtomicCheckpointIO
 
-RUN_CALLBACKS = ("checkpoint", RunCheckpoint), ("collapse_monitor", CollapseMonitor), ("progress", RunProgress)
+RUN_CALLBACKS = (
+    ("checkpoint", RunCheckpoint),
+    ("collapse_monitor", CollapseMonitor),
+    ("online_probe", OnlineProbe),
+    ("progress", RunProgress),
+)
 
 
 def run_training_command(arguments: list[str]) -> None:

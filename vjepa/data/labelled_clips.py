@@ -2,6 +2,8 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from copy import copy
+from dataclasses import replace
 from typing import Literal, final
 
 import cv2
@@ -100,6 +102,7 @@ class LabelledClips:
         }
         augment = RandAugment(rand_augment) if rand_augment else None
         self.training_cuts = TrainingCuts(crop_size, crop_scale, crop_aspect_ratio, flip_share, 1, augment, erase_share)
+        self.unreadable: dict[str, str] = {}  # files that were left out so far, and why
         self.manifests = self._read(
             {"train": train_manifest, "val": val_manifest, "test": test_manifest},
             {"train": train_split, "val": val_split, "test": test_split},
@@ -112,6 +115,14 @@ class LabelledClips:
     @property
     def class_names(self) -> list[str]:
         return self.manifests["train"].label_names
+
+    def with_single_clips(self, num_frames: int) -> "LabelledClips":
+        """The same files at the same rate, each cut into one clip of so many frames."""
+        duration = self.frames.duration and self.frames.duration * num_frames / self.frames.num_frames
+        other = copy(self)
+        other.frames = replace(self.frames, num_frames=num_frames, duration=duration)
+        other.cuts = {split: EvaluationCuts(self.crop_size) for split in SPLITS}
+        return other
 
     def fingerprint(self) -> str:
         """A hash of all that decides which pixels a clip has: files, their parts, frames, crops."""
@@ -133,18 +144,19 @@ class LabelledClips:
     ) -> Iterator[ClipBatch]:
         """All clips of these rows, in this order, the clips of a file together: segment by segment, view by view.
 
-        A file that can't be read is left out, and named in the batch's `failures`.
+        A file that can't be read is left out, and named in the batch's `failures` and in `unreadable`.
         """
-        part = self.manifests[split].select(rows)
-        source = SourceOfClips(split, part, self.frames)
-        order = MixtureOrder([ClipOrder(len(part), self.seed, shuffle=False)])
+        manifest = self.manifests[split]
+        source = SourceOfClips(split, manifest, self.frames)
+        order = MixtureOrder([_ListedRows(rows, len(manifest), self.seed)])
         dataset = ClipDataset([source], order, self.cuts[split], self.readers)
         files = max(1, self.batch_size // self.cuts[split].clips_per_video)
-        for batch in self._loader(dataset, files, len(part)):
+        listed = torch.from_numpy(rows)
+        for batch in self._loader(dataset, files, len(rows)):
             # A last batch is filled up from the first rows, and an unreadable file is replaced by another row.
-            asked = batch.positions == batch.rows
-            in_manifest = torch.from_numpy(rows)[batch.rows[asked]]
-            yield batch._replace(clips=batch.clips[asked], labels=batch.labels[asked], rows=in_manifest)
+            asked = (batch.positions < len(rows)) & (listed[batch.positions % len(rows)] == batch.rows)
+            self.unreadable.update({failure.path: failure.reason for failure in batch.failures})
+            yield batch._replace(clips=batch.clips[asked], labels=batch.labels[asked], rows=batch.rows[asked])
 
     def training_batches(
         self,
@@ -202,17 +214,24 @@ class LabelledClips:
     ) -> dict[SplitName, Manifest]:
         train_source = sources["train"]
         assert train_source is not None
-        given: dict[SplitName, Manifest] = {}
+        read: dict[SplitName, Manifest] = {}
         for name in SPLITS:
             source, split = sources[name] or train_source, splits[name]
+            if split and not sources[name] and not splits["train"]:
+                raise ValueError(
+                    f"{name}_split ({split}) without a train_split: heads would learn on all rows of {source}, "
+                    f"those of {name} too; give a train_split"
+                )
             if name == "train" or sources[name] or split:
-                given[name] = _labelled(read_manifest(source, root, split, label), label)
-        if "test" not in given:
+                read[name] = read_manifest(source, root, split, label)
+        if "test" not in read:
             raise ValueError("there are no clips to test on: give a test_manifest, or a test_split of the manifest")
+        given = {name: _labelled(manifest, label) for name, manifest in read.items()}
         if "val" not in given:
             groups = None
             if group is not None:
-                groups = read_manifest(train_source, root, splits["train"], group).labels
+                groups = _groups(read_manifest(train_source, root, splits["train"], group), group)
+                groups = groups[read["train"].labels >= 0]
             given["train"], given["val"] = self._hold_out(given["train"], groups, val_share)
         class_names = _all_names([manifest.label_names for manifest in given.values()])
         return {name: manifest.numbered_as(class_names) for name, manifest in given.items()}
@@ -224,7 +243,8 @@ class LabelledClips:
         if groups is None:
             for number in np.unique(train.labels):
                 of_class = generator.permutation(np.flatnonzero(train.labels == number))
-                is_val[of_class[: max(1, round(val_share * len(of_class)))]] = True
+                count = max(1, round(val_share * len(of_class)))
+                is_val[of_class[: min(count, len(of_class) - 1)]] = True  # a class's only clip is learned from
         else:
             for number in generator.permutation(np.unique(groups)):
                 if is_val.sum() >= val_share * len(train):
@@ -245,12 +265,32 @@ def _labelled(manifest: Manifest, column: str) -> Manifest:
     return manifest.select(np.flatnonzero(manifest.labels >= 0))
 
 
+def _groups(manifest: Manifest, column: str) -> np.ndarray:  # (rows,) int64
+    if (manifest.labels < 0).all():
+        raise ValueError(f"{manifest.source} has no groups in a column '{column}' (--data.group)")
+    return manifest.labels
+
+
 def _all_names(lists: Sequence[list[str]]) -> list[str]:
     """One list for all splits. Whole numbers keep their order, so that a class stays its number."""
     longest = max(lists, key=len)
     if all(names == longest[: len(names)] for names in lists):
         return longest
     return sorted({name for names in lists for name in names})
+
+
+class _ListedRows(ClipOrder):
+    """Some rows of a manifest, as listed; what stands in for an unreadable file is drawn from all its rows."""
+
+    def __init__(self, rows: np.ndarray, num_rows: int, seed: int):
+        super().__init__(num_rows, seed, shuffle=False)
+        self.rows = rows
+
+    def row(self, place: int) -> int:
+        return int(self.rows[place % len(self.rows)])
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"rows": self.rows, "num_rows": self.num_rows, "seed": self.seed}
 
 
 def _one_thread(worker: int) -> None:

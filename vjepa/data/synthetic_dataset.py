@@ -25,7 +25,7 @@ from vjepa.data.synthetic_render import render
 from vjepa.data.synthetic_world import MOTIONS, WorldState, roll_out, sample_world
 from vjepa.data.video_facts import VideoFacts
 
-FORMAT_VERSION = 2  # raise it when the same arguments give other files
+FORMAT_VERSION = 3  # raise it when the same arguments give other files
 SPLITS = ("train", "val", "test")
 COLUMNS = (
     "path",
@@ -35,8 +35,6 @@ COLUMNS = (
     "texture",
     "colour",
     "num_objects",
-    "background_moves",
-    "occluder",
     "mask",
     *FACT_COLUMNS,
 )
@@ -155,8 +153,6 @@ def write_clip(task: Task, index: int) -> Row:
         "texture": shape.texture,
         "colour": shape.colour,
         "num_objects": len(state.shapes),
-        "background_moves": int(state.background.velocity != (0.0, 0.0)),
-        "occluder": int(bool(state.occluders)),
         "mask": mask,
         **fact_columns(facts),
     }

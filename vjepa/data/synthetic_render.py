@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vjepa.data.synthetic_world import Background, Occluder, Shape, Wave, WorldState
+from vjepa.data.synthetic_world import Ground, Occluder, Shape, Wave, WorldState
 
 OCCLUDER_ID = 255
 
@@ -28,8 +27,8 @@ def render(
     canvas = np.empty((3, len(states), size, size), np.float32)
     masks = np.zeros((len(states), size, size), np.uint8)
 
-    for frames in group_equal([replace(state.background, offset=(0.0, 0.0)) for state in states]):
-        paint_background(canvas, frames, [states[frame].background for frame in frames])
+    for frames in group_equal([pattern_of(state.ground) for state in states]):
+        paint_ground(canvas, frames, [states[frame].ground for frame in frames])
 
     for number in reversed(range(max(len(state.shapes) for state in states))):  # object 1 last: it is in front
         looks = [look_of(state.shapes[number]) if number < len(state.shapes) else None for state in states]
@@ -74,35 +73,48 @@ def mix(
     return mixed
 
 
-# ---- background ----
+# ---- ground ----
 
 
-def paint_background(canvas: Floats, frames: NDArray[np.intp], backgrounds: list[Background]) -> None:
-    """Fill the frames with one pattern at each frame's own offset."""
-    size, pattern = canvas.shape[-1], backgrounds[0]
-    offsets = np.array([background.offset for background in backgrounds])
-    if (offsets == offsets[0]).all():
-        offsets = offsets[:1]  # a still pattern is drawn once
-    amount = 0.5 + 0.5 * np.tanh(pattern.sharpness * sum_waves(pattern.waves, offsets, size))
-    tint = 0.35 + 0.35 * np.tanh(sum_waves(pattern.tint_waves, offsets, size))
+def pattern_of(ground: Ground) -> Hashable:
+    """What must be equal for two frames' grounds to be drawn together."""
+    return (ground.colours, ground.waves, ground.tint_waves, ground.sharpness)
+
+
+def paint_ground(canvas: Floats, frames: NDArray[np.intp], grounds: list[Ground]) -> None:
+    """Fill the frames with one pattern, each at its own place, angle and scale."""
+    size, pattern = canvas.shape[-1], grounds[0]
+    if grounds.count(pattern) == len(grounds):
+        grounds = [pattern]  # at rest it is drawn once
+    amount = 0.5 + 0.5 * np.tanh(pattern.sharpness * sum_waves(pattern.waves, grounds, size))
+    tint = 0.35 + 0.35 * np.tanh(sum_waves(pattern.tint_waves, grounds, size))
     first, second, third = (paint_of(colour) for colour in pattern.colours)
     canvas[:, frames] = mix(mix(first, second, amount), third, tint)
 
 
 def sum_waves(
     waves: tuple[Wave, ...],
-    offsets: NDArray[np.float64],  # (T, 2) in frame sides
+    grounds: list[Ground],  # one for each of T frames
     size: int,
 ) -> Floats:  # (T, size, size)
-    """Sum of a * cos(2 pi (i x + j y) + phase), as one matrix product per frame: cos(A + B) = cosA cosB - sinA sinB."""
-    cycles_x, cycles_y, amplitude, phase = np.array(waves).T[:, :, None]  # each (K, 1)
-    centres = (np.arange(size) + 0.5) / size
-    shift = cycles_x * offsets[:, None, None, 0] + cycles_y * offsets[:, None, None, 1]  # (T, K, 1)
-    along_x = 2.0 * math.pi * (cycles_x * centres - shift) + phase  # (T, K, W)
-    along_y = 2.0 * math.pi * cycles_y * centres  # (K, H)
-    columns = np.concatenate([amplitude * np.cos(along_x), -amplitude * np.sin(along_x)], axis=1)
-    rows = np.concatenate([np.cos(along_y), np.sin(along_y)])
-    return (rows.T.astype(np.float32) @ columns.astype(np.float32)).astype(np.float32, copy=False)
+    """Sum of a * cos(2 pi k . r + phase), as one matrix product per frame: cos(A + B) = cosA cosB - sinA sinB.
+
+    r is a pixel's place in the pattern: seen from the middle of the frame, less the pattern's position, turned back and
+    shrunk back. The turn and the scale are moved to the waves.
+    """
+    cycles = np.array(waves)[:, 0] + 1j * np.array(waves)[:, 1]  # (K,): a wave as a complex number, x + iy
+    amplitude, phase = np.array(waves).T[2:, :, None]  # each (K, 1)
+    turn = np.exp(1j * np.array([ground.angle for ground in grounds]))
+    scale = np.array([ground.scale for ground in grounds])
+    position = np.array([complex(*ground.position) for ground in grounds])
+    seen = (turn / scale)[:, None] * cycles  # (T, K)
+    shift = (seen.conj() * position[:, None]).real  # (T, K)
+    centres = (np.arange(size) + 0.5) / size - 0.5
+    along_x = 2.0 * math.pi * (seen.real[:, :, None] * centres - shift[:, :, None]) + phase  # (T, K, W)
+    along_y = 2.0 * math.pi * seen.imag[:, :, None] * centres  # (T, K, H)
+    columns = np.concatenate([amplitude * np.cos(along_x), -amplitude * np.sin(along_x)], axis=1).astype(np.float32)
+    rows = np.concatenate([np.cos(along_y), np.sin(along_y)], axis=1).astype(np.float32)
+    return rows.transpose(0, 2, 1) @ columns
 
 
 # ---- shapes ----

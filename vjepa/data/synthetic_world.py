@@ -1,7 +1,9 @@
-"""A small procedural world of textured shapes that move in named ways: its state, and one step of it.
+"""A small procedural world in which ground and shapes move in one named way: its state, and one step of it.
 
-The world is a torus. Where a shape starts, at what angle and in what phase is drawn uniformly, and independently of how
-it moves. So single frames, at any time, look alike whatever the motion class: only several together tell the class.
+The shapes live on a torus, the ground is an endless pattern. Where each starts, at what angle and in what phase is
+drawn uniformly, and independently of how it moves. So single frames, at any time, look alike whatever the motion class:
+only several together tell the class. All of a clip moves in one way, each part at its own speed and in its own phase,
+and all clips share one palette: what two distant parts of a clip have in common is how they move, and little else.
 
 Lengths are in frame sides (1.0 is the whole frame), x to the right, y down, angles in radians clockwise on the screen,
 time in frames. A state is a plain frozen value: change it in mid-clip with `dataclasses.replace` and go on stepping.
@@ -11,7 +13,9 @@ from __future__ import annotations
 
 import colorsys
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 
@@ -32,13 +36,13 @@ MOTIONS = (
 SHAPES = ("circle", "square", "triangle", "star", "cross", "ring", "hexagon", "crescent")
 TEXTURES = ("stripes", "checker", "dots", "halves", "quarters", "gradient", "chevrons")
 COLOURS = ("red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink")
-BACKGROUNDS = ("noise", "stripes", "gradient")
 
+GROUND_COLOURS = ((0.10, 0.15, 0.22), (0.80, 0.84, 0.80), (0.32, 0.44, 0.62))
 HUES = dict(zip(COLOURS, (0.0, 0.075, 0.15, 0.33, 0.49, 0.61, 0.76, 0.9), strict=True))  # share of the colour wheel
 
 Vector = tuple[float, float]  # (x, y), frame sides
 Colour = tuple[float, float, float]  # (red, green, blue), 0 to 1
-Wave = tuple[int, int, float, float]  # (cycles along x, cycles along y, amplitude, phase in radians)
+Wave = tuple[float, float, float, float]  # (cycles along x, cycles along y, amplitude, phase in radians)
 
 
 @dataclass(frozen=True)
@@ -78,19 +82,27 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class Background:
-    """A seamless pattern: waves summed, hardened by `sharpness`, coloured from the first to the second colour.
+class Ground:
+    """An endless pattern under the shapes: waves summed, hardened by `sharpness`, from the first to the second colour.
 
-    `tint_waves` mix the third colour in, broadly. The whole pattern drifts by `velocity`.
+    `tint_waves` mix the third colour in. It turns and grows about the middle of the frame.
     """
 
-    kind: str  # one of BACKGROUNDS
     colours: tuple[Colour, Colour, Colour]
     waves: tuple[Wave, ...]
     tint_waves: tuple[Wave, ...]
     sharpness: float
-    offset: Vector = (0.0, 0.0)  # frame sides
-    velocity: Vector = (0.0, 0.0)  # frame sides per frame
+    position: Vector  # of the pattern's own origin, frame sides
+    angle: float
+    pulse_depth: float
+    pulse_phase: float
+    cycle_phase: float
+    motion: Motion
+
+    @property
+    def scale(self) -> float:
+        """How much larger than at rest the pattern is now."""
+        return 1.0 + self.pulse_depth * math.sin(2.0 * math.pi * self.pulse_phase)
 
 
 @dataclass(frozen=True)
@@ -108,10 +120,13 @@ class WorldState:
     """Everything that one frame shows and all that the next frame follows from."""
 
     size: int  # side of the frame in pixels
-    motion: str  # the motion class of every shape, one of MOTIONS
+    motion: str  # the motion class of the ground and of every shape, one of MOTIONS
     shapes: tuple[Shape, ...]  # the first is object 1: the biggest and the front-most
-    background: Background
+    ground: Ground
     occluders: tuple[Occluder, ...] = ()
+
+
+Part = TypeVar("Part", Shape, Ground)
 
 
 def sample_world(
@@ -119,29 +134,31 @@ def sample_world(
     motion: str | None = None,  # one of MOTIONS; drawn when not given
     size: int = 64,  # pixels
     max_objects: int = 3,
-    moving_background_share: float = 0.4,
-    occluder_share: float = 0.25,
+    ground_moves: bool = True,
+    occluder_share: float = 0.0,
+    colours: tuple[str, ...] = ("orange",),
 ) -> WorldState:
-    """Draw the first state of a clip."""
+    """Draw the first state of a clip. `colours` is what a shape's colour is drawn from."""
     if motion is not None and motion not in MOTIONS:
         raise ValueError(f"motion ({motion!r}) must be one of the motion classes; try one of {', '.join(MOTIONS)}")
     num_objects = int(rng.integers(1, max_objects + 1))
     # How things look is drawn before the motion, so one seed gives one first frame for all motion classes.
-    shapes = tuple(draw_shape(rng, is_main=number == 0) for number in range(num_objects))
-    background = draw_background(rng, moves=rng.random() < moving_background_share)
+    shapes = tuple(draw_shape(rng, colours, is_main=number == 0) for number in range(num_objects))
+    ground = draw_ground(rng)
     occluders = draw_occluders(rng) if rng.random() < occluder_share else ()
     motion = motion or MOTIONS[rng.integers(len(MOTIONS))]
     shapes = tuple(replace(shape, motion=draw_motion(rng, motion)) for shape in shapes)
-    return WorldState(size=size, motion=motion, shapes=shapes, background=background, occluders=occluders)
+    if ground_moves:
+        motion_of_ground = draw_motion(rng, motion)
+        # The corners of the frame are far from the middle, about which the ground turns.
+        ground = replace(ground, motion=replace(motion_of_ground, spin=0.65 * motion_of_ground.spin))
+    return WorldState(size=size, motion=motion, shapes=shapes, ground=ground, occluders=occluders)
 
 
 def step(state: WorldState) -> WorldState:
     """The same world one frame later."""
-    shapes = tuple(step_shape(shape) for shape in state.shapes)
-    background = state.background
-    if background.velocity != (0.0, 0.0):
-        background = replace(background, offset=wrap(background.offset, background.velocity))
-    return replace(state, shapes=shapes, background=background)
+    shapes = tuple(moved(shape, wrap) for shape in state.shapes)
+    return replace(state, shapes=shapes, ground=moved(state.ground, add))
 
 
 def roll_out(state: WorldState, num_frames: int) -> list[WorldState]:
@@ -152,21 +169,21 @@ def roll_out(state: WorldState, num_frames: int) -> list[WorldState]:
     return states
 
 
-def step_shape(shape: Shape) -> Shape:
-    """One shape one frame later. Orbit and swing add differences: `position` is always the centre that is seen."""
-    motion = shape.motion
-    next_phase = shape.cycle_phase + motion.cycle_rate
+def moved(part: Part, place: Callable[[Vector, Vector], Vector]) -> Part:
+    """A shape or the ground one frame later. Orbit and swing add differences: `position` is always what is seen."""
+    motion = part.motion
+    next_phase = part.cycle_phase + motion.cycle_rate
     x, y = motion.velocity
     if motion.orbit_radius:
-        before, after = 2.0 * math.pi * shape.cycle_phase, 2.0 * math.pi * next_phase
+        before, after = 2.0 * math.pi * part.cycle_phase, 2.0 * math.pi * next_phase
         x += motion.orbit_radius * (math.cos(after) - math.cos(before))
         y += motion.orbit_radius * (math.sin(after) - math.sin(before))
-    swung = triangle_wave(next_phase) - triangle_wave(shape.cycle_phase)
+    swung = triangle_wave(next_phase) - triangle_wave(part.cycle_phase)
     return replace(
-        shape,
-        position=wrap(shape.position, (x + swung * motion.swing[0], y + swung * motion.swing[1])),
-        angle=(shape.angle + motion.spin) % (2.0 * math.pi),
-        pulse_phase=(shape.pulse_phase + motion.pulse_rate) % 1.0,
+        part,
+        position=place(part.position, (x + swung * motion.swing[0], y + swung * motion.swing[1])),
+        angle=(part.angle + motion.spin) % (2.0 * math.pi),
+        pulse_phase=(part.pulse_phase + motion.pulse_rate) % 1.0,
         cycle_phase=next_phase % 1.0,
     )
 
@@ -179,6 +196,11 @@ def triangle_wave(phase: float) -> float:
 def wrap(position: Vector, displacement: Vector) -> Vector:
     """`position + displacement` on the torus of side 1."""
     return (position[0] + displacement[0]) % 1.0, (position[1] + displacement[1]) % 1.0
+
+
+def add(position: Vector, displacement: Vector) -> Vector:
+    """`position + displacement` on the endless plane."""
+    return position[0] + displacement[0], position[1] + displacement[1]
 
 
 # ---- the named motions ----
@@ -225,9 +247,9 @@ def draw_motion(rng: np.random.Generator, name: str) -> Motion:
 # ---- looks ----
 
 
-def draw_shape(rng: np.random.Generator, is_main: bool) -> Shape:
+def draw_shape(rng: np.random.Generator, colours: tuple[str, ...], is_main: bool) -> Shape:
     """A shape at rest anywhere on the torus, at any angle and in any phase. The main shape is the biggest."""
-    kind, texture, colour = (names[rng.integers(len(names))] for names in (SHAPES, TEXTURES, COLOURS))
+    kind, texture, colour = (names[rng.integers(len(names))] for names in (SHAPES, TEXTURES, colours))
     return Shape(
         kind=kind,
         texture=texture,
@@ -255,55 +277,31 @@ def draw_tones(rng: np.random.Generator, colour: str) -> tuple[Colour, Colour]:
     return vivid, second
 
 
-def draw_background(rng: np.random.Generator, moves: bool) -> Background:
-    """Muted colours of moderate contrast on a seamless pattern, still or drifting in any direction."""
-    kind = BACKGROUNDS[rng.integers(len(BACKGROUNDS))]
-    if kind == "noise":
-        waves = draw_waves(rng, octaves=(1, 2, 4, 8), waves_per_octave=5)
-        sharpness = rng.uniform(0.8, 1.8)
-    elif kind == "stripes":
-        cycles = rng.integers(2, 6, size=2) * rng.choice([-1, 0, 1], size=2)
-        cycles = cycles if cycles.any() else np.array([3, 2])
-        stripe = (int(cycles[0]), int(cycles[1]), 1.0, rng.uniform(0.0, 2.0 * math.pi))
-        waves = (stripe, *draw_waves(rng, octaves=(2, 4), waves_per_octave=3, amplitude=0.35))
-        sharpness = rng.uniform(1.0, 2.5)
-    else:
-        waves = draw_waves(rng, octaves=(1,), waves_per_octave=2) + draw_waves(rng, (4, 8), 3, amplitude=0.2)
-        sharpness = rng.uniform(0.7, 1.1)
-    direction, speed = rng.uniform(0.0, 2.0 * math.pi), rng.uniform(0.2, 0.8) / 64
-    return Background(
-        kind=kind,
-        colours=draw_muted_colours(rng),
-        waves=waves,
-        tint_waves=draw_waves(rng, octaves=(1, 2), waves_per_octave=2),
-        sharpness=sharpness,
-        velocity=(speed * math.cos(direction), speed * math.sin(direction)) if moves else (0.0, 0.0),
+def draw_ground(rng: np.random.Generator) -> Ground:
+    """A fine pattern at rest, a few pixels from crest to crest: nothing in it is larger than a patch of the frame."""
+    return Ground(
+        colours=GROUND_COLOURS,
+        waves=draw_waves(rng, count=32),
+        tint_waves=draw_waves(rng, count=12),
+        sharpness=0.9,
+        position=(rng.random(), rng.random()),
+        angle=rng.uniform(0.0, 2.0 * math.pi),
+        pulse_depth=rng.uniform(0.2, 0.32),
+        pulse_phase=rng.random(),
+        cycle_phase=rng.random(),
+        motion=Motion(),
     )
 
 
-def draw_waves(
-    rng: np.random.Generator, octaves: tuple[int, ...], waves_per_octave: int, amplitude: float = 1.0
-) -> tuple[Wave, ...]:
-    """Waves of about each number of cycles per frame, weaker the finer they are; whole cycles close on the torus."""
+def draw_waves(rng: np.random.Generator, count: int, cycles: Vector = (4.5, 11.0)) -> tuple[Wave, ...]:
+    """Waves in all directions, of so many cycles per frame side; their sum has unit variance."""
     waves = []
-    for octave in octaves:
-        for _ in range(waves_per_octave):
-            direction, length = rng.uniform(0.0, 2.0 * math.pi), octave * rng.uniform(0.8, 1.5)
-            cycles = round(length * math.cos(direction)), round(length * math.sin(direction))
-            strength = amplitude * rng.uniform(0.5, 1.0) / (math.sqrt(waves_per_octave) * octave**0.6)
-            waves.append((*cycles, strength, rng.uniform(0.0, 2.0 * math.pi)))
+    for _ in range(count):
+        direction = rng.uniform(0.0, 2.0 * math.pi)
+        length = cycles[0] * (cycles[1] / cycles[0]) ** rng.random()
+        phase = rng.uniform(0.0, 2.0 * math.pi)
+        waves.append((length * math.cos(direction), length * math.sin(direction), math.sqrt(2.0 / count), phase))
     return tuple(waves)
-
-
-def draw_muted_colours(rng: np.random.Generator) -> tuple[Colour, Colour, Colour]:
-    """A darker and a lighter colour of near hue, and a third of any hue between them in brightness."""
-    hue, value, contrast = rng.random(), rng.uniform(0.42, 0.68), rng.uniform(0.13, 0.24)
-    near = (hue + rng.uniform(-0.12, 0.12)) % 1.0
-    return (
-        colorsys.hsv_to_rgb(hue, rng.uniform(0.25, 0.6), value - contrast),
-        colorsys.hsv_to_rgb(near, rng.uniform(0.1, 0.45), value + contrast),
-        colorsys.hsv_to_rgb(rng.random(), rng.uniform(0.2, 0.5), value),
-    )
 
 
 def draw_occluders(rng: np.random.Generator) -> tuple[Occluder, ...]:

@@ -46,6 +46,8 @@ class CachedBatches:
         if rows is not None:
             chosen = torch.isin(split.rows, torch.from_numpy(rows))
         self.places = chosen.nonzero().flatten()
+        if not len(self.places):
+            raise ValueError("none of the labelled clips could be read; label more of them")
         self.batch_size = batch_size
         self.num_batches = num_batches
         self.seed = seed
@@ -63,10 +65,14 @@ class CachedBatches:
             yield self._batch(self.split.gather(places), self.split.labels[places])
 
     def _shuffled(self) -> Iterator[Tensor]:
-        """Batches over endless passes; a batch never straddles two of them, as few files as it may hold."""
+        """Batches over endless passes; a batch never straddles two of them.
+
+        The batches of a pass are as even as can be: a last one of a single file would have no variance to norm by.
+        """
+        num_batches = -(-len(self.places) // self.batch_size)
         for sweep in count():
             order = generator_for(self.seed, Purpose.ORDER_OF_FEATURES, sweep).permutation(len(self.places))
-            yield from self.places[torch.from_numpy(order)].split(self.batch_size)
+            yield from self.places[torch.from_numpy(order)].tensor_split(num_batches)
 
     def _batch(self, tokens: Tensor, labels: Tensor) -> FeatureBatch:  # (B, clips, N, D), (B,)
         if self.clips_are_classes:

@@ -1,11 +1,12 @@
 """Encode once: features of a split in safetensors shards, kept by what made them, so that heads train in minutes.
 
 A shard is `{folder}/{key}/{split}/{number}.safetensors` with `tokens` (rows, clips, N, D) in float16, `labels`
-(rows,) and `rows` (rows,) of the split. The key is a hash of the features' weights and settings and of the clips: files, frames,
-crops. A pass that was cut short goes on with the first shard that is missing.
+(rows,) and `rows` (rows,) of the split; files that could not be read are in its metadata. The key is a hash of the features' weights and settings and of the clips: files,
+frames, crops. A pass that was cut short goes on with the first shard that is missing.
 """
 
 import hashlib
+import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -18,9 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from vjepa.data.atomic_file import new_file
-from vjepa.data.batch import ClipBatch
 from vjepa.data.labelled_clips import SPLITS, LabelledClips, SplitName
-from vjepa.data.quarantine import Failure
 from vjepa.evaluation.frozen_features import FrozenFeatures
 
 ROWS_PER_SHARD = 256
@@ -58,7 +57,7 @@ class FeatureCache:
     Args:
         folder: of all cached features.
         clips: the labelled clips.
-        variants: makes several clips of each, whose number is their class (temporal tasks); none if None.
+        variants: makes several clips of each, of clips and their rows (temporal tasks); none if None.
         variants_name: tells caches of different variants apart.
     """
 
@@ -66,7 +65,7 @@ class FeatureCache:
         self,
         folder: Path,
         clips: LabelledClips,
-        variants: Callable[[ClipBatch], Tensor] | None = None,
+        variants: Callable[[Tensor, Tensor], Tensor] | None = None,
         variants_name: str = "",
         device: torch.device | str = "cpu",
     ):
@@ -75,17 +74,21 @@ class FeatureCache:
         self.variants = variants
         self.variants_name = variants_name
         self.device = torch.device(device)
-        self.failures: list[Failure] = []  # files that could not be read in this process
         self._fingerprints: dict[FrozenFeatures, str] = {}
         self._clips_key = f"{variants_name} {clips.fingerprint()}"
 
     def num_bytes(self, features: FrozenFeatures) -> int:
         """Size of all shards of these features, before anything is decoded."""
         frames, (height, width) = self.clips.frames.num_frames, self.clips.crop_size
-        clip = torch.zeros(1, 3, frames, height, width, dtype=torch.uint8, device=self.device)
-        tokens = features.to(self.device)(clip)
+        clip = torch.zeros(1, 3, frames, height, width, dtype=torch.uint8)
+        tokens = features.to(self.device)(self._varied(clip, torch.zeros(1, dtype=torch.int64)))
         num_clips = sum(len(self.clips.manifests[split]) * self.clips.cuts[split].clips_per_video for split in SPLITS)
-        return num_clips * tokens[0].numel() * 2
+        return num_clips * tokens.numel() * 2
+
+    def kept_bytes(self, features: FrozenFeatures) -> int:
+        """What the shards of these features that are there already take."""
+        folder = self.folder / self.key_of(features)
+        return sum(file.stat().st_size for file in folder.glob("*/*.safetensors"))
 
     def free_bytes(self) -> int:
         """What the disk has left, less a tenth."""
@@ -106,12 +109,12 @@ class FeatureCache:
                 if not missing:
                     continue
                 rows = range(start, min(start + ROWS_PER_SHARD, num_rows))
-                shards = self._encode_rows(missing, split, rows)
+                shards, unreadable = self._encode_rows(missing, split, rows)
                 for features in missing:
                     file = self._shard(keys[features.name], split, number)
                     file.parent.mkdir(parents=True, exist_ok=True)
                     with new_file(file) as temporary:
-                        save_file(shards[features.name], temporary)
+                        save_file(shards[features.name], temporary, {"unreadable": json.dumps(unreadable)})
                 report(f"encoded {rows.stop} of {num_rows} clips of {split}")
 
     def load(self, features: FrozenFeatures, split: SplitName) -> SplitFeatures:
@@ -120,6 +123,7 @@ class FeatureCache:
         tokens, labels, rows = [], [], []
         for number in range(-(-num_rows // ROWS_PER_SHARD)):
             with safe_open(self._shard(key, split, number), "pt") as shard:
+                self.clips.unreadable.update(json.loads((shard.metadata() or {}).get("unreadable", "{}")))
                 if len(shard_rows := shard.get_tensor("rows")):
                     tokens.append(shard.get_tensor("tokens"))
                     labels.append(shard.get_tensor("labels"))
@@ -139,22 +143,22 @@ class FeatureCache:
 
     def _encode_rows(
         self, all_features: Sequence[FrozenFeatures], split: SplitName, rows: range
-    ) -> dict[str, dict[str, Tensor]]:
+    ) -> tuple[dict[str, dict[str, Tensor]], dict[str, str]]:  # tensors of each, and files that could not be read
         per_file = self.clips.cuts[split].clips_per_video
         tokens: dict[str, list[Tensor]] = {features.name: [] for features in all_features}
-        labels, found = [], []
+        labels, found, unreadable = [], [], {}
         for batch in self.clips.evaluation_batches(split, np.arange(rows.start, rows.stop)):
-            self.failures += batch.failures
+            unreadable.update({failure.path: failure.reason for failure in batch.failures})
             if not len(batch.clips):
                 continue
-            clips = (batch.clips if self.variants is None else self.variants(batch)).to(self.device)
+            clips = self._varied(batch.clips, batch.rows)
             for features in all_features:
                 of_clips = features.to(self.device)(clips).half().cpu()
                 tokens[features.name].append(of_clips.unflatten(0, (len(batch.clips) // per_file, -1)))
             labels.append(batch.labels[::per_file])
             found.append(batch.rows[::per_file])
         nothing = torch.zeros(0, dtype=torch.int64)
-        return {
+        shards = {
             name: {
                 "tokens": torch.cat(parts).contiguous() if parts else torch.zeros(0),
                 "labels": torch.cat(labels) if labels else nothing,
@@ -162,3 +166,7 @@ class FeatureCache:
             }
             for name, parts in tokens.items()
         }
+        return shards, unreadable
+
+    def _varied(self, clips: Tensor, rows: Tensor) -> Tensor:
+        return (clips if self.variants is None else self.variants(clips, rows)).to(self.device)

@@ -44,7 +44,7 @@ class FrozenFeatures(nn.Module):
         digest = hashlib.sha256(f"{type(self).__name__} {self.settings()}".encode())
         for name, tensor in self.state_dict().items():
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+            digest.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
 
     def settings(self) -> str:
@@ -69,8 +69,10 @@ class EncoderFeatures(FrozenFeatures):
         return torch.cat(self.encoder.forward_levels(normalize_clips(clips), self.levels), dim=1)
 
     def settings(self) -> str:
-        encoder = self.encoder
-        return f"{self.levels} {encoder.tubelet} {encoder.position} {encoder.norm.eps}"
+        encoder, position = self.encoder, self.encoder.position
+        # The number of heads and the kind of position have no weight that would tell them.
+        place = f"{position.kind} {position.head_dim} {position.position_grid}"
+        return f"{self.levels} {tuple(encoder.tubelet)} {place} {encoder.norm.eps}"
 
 
 class PixelFeatures(FrozenFeatures):

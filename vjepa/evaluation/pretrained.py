@@ -24,7 +24,7 @@ class PretrainedRun(NamedTuple):
 
     def encoder(self, which: EncoderName = "target") -> VideoEncoder:
         """The trained encoder. Raises ValueError where weights and settings don't fit."""
-        encoder = VideoEncoder(**self.encoder_settings)
+        encoder = self.untrained_encoder()
         load_all(encoder, self._below(f"{which}_encoder."), self.checkpoint)
         return encoder
 
@@ -35,7 +35,10 @@ class PretrainedRun(NamedTuple):
 
     def untrained_encoder(self) -> VideoEncoder:
         """The same network with weights as they are drawn before training, from torch's global generator."""
-        return VideoEncoder(**self.encoder_settings)
+        try:
+            return VideoEncoder(**self.encoder_settings)
+        except TypeError as error:
+            raise ValueError(f"the encoder's settings beside {self.checkpoint} don't fit: {error}") from None
 
     def _below(self, prefix: str) -> dict[str, Tensor]:
         return {name.removeprefix(prefix): value for name, value in self.weights.items() if name.startswith(prefix)}

@@ -193,6 +193,11 @@ def train_probe(
         num_sanity_val_steps=0,
     )
     trainer.fit(probe, train)
+    return choose_heads(probe, val, test)
+
+
+def choose_heads(probe: Probe, val: Iterable[FeatureBatch], test: Iterable[FeatureBatch]) -> dict[HeadKind, Trial]:
+    """One trained head of each kind, by validation accuracy (then by loss), and its guesses on test."""
     guesses, labels = probe.guesses(val)
     best: dict[HeadKind, int] = {}
     quality = [(float((g.argmax(1) == labels).float().mean()), -float(negative_log(g, labels))) for g in guesses]

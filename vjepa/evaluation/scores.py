@@ -25,6 +25,10 @@ class Scores:
     confusion: list[list[int]] = field(repr=False)  # true class by guessed class
     num_clips: int = 0
 
+    @property
+    def chance(self) -> float:
+        return 1 / len(self.confusion)
+
     def as_dict(self) -> dict[str, Any]:
         return dict(vars(self))
 
@@ -34,6 +38,7 @@ def score(
     labels: Tensor,  # (R,) int64
     class_names: list[str],
     seed: int = 0,
+    num_variants: int = 1,  # samples that are made of one clip, one behind the other (temporal tasks)
 ) -> Scores:
     """All accuracies. The interval says how much of top1 is the choice of test clips; it knows nothing of training."""
     num_classes = len(class_names)
@@ -47,23 +52,24 @@ def score(
         top5 = float(multiclass_accuracy(guesses, labels, num_classes, top_k=5, average="micro"))
     return Scores(
         top1=float(multiclass_accuracy(guesses, labels, num_classes, average="micro")),
-        interval=bootstrap_interval(right, seed),
+        interval=bootstrap_interval(right.reshape(-1, num_variants).mean(1), seed),
         top5=top5,
         mean_class=float(of_class[present].mean()),
         per_class={class_names[i]: float(of_class[i]) for i in torch.nonzero(present).flatten().tolist()},
         confusion=confusion.tolist(),
-        num_clips=len(labels),
+        num_clips=len(labels) // num_variants,
     )
 
 
 def bootstrap_interval(
-    right: np.ndarray,  # (R,) bool: whether each clip's class was found
+    right: np.ndarray,  # (R,) whether each clip's class was found; of several variants of a clip the share
     seed: int = 0,
     level: float = 0.95,
 ) -> tuple[float, float]:
     """Percentile interval of the accuracy over clips drawn anew with replacement (Efron 1979)."""
     generator = generator_for(seed, Purpose.BOOTSTRAP)
-    # Drawing n clips with replacement draws the number of right ones from a binomial.
-    accuracies = generator.binomial(len(right), right.mean(), RESAMPLES) / len(right)
+    # Drawing n clips with replacement draws how many there are of each value from a multinomial.
+    values, counts = np.unique(right, return_counts=True)
+    accuracies = generator.multinomial(len(right), counts / len(right), RESAMPLES) @ values / len(right)
     low, high = np.quantile(accuracies, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)

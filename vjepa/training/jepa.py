@@ -8,10 +8,10 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
 
 from vjepa.data.batch import ClipBatch, normalize_clips
-from vjepa.grid import gather_tokens
+from vjepa.grid import TokenGrid, gather_tokens
 from vjepa.masking import TubeMask
 from vjepa.models import Predictor, VideoEncoder, frozen_copy, update_ema
-from vjepa.objectives import latent_prediction_loss, normalized_targets
+from vjepa.objectives import ClipAgreement, latent_prediction_loss, normalized_targets
 from vjepa.training.checkpoint import load_weights
 from vjepa.training.parameter_groups import parameter_groups
 from vjepa.training.schedule import Schedule
@@ -28,6 +28,8 @@ class JEPA(LightningModule):
         betas, eps: of AdamW.
         loss_exponent: p of the mean of |error|^p / p.
         mask_token_per_mask: mask number i uses mask token i (V-JEPA 1); otherwise all share the first (V-JEPA 2).
+        agreement: clip agreement between the visible and the hidden part of the first mask, beside the prediction; the
+            released recipes have none. Its `encoder_dim` must be the encoder's `embed_dim`.
         initial_weights: a checkpoint whose encoder, predictor and target encoder this run starts from (cooldown,
             continued pretraining). The run's own schedules begin anew; to go on with a run use `--ckpt_path`.
     """
@@ -43,6 +45,7 @@ class JEPA(LightningModule):
         eps: float = 1e-8,
         loss_exponent: float = 1.0,
         mask_token_per_mask: bool = False,
+        agreement: ClipAgreement | None = None,
         initial_weights: Path | None = None,
     ):
         super().__init__()
@@ -51,9 +54,15 @@ class JEPA(LightningModule):
                 f"the predictor's encoder_dim ({predictor.embed.in_features}) must be the encoder's embed_dim "
                 f"({encoder.embed_dim})"
             )
+        if agreement is not None and agreement.encoder_dim != encoder.embed_dim:
+            raise ValueError(
+                f"the agreement's encoder_dim ({agreement.encoder_dim}) must be the encoder's embed_dim "
+                f"({encoder.embed_dim})"
+            )
         self.context_encoder = encoder
         self.target_encoder = frozen_copy(encoder)
         self.predictor = predictor
+        self.agreement = agreement
         if not mask_token_per_mask:
             # A token that no step uses must not wait for a gradient under DDP, nor decay.
             for unused in predictor.mask_tokens[1:]:
@@ -68,18 +77,29 @@ class JEPA(LightningModule):
         self.initial_weights = initial_weights
 
     def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
-        return self.log_mean("train", self.mask_losses(batch), batch)
+        return self.log_means("train", self.losses(batch), batch)
 
     def validation_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
-        return self.log_mean("val", self.mask_losses(batch), batch)
+        return self.log_means("val", self.losses(batch), batch)
 
     def test_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
-        return self.log_mean("test", self.mask_losses(batch), batch)
+        return self.log_means("test", self.losses(batch), batch)
 
-    def mask_losses(self, batch: ClipBatch) -> list[Tensor]:  # one () per mask
+    def losses(self, batch: ClipBatch) -> dict[str, Tensor]:  # () each; "loss" is minimised, the others are its parts
         clips = normalize_clips(batch.clips)  # (B, 3, T, H, W)
         targets = self.encode_targets(clips)  # (B, N, D), no gradient
-        return [self.prediction_loss(clips, mask, targets, i) for i, mask in enumerate(batch.masks)]
+        contexts = [self.context_encoder(clips, mask.context_ids) for mask in batch.masks]  # (B, Nc, D) each
+        predictions = [
+            self.prediction_loss(context, mask, self.context_encoder.grid_of(clips), targets, i)
+            for i, (context, mask) in enumerate(zip(contexts, batch.masks, strict=True))
+        ]
+        loss, parts = torch.stack(predictions).mean(), {f"loss_mask{i}": part for i, part in enumerate(predictions)}
+        if self.agreement is not None:
+            hidden = self.context_encoder(clips, batch.masks[0].target_ids)  # (B, Nt, D)
+            terms = self.agreement(contexts[0], hidden)
+            loss = loss + self.agreement.loss(terms)
+            parts |= {f"agreement_{name}": term for name, term in terms._asdict().items()}
+        return {"loss": loss, **parts}
 
     def predict_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
         """Tokens of whole clips by the target encoder, (B, N, D)."""
@@ -94,25 +114,23 @@ class JEPA(LightningModule):
 
     def prediction_loss(
         self,
-        clips: Tensor,  # (B, 3, T, H, W)
+        context: Tensor,  # (B, Nc, D)
         mask: TubeMask,
+        grid: TokenGrid,
         targets: Tensor,  # (B, N, D)
         mask_number: int = 0,
     ) -> Tensor:  # ()
-        context = self.context_encoder(clips, mask.context_ids)  # (B, Nc, D)
         mask_token = mask_number if self.mask_token_per_mask else 0
-        predicted = self.predictor(context, mask, self.context_encoder.grid_of(clips), mask_token)  # (B, Nt, D)
+        predicted = self.predictor(context, mask, grid, mask_token)  # (B, Nt, D)
         return latent_prediction_loss(predicted, gather_tokens(targets, mask.target_ids), self.loss_exponent)
 
-    def log_mean(self, stage: str, losses: list[Tensor], batch: ClipBatch) -> Tensor:
-        """The mean over masks, logged with each mask's own loss, as one rank would see the global batch."""
-        loss = torch.stack(losses).mean()
-        means = mean_over_ranks(torch.stack([loss, *losses]).detach())
-        names = [f"{stage}/loss", *(f"{stage}/loss_mask{i}" for i in range(len(losses)))]
+    def log_means(self, stage: str, losses: dict[str, Tensor], batch: ClipBatch) -> Tensor:
+        """The loss; it and its parts are logged as one rank would see them on the global batch."""
+        means = mean_over_ranks(torch.stack(list(losses.values())).detach())
+        values = {f"{stage}/{name}": mean for name, mean in zip(losses, means, strict=True)}
         training = stage == "train"
-        values = dict(zip(names, means, strict=True))
         self.log_dict(values, on_step=training, on_epoch=not training, batch_size=len(batch.clips))
-        return loss
+        return losses["loss"]
 
     def optimizer_step(
         self, epoch: int, batch_idx: int, optimizer: torch.optim.Optimizer | LightningOptimizer, optimizer_closure=None
@@ -142,7 +160,8 @@ class JEPA(LightningModule):
         return int(steps)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        groups = parameter_groups(self.context_encoder, self.predictor)
+        trained = [self.context_encoder, self.predictor, *([self.agreement] if self.agreement is not None else [])]
+        groups = parameter_groups(*trained)
         learning_rate = self.learning_rate.value(1, self.run_steps)
         return torch.optim.AdamW(groups, lr=learning_rate, betas=self.betas, eps=self.eps, fused=self._can_fuse())
 

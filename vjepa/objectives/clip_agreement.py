@@ -1,0 +1,91 @@
+"""Clip agreement: what is seen of a clip and what is hidden of it must be embedded alike, and no two clips alike.
+
+Variance-invariance-covariance regularisation (VICReg, Bardes et al. 2022, arXiv 2105.04906) between the pooled tokens
+of the two parts that a mask makes of a clip. Nothing but what both parts share can agree: texture here and there averages
+out, how the clip moves stays. It needs no moving average; variance and covariance keep embeddings from collapse.
+"""
+
+from typing import NamedTuple, final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Agreement(NamedTuple):
+    """The three terms, each ()."""
+
+    invariance: Tensor  # mean squared difference between the two parts' embeddings
+    variance: Tensor  # how far the spread of each feature over clips is below 1
+    covariance: Tensor  # squared covariances between features, summed over pairs, per feature
+
+
+@final
+class ClipAgreement(nn.Module):
+    """A projector on pooled tokens, and the weights of the three terms.
+
+    Args:
+        encoder_dim: width of the tokens.
+        hidden_dim: width of the projector's middle layer.
+        output_dim: width of the embeddings that must agree.
+        weight: of all of it beside the prediction loss.
+        covariance_weight: of the covariance beside the other two terms, whose weights are 1.
+    """
+
+    def __init__(
+        self,
+        encoder_dim: int,
+        hidden_dim: int = 256,
+        output_dim: int = 64,
+        weight: float = 1.0,
+        covariance_weight: float = 0.1,
+    ):
+        super().__init__()
+        self.encoder_dim = encoder_dim
+        self.weight = weight
+        self.covariance_weight = covariance_weight
+        # Layer norm, not batch norm: statistics of a rank's own clips would make two ranks differ from one.
+        self.projector = nn.Sequential(
+            nn.Linear(encoder_dim, hidden_dim), nn.LayerNorm(hidden_dim), nn.GELU(), nn.Linear(hidden_dim, output_dim)
+        )
+
+    def forward(
+        self,
+        seen: Tensor,  # (B, Nc, D) tokens of the visible part
+        hidden: Tensor,  # (B, Nt, D) tokens of the other part, encoded by themselves
+    ) -> Agreement:
+        first, second = (gathered(self.projector(tokens.mean(1)).float()) for tokens in (seen, hidden))
+        return Agreement(
+            invariance=F.mse_loss(first, second),
+            variance=(missing_variance(first) + missing_variance(second)) / 2,
+            covariance=(off_diagonal(first) + off_diagonal(second)) / 2,
+        )
+
+    def loss(self, terms: Agreement) -> Tensor:
+        return self.weight * (terms.invariance + terms.variance + self.covariance_weight * terms.covariance)
+
+
+def missing_variance(
+    embeddings: Tensor,  # (B, E)
+) -> Tensor:  # ()
+    """VICReg's variance term (eq. 1): mean over features of max(0, 1 - standard deviation over clips)."""
+    deviation = (embeddings.var(dim=0) + 1e-4).sqrt()
+    return F.relu(1 - deviation).mean()
+
+
+def off_diagonal(
+    embeddings: Tensor,  # (B, E)
+) -> Tensor:  # ()
+    """VICReg's covariance term (eq. 3 and 4): squared covariances of different features, summed, over E."""
+    centred = embeddings - embeddings.mean(dim=0)
+    covariance = centred.T @ centred / (len(centred) - 1)
+    return (covariance.square().sum() - covariance.diagonal().square().sum()) / embeddings.shape[1]
+
+
+def gathered(
+    embeddings: Tensor,  # (B, E) of this rank
+) -> Tensor:  # (B * ranks, E) of all ranks, with their gradients
+    """The global batch, so that several ranks compute what one would."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return embeddings
+    return torch.cat(torch.distributed.nn.functional.all_gather(embeddings))
