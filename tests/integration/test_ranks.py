@@ -6,12 +6,13 @@ import torch
 from tests.integration.runs import checkpoint, logged, vjepa
 
 
-def test_two_gloo_ranks_equal_one_rank(tiny_recipe):
+@pytest.mark.parametrize("objective", [(), ("--model.agreement={encoder_dim: 24}",)], ids=["prediction", "agreement"])
+def test_two_gloo_ranks_equal_one_rank(tiny_recipe, objective):
     runs = tiny_recipe.parent / "runs"
-    one = vjepa("fit", "-c", tiny_recipe, "--name=one", "--trainer.max_steps=8")
+    one = vjepa("fit", "-c", tiny_recipe, "--name=one", "--trainer.max_steps=8", *objective)
     assert one.returncode == 0, one.stderr
     ddp = ("--trainer.devices=2", "--trainer.strategy=ddp")
-    two = vjepa("fit", "-c", tiny_recipe, "--name=two", "--trainer.max_steps=8", *ddp)
+    two = vjepa("fit", "-c", tiny_recipe, "--name=two", "--trainer.max_steps=8", *ddp, *objective)
     assert two.returncode == 0, two.stderr
 
     ours, theirs = (checkpoint(runs / name / "version_0") for name in ("two", "one"))

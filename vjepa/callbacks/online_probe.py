@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -18,7 +18,6 @@ from vjepa.callbacks.log_now import log_now
 from vjepa.callbacks.throughput import Throughput
 from vjepa.data.batch import ClipBatch, normalize_clips
 from vjepa.data.labelled_clips import SPLITS, LabelledClips, SplitName
-from vjepa.data.quarantine import Failure
 from vjepa.data.randomness import Purpose, generator_for
 from vjepa.evaluation.feature_batches import CachedBatches
 from vjepa.evaluation.feature_cache import SplitFeatures
@@ -34,7 +33,7 @@ from vjepa.training import JEPA
 ENCODED_BY = 0.6
 LEARNED_BY = 0.9
 
-QUICK_SWEEP = Sweep(heads=("attentive",), learning_rates=(3e-4, 1e-3, 3e-3), weight_decays=(0.01,), min_steps=200)
+BATCH_SIZE = 64  # files from which heads learn at once
 
 
 class OnlineProbe(Callback):
@@ -44,8 +43,8 @@ class OnlineProbe(Callback):
     It does not change the run: not its weights, random numbers, modes or losses. Rank 0 probes, other ranks wait in
     their next step. Clips are decoded once, before training, and stay in memory.
 
-    The budget is kept by a plain rule. Where encoding all clips would take more than 60 % of it at the speed of the last
-    time, half of them are encoded (half of each class to learn from), or a quarter, and so on. Heads that have not
+    The budget is kept by a plain rule. Where encoding all clips would take more than 60 % of it at the speed of the
+    last time, half of them are encoded (half of each class to learn from), or a quarter, and so on. Heads that have not
     learned for all their steps when 90 % of it are used end early, and their learning rates fall accordingly faster.
 
     Args:
@@ -57,7 +56,8 @@ class OnlineProbe(Callback):
         num_val_clips: clips that learning rate and number of neighbours are chosen on.
         num_test_clips: clips that the chosen ones are scored on.
         memory_gigabytes: what clips and features may take of the main memory.
-        sweep: heads and how they are trained.
+        learning_rates: with each of them an attentive probe of one block is trained.
+        num_steps: of their training, on 64 files each.
     """
 
     def __init__(
@@ -70,16 +70,20 @@ class OnlineProbe(Callback):
         num_val_clips: int = 100,
         num_test_clips: int = 200,
         memory_gigabytes: float = 16.0,
-        sweep: Sweep = QUICK_SWEEP,
+        learning_rates: tuple[float, ...] = (3e-4, 1e-3, 3e-3),
+        num_steps: int = 200,
     ):
         if every_n_steps < 0:
             raise ValueError(f"every_n_steps ({every_n_steps}) must be at least 1, or 0 for no online probe")
         if budget_seconds <= 0:
             raise ValueError(f"budget_seconds ({budget_seconds}) must be above 0; try 30, or every_n_steps: 0 for none")
+        if not learning_rates:
+            raise ValueError("there are no learning_rates to train with; give at least one, such as [1e-3]")
         counts = {
             "labels_per_class": labels_per_class,
             "num_val_clips": num_val_clips,
             "num_test_clips": num_test_clips,
+            "num_steps": num_steps,
         }
         for name, count in counts.items():
             if count < 1:
@@ -91,7 +95,8 @@ class OnlineProbe(Callback):
         self.labels_per_class = labels_per_class
         self.num_clips = {"val": num_val_clips, "test": num_test_clips}
         self.memory_gigabytes = memory_gigabytes
-        self.sweep = sweep
+        self.sweep = Sweep(heads=("attentive",), learning_rates=learning_rates, weight_decays=(0.01,))
+        self.num_steps = num_steps
         self.first: dict[str, float] = {}  # accuracies, also of the run that this one goes on with
         self.last: dict[str, float] = {}
         self._held: dict[SplitName, HeldClips] = {}
@@ -103,8 +108,8 @@ class OnlineProbe(Callback):
             return
         if trainer.world_size > 1 and not isinstance(trainer.strategy, DDPStrategy):
             raise ValueError(
-                f"the online probe needs whole weights on rank 0, and {type(trainer.strategy).__name__} may shard them; "
-                f"use --trainer.strategy=ddp, or turn it off with --online_probe.every_n_steps=0"
+                f"the online probe needs whole weights on rank 0, and {type(trainer.strategy).__name__} may shard "
+                f"them; use --trainer.strategy=ddp, or turn it off with --online_probe.every_n_steps=0"
             )
         if trainer.is_global_zero:
             self._check_memory(self.data, self._encoder(module))
@@ -139,24 +144,18 @@ class OnlineProbe(Callback):
     def _encoder(self, module: JEPA) -> VideoEncoder:
         return module.target_encoder if self.encoder == "target" else module.context_encoder  # type: ignore[return-value]
 
-    def _rows(
-        self,
-        data: LabelledClips,
-        split: SplitName,
-        halvings: int,
-    ) -> np.ndarray:  # (n,) int64, of the split's manifest; those after a halving are among those before it
+    def _rows(self, data: LabelledClips, split: SplitName) -> np.ndarray:  # (n,) int64, of the split's manifest
         if split == "train":
-            return data.labelled_rows(max(1, self.labels_per_class >> halvings), data.seed)
-        in_all = len(data.manifests[split])
-        order = generator_for(data.seed, Purpose.LABELLED_ROWS, 3).permutation(in_all)
-        return np.sort(order[: max(1, min(self.num_clips[split], in_all) >> halvings)])
+            return data.labelled_rows(self.labels_per_class, data.seed)
+        order = generator_for(data.seed, Purpose.LABELLED_ROWS, 3).permutation(len(data.manifests[split]))
+        return np.sort(order[: self.num_clips[split]])
 
     def _check_memory(self, data: LabelledClips, encoder: VideoEncoder) -> None:
         frames, (height, width) = data.frames.num_frames, data.crop_size
         pixels = 3 * frames * height * width
         grid = encoder.grid_of(torch.empty(1, 3, frames, height, width, device="meta"))
         of_clip = pixels + 2 * grid.num_tokens * encoder.embed_dim
-        num_clips = {split: len(self._rows(data, split, 0)) * data.cuts[split].clips_per_video for split in SPLITS}
+        num_clips = {split: len(self._rows(data, split)) * data.cuts[split].clips_per_video for split in SPLITS}
         wanted = of_clip * sum(num_clips.values()) / 1e9
         if wanted > self.memory_gigabytes:
             others = num_clips["val"] + num_clips["test"]
@@ -170,14 +169,14 @@ class OnlineProbe(Callback):
 
     def _decode(self, data: LabelledClips) -> "dict[SplitName, HeldClips]":
         started = time.monotonic()
-        failures: list[Failure] = []
-        held = {split: hold_clips(data, split, self._rows(data, split, 0), failures) for split in SPLITS}
+        held = {split: hold_clips(data, split, self._rows(data, split)) for split in SPLITS}
         num_files = sum(len(clips.labels) for clips in held.values())
         print(f"online probe: {num_files} labelled files decoded in {time.monotonic() - started:.1f} s", flush=True)
-        if failures:
+        if data.unreadable:
+            path, reason = next(iter(data.unreadable.items()))
             print(
-                f"online probe: {len(failures)} labelled files could not be read and are left out, the first: "
-                f"{failures[0].path} ({failures[0].reason})",
+                f"online probe: {len(data.unreadable)} labelled files could not be read and are left out, the first: "
+                f"{path} ({reason})",
                 flush=True,
             )
         return held
@@ -190,7 +189,7 @@ class OnlineProbe(Callback):
             started = time.monotonic()
             features = LiveFeatures(self._encoder(module), trainer.precision_plugin)
             encoded = self._encode(self.data, features, module.device)
-            accuracies, num_steps, steps_wanted = self._accuracies(self.data, features, encoded, started)
+            accuracies, num_steps = self._accuracies(self.data, features, encoded, started)
             seconds = time.monotonic() - started
         self._probed_step = trainer.global_step
         self.first = self.first or accuracies
@@ -198,7 +197,7 @@ class OnlineProbe(Callback):
         words = ", ".join(f"{name} {accuracy:.1%}" for name, accuracy in accuracies.items())
         num_files, in_all = (sum(len(part.labels) for part in parts.values()) for parts in (encoded, self._held))
         cuts = [f"{num_files} of {in_all} files"] if num_files < in_all else []
-        cuts += [f"{num_steps} of {steps_wanted} steps"] if num_steps < steps_wanted else []
+        cuts += [f"{num_steps} of {self.num_steps} steps"] if num_steps < self.num_steps else []
         shortened = f"; the budget allowed {' and '.join(cuts)}" if cuts else ""
         print(
             f"online probe at step {trainer.global_step}: {words} on {len(encoded['test'].labels)} test files, "
@@ -214,11 +213,10 @@ class OnlineProbe(Callback):
             few = self._held["test"].clips.flatten(0, 1)[: data.batch_size]
             features.encode(few, data.batch_size, device)  # a first pass loads kernels
             self._seconds_per_clip = features.encode(few, data.batch_size, device)[1] / len(few)
-        limit = ENCODED_BY * self.budget_seconds / self._seconds_per_clip
-        chosen = self._choose_rows(data, limit)
+        halvings = self._halvings(ENCODED_BY * self.budget_seconds / self._seconds_per_clip)
         encoded, seconds, num_clips = {}, 0.0, 0
         for split, clips in self._held.items():
-            part = clips.select(chosen[split])
+            part = clips.halved(halvings)
             pixels = part.clips.flatten(0, 1)
             tokens, of_split = features.encode(pixels, data.batch_size, device)
             by_file = tokens.unflatten(0, part.clips.shape[:2])
@@ -227,18 +225,17 @@ class OnlineProbe(Callback):
         self._seconds_per_clip = seconds / num_clips
         return encoded
 
-    def _choose_rows(
+    def _halvings(
         self,
-        data: LabelledClips,
         limit: float,  # clips that may be encoded
-    ) -> dict[SplitName, np.ndarray]:
-        """As many halvings as it takes, until a single file of each class, for validation and for test is left."""
-        most = max(self.labels_per_class, *self.num_clips.values()).bit_length()
-        for halvings in range(most):
-            chosen = {split: self._rows(data, split, halvings) for split in SPLITS}
-            if sum(len(rows) * data.cuts[split].clips_per_video for split, rows in chosen.items()) <= limit:
+    ) -> int:
+        """As many as it takes; after the last one a single file of each class, for validation and for test is left."""
+        longest = max(int(clips.ranks.max()) + 1 for clips in self._held.values())
+        for halvings in range(longest.bit_length()):
+            num_clips = sum(int(clips.kept(halvings).sum()) * clips.clips.shape[1] for clips in self._held.values())
+            if num_clips <= limit:
                 break
-        return chosen
+        return halvings
 
     def _accuracies(
         self,
@@ -246,31 +243,30 @@ class OnlineProbe(Callback):
         features: "LiveFeatures",
         encoded: "dict[SplitName, HeldFeatures]",
         started: float,
-    ) -> tuple[dict[str, float], int, int]:  # of neighbours and of each kind of head, steps learned, steps wanted
-        num_classes, sweep = len(data.class_names), self.sweep
-        num_steps = sweep.num_steps(len(encoded["train"].labels))
+    ) -> tuple[dict[str, float], int]:  # of neighbours and of each kind of head; steps that heads learned for
+        num_classes = len(data.class_names)
         ordered = {
-            split: CachedBatches(features, part, data.cuts[split].num_segments, batch_size=sweep.batch_size)
+            split: CachedBatches(features, part, data.cuts[split].num_segments, batch_size=BATCH_SIZE)
             for split, part in encoded.items()
         }
         shuffled = CachedBatches(
             features,
             encoded["train"],
             data.cuts["train"].num_segments,
-            batch_size=sweep.batch_size,
-            num_batches=num_steps,
+            batch_size=BATCH_SIZE,
+            num_batches=self.num_steps,
             seed=data.seed,
         )
-        accuracies = {"knn": neighbours_accuracy(*(pooled_of(ordered[split]) for split in SPLITS), num_classes)}
+        accuracies = {"knn": neighbours_accuracy(ordered, num_classes)}
         width = features.encoder.embed_dim
-        probe = Probe(sweep, width, width, num_classes, num_steps).to(encoded["train"].labels.device)
+        probe = Probe(self.sweep, width, width, num_classes, self.num_steps).to(encoded["train"].labels.device)
         used = time.monotonic() - started
         # A time that was slower than the last one still leaves something to learn in; the next one encodes fewer clips.
         seconds = max(LEARNED_BY * self.budget_seconds - used, 0.1 * self.budget_seconds)
         learned = train_heads(probe, shuffled, seconds)
         for kind, trial in choose_heads(probe, ordered["val"], ordered["test"]).items():
             accuracies[kind] = accuracy(trial.guesses, trial.labels)
-        return accuracies, learned, num_steps
+        return accuracies, learned
 
 
 class HeldClips(NamedTuple):
@@ -279,25 +275,23 @@ class HeldClips(NamedTuple):
     clips: Tensor  # (R, clips of a file, 3, T, H, W) uint8
     labels: Tensor  # (R,) int64
     rows: Tensor  # (R,) int64, of the split's manifest
+    ranks: Tensor  # (R,) int64: place among the files that are learned from of one class, or among all of val or test
 
-    def select(self, rows: np.ndarray) -> "HeldClips":
-        places = torch.isin(self.rows, torch.from_numpy(rows)).nonzero().flatten()
-        # All of them need no copy.
-        return self if len(places) == len(self.rows) else HeldClips(*(part[places] for part in self))
+    def kept(self, halvings: int) -> Tensor:  # (R,) bool
+        """The first half of the ranks, or a quarter, and so on; those after a halving are among those before it."""
+        return self.ranks < max(1, (int(self.ranks.max()) + 1) >> halvings)
+
+    def halved(self, halvings: int) -> "HeldClips":
+        kept = self.kept(halvings)
+        return self if kept.all() else HeldClips(*(part[kept] for part in self))
 
 
-def hold_clips(
-    data: LabelledClips,
-    split: SplitName,
-    rows: np.ndarray,
-    failures: list[Failure],  # files that can't be read are added to it
-) -> HeldClips:
+def hold_clips(data: LabelledClips, split: SplitName, rows: np.ndarray) -> HeldClips:
     """Decode these rows of a split. Raises ValueError where none can be read."""
     per_file, shape = data.cuts[split].clips_per_video, (3, data.frames.num_frames, *data.crop_size)
     clips = torch.empty(len(rows), per_file, *shape, dtype=torch.uint8)
     labels, found, filled = [], [], 0
     for batch in data.evaluation_batches(split, rows):
-        failures += batch.failures
         num_files = len(batch.clips) // per_file
         clips[filled : filled + num_files] = batch.clips.reshape(num_files, per_file, *shape)
         labels.append(batch.labels[::per_file])
@@ -305,7 +299,22 @@ def hold_clips(
         filled += num_files
     if not filled:
         raise ValueError(f"none of the {len(rows)} files of {split} that the online probe asked for could be read")
-    return HeldClips(clips[:filled], torch.cat(labels), torch.cat(found))
+    of_files = torch.cat(labels)
+    generator = generator_for(data.seed, Purpose.LABELLED_ROWS, 4)
+    ranks = drawn_ranks(of_files if split == "train" else torch.zeros_like(of_files), generator)
+    return HeldClips(clips[:filled], of_files, torch.cat(found), ranks)
+
+
+def drawn_ranks(
+    groups: Tensor,  # (R,) int64
+    generator: np.random.Generator,
+) -> Tensor:  # (R,) int64, from 0 in each group
+    order = torch.from_numpy(generator.permutation(len(groups)))
+    ranks = torch.empty_like(groups)
+    for group in groups.unique():
+        of_group = order[groups[order] == group]
+        ranks[of_group] = torch.arange(len(of_group))
+    return ranks
 
 
 class HeldFeatures(SplitFeatures):
@@ -375,15 +384,11 @@ def train_heads(
     return step
 
 
-def neighbours_accuracy(
-    train: tuple[Tensor, Tensor],  # pooled features (R, P), labels (R,)
-    val: tuple[Tensor, Tensor],
-    test: tuple[Tensor, Tensor],
-    num_classes: int,
-) -> float:
-    """Of the number of neighbours that is best on validation clips, on test clips."""
-    count = best_num_neighbours(*train, *val, num_classes)
-    return accuracy(neighbour_votes(*train, test[0], count, num_classes), test[1])
+def neighbours_accuracy(ordered: Mapping[SplitName, CachedBatches], num_classes: int) -> float:
+    """On test clips, of the number of neighbours that is best on validation clips."""
+    (bank, labels), (val, val_labels), (test, test_labels) = (pooled_of(ordered[split]) for split in SPLITS)
+    count = best_num_neighbours(bank, labels, val, val_labels, num_classes)
+    return accuracy(neighbour_votes(bank, labels, test, count, num_classes), test_labels)
 
 
 def accuracy(

@@ -13,6 +13,7 @@ COMMANDS = {
     "test": "one pass over the test clips",
     "predict": "write the target encoder's tokens of the validation clips",
     "probe": "frozen evaluation of a checkpoint: kNN, linear and attentive probes beside baselines",
+    "anticipate": "what will be done next: frozen evaluation of encoder and predictor (EPIC-Kitchens-100)",
     "make-data": "render the embedded dataset to mp4 files",
     "manifest": "list videos in a manifest, each looked at once",
     "doctor": "look at every file of a dataset, and list what is good",
@@ -50,6 +51,11 @@ def _command(name: str) -> Callable[[list[str]], None]:
 
         _quieten_lightning()
         return run_probe_command
+    if name == "anticipate":
+        from vjepa.cli.anticipation_command import run_anticipation_command
+
+        _quieten_lightning()
+        return run_anticipation_command
     from vjepa.cli.training import run_training_command
 
     _quieten_lightning()

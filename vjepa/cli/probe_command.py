@@ -8,7 +8,7 @@ import torch
 
 from vjepa.cli.parser import HelpfulParser
 from vjepa.data.labelled_clips import LabelledClips
-from vjepa.evaluation.frozen_evaluation import Amount, FrozenEvaluation, describe
+from vjepa.evaluation.frozen_evaluation import CLASSES, Amount, FrozenEvaluation, describe
 from vjepa.evaluation.frozen_features import (
     EncoderFeatures,
     FrameDifferenceFeatures,
@@ -19,6 +19,7 @@ from vjepa.evaluation.frozen_features import (
 from vjepa.evaluation.pretrained import EncoderName, PretrainedRun, newest_checkpoint, read_run
 from vjepa.evaluation.probe import Sweep
 from vjepa.evaluation.report import hardest, print_tables, write_results
+from vjepa.evaluation.temporal_tasks import TemporalTaskName
 
 BaselineName = Literal["random", "pixels", "differences", "image"]
 
@@ -41,6 +42,7 @@ def probe(
     cache_gigabytes: float = 20.0,
     accelerator: str = "auto",
     shuffle_labels: bool = False,
+    temporal: list[TemporalTaskName] = [],  # noqa: B006 (read only)
 ) -> None:
     """Probe frozen features, print a table, write results.
 
@@ -58,11 +60,13 @@ def probe(
         labels_per_class: labelled clips of each class; below 1 the share of each class; or "all".
         seeds: of the labelled clips and of the heads; with several the table shows mean and standard deviation.
         runs: folder of all runs.
-        output: folder of results; `probe/NAME` in the run's folder if None.
+        output: folder of results; `probe` in the run's folder if None.
         cache: folder of encoded features; `features` in the folder of runs if None.
         cache_gigabytes: what features may take on the disk; beyond it clips are encoded anew in each pass.
         accelerator: as for Lightning's trainer.
         shuffle_labels: learn from shuffled labels, as a check of the protocol: all must end at chance.
+        temporal: tasks without labels, in tables of their own: "arrow" (is a clip played backwards?), "order" (are its
+            parts out of order?), "speed" (how fast does it run?).
     """
     started = time.monotonic()
     checkpoint = checkpoint or newest_checkpoint(runs)
@@ -79,6 +83,7 @@ def probe(
         cache_gigabytes,
         accelerator,
         shuffle_labels,
+        temporal,
     )
     results = evaluation.run()
     folder = output or checkpoint.parent.parent / "probe"
@@ -86,13 +91,11 @@ def probe(
     write_results(results, folder, facts)
     print_tables(results, f"{checkpoint.parent.parent.parent.name}, step {run.step}")
     for amount in labels_per_class:
-        print(f"{describe(amount)}, {hardest(results, rows[0].name, amount)}")
-    if evaluation.cache.failures:
-        print(
-            f"{len(evaluation.cache.failures)} files could not be read and were left out, the first: "
-            f"{evaluation.cache.failures[0].path} ({evaluation.cache.failures[0].reason})"
-        )
-    print(f"chance is {1 / len(data.class_names):.1%}; intervals are 95 % over test clips (bootstrap)")
+        print(f"{describe(CLASSES, amount)}, {hardest(results, rows[0].name, amount)}")
+    if data.unreadable:
+        path, reason = next(iter(data.unreadable.items()))
+        print(f"files that could not be read and were left out: {len(data.unreadable)}, the first {path} ({reason})")
+    print("intervals are 95 % over test clips (bootstrap)")
     print(f"results are in {folder}, after {time.monotonic() - started:.0f} s")
 
 

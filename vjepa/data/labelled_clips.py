@@ -43,7 +43,8 @@ class LabelledClips:
         crop_size: height and width of a clip in pixels.
         fps, frame_step, duration: rate of a clip's frames; exactly one of them.
         segments, views: clips over a file's length and crops over its frame in validation and test.
-        train_segments, train_views: the same of training clips that are encoded once.
+        train_segments, train_views: the same of training clips that are encoded once; those that are encoded anew have
+            one view, and their segments have crops and augmentation of their own.
         crop_scale, crop_aspect_ratio, flip_share, rand_augment, erase_share: of training clips that are encoded anew.
         batch_size: clips that are decoded and encoded at once.
         num_workers: decoding processes.
@@ -101,7 +102,9 @@ class LabelledClips:
             "test": EvaluationCuts(crop_size, segments, views),
         }
         augment = RandAugment(rand_augment) if rand_augment else None
-        self.training_cuts = TrainingCuts(crop_size, crop_scale, crop_aspect_ratio, flip_share, 1, augment, erase_share)
+        self.training_cuts = TrainingCuts(
+            crop_size, crop_scale, crop_aspect_ratio, flip_share, train_segments, augment, erase_share
+        )
         self.unreadable: dict[str, str] = {}  # files that were left out so far, and why
         self.manifests = self._read(
             {"train": train_manifest, "val": val_manifest, "test": test_manifest},

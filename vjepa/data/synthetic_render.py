@@ -6,12 +6,14 @@ import math
 from collections.abc import Hashable, Sequence
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vjepa.data.synthetic_world import Ground, Occluder, Shape, Wave, WorldState
+from vjepa.data.synthetic_world import Ground, Occluder, Shape, WorldState
 
 OCCLUDER_ID = 255
+CYCLES_PER_FRAME = 6.5  # of the ground's grain
 
 Floats = NDArray[np.floating[Any]]  # float32 in fact
 Bytes = NDArray[np.uint8]
@@ -27,7 +29,7 @@ def render(
     canvas = np.empty((3, len(states), size, size), np.float32)
     masks = np.zeros((len(states), size, size), np.uint8)
 
-    for frames in group_equal([pattern_of(state.ground) for state in states]):
+    for frames in group_equal([state.ground.grain for state in states]):
         paint_ground(canvas, frames, [states[frame].ground for frame in frames])
 
     for number in reversed(range(max(len(state.shapes) for state in states))):  # object 1 last: it is in front
@@ -76,45 +78,38 @@ def mix(
 # ---- ground ----
 
 
-def pattern_of(ground: Ground) -> Hashable:
-    """What must be equal for two frames' grounds to be drawn together."""
-    return (ground.colours, ground.waves, ground.tint_waves, ground.sharpness)
-
-
 def paint_ground(canvas: Floats, frames: NDArray[np.intp], grounds: list[Ground]) -> None:
-    """Fill the frames with one pattern, each at its own place, angle and scale."""
-    size, pattern = canvas.shape[-1], grounds[0]
-    if grounds.count(pattern) == len(grounds):
-        grounds = [pattern]  # at rest it is drawn once
-    amount = 0.5 + 0.5 * np.tanh(pattern.sharpness * sum_waves(pattern.waves, grounds, size))
-    tint = 0.35 + 0.35 * np.tanh(sum_waves(pattern.tint_waves, grounds, size))
-    first, second, third = (paint_of(colour) for colour in pattern.colours)
-    canvas[:, frames] = mix(mix(first, second, amount), third, tint)
+    """Fill the frames with one grain, each at its own place, angle and scale."""
+    size = canvas.shape[-1]
+    field = coloured_grain(grounds[0], size)
+    for frame, ground in zip(frames, grounds, strict=True):
+        # From a pixel's place in the frame, seen from its middle, to its place in the grain.
+        back = np.exp(-1j * ground.angle) / ground.scale
+        turn = np.array([[back.real, -back.imag], [back.imag, back.real]])
+        middle = np.full(2, (size - 1) / 2)
+        offset = middle - turn @ (middle + size * np.array(ground.position))
+        seen = cv2.warpAffine(
+            field,
+            np.column_stack([turn, offset]),
+            (size, size),
+            flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_WRAP,
+        )
+        canvas[:, frame] = np.moveaxis(seen, -1, 0)
+    np.clip(canvas, 0.0, 255.0, out=canvas)
 
 
-def sum_waves(
-    waves: tuple[Wave, ...],
-    grounds: list[Ground],  # one for each of T frames
-    size: int,
-) -> Floats:  # (T, size, size)
-    """Sum of a * cos(2 pi k . r + phase), as one matrix product per frame: cos(A + B) = cosA cosB - sinA sinB.
-
-    r is a pixel's place in the pattern: seen from the middle of the frame, less the pattern's position, turned back and
-    shrunk back. The turn and the scale are moved to the waves.
-    """
-    cycles = np.array(waves)[:, 0] + 1j * np.array(waves)[:, 1]  # (K,): a wave as a complex number, x + iy
-    amplitude, phase = np.array(waves).T[2:, :, None]  # each (K, 1)
-    turn = np.exp(1j * np.array([ground.angle for ground in grounds]))
-    scale = np.array([ground.scale for ground in grounds])
-    position = np.array([complex(*ground.position) for ground in grounds])
-    seen = (turn / scale)[:, None] * cycles  # (T, K)
-    shift = (seen.conj() * position[:, None]).real  # (T, K)
-    centres = (np.arange(size) + 0.5) / size - 0.5
-    along_x = 2.0 * math.pi * (seen.real[:, :, None] * centres - shift[:, :, None]) + phase  # (T, K, W)
-    along_y = 2.0 * math.pi * seen.imag[:, :, None] * centres  # (T, K, H)
-    columns = np.concatenate([amplitude * np.cos(along_x), -amplitude * np.sin(along_x)], axis=1).astype(np.float32)
-    rows = np.concatenate([np.cos(along_y), np.sin(along_y)], axis=1).astype(np.float32)
-    return rows.transpose(0, 2, 1) @ columns
+def coloured_grain(ground: Ground, size: int) -> Floats:  # (2 * size, 2 * size, 3) RGB, seamless
+    """Three noises of wavelengths about a sixth of the frame, in the ground's colours."""
+    side = 2 * size
+    frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(side), np.fft.rfftfreq(side), indexing="ij")) * size
+    octaves = np.log2(np.maximum(frequency, 1e-6) / CYCLES_PER_FRAME)
+    band = np.exp(-np.square(octaves / 0.75)) * (frequency < 0.3 * size)
+    white = np.random.default_rng(ground.grain).standard_normal((3, side, side))
+    noises = np.fft.irfft2(np.fft.rfft2(white) * band, (side, side))
+    noises /= noises.std(axis=(1, 2), keepdims=True)
+    mixed = np.asarray(ground.colour) + np.moveaxis(noises, 0, -1) @ np.asarray(ground.contrasts)
+    return (255.0 * mixed).astype(np.float32)
 
 
 # ---- shapes ----

@@ -37,12 +37,12 @@ SHAPES = ("circle", "square", "triangle", "star", "cross", "ring", "hexagon", "c
 TEXTURES = ("stripes", "checker", "dots", "halves", "quarters", "gradient", "chevrons")
 COLOURS = ("red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink")
 
-GROUND_COLOURS = ((0.10, 0.15, 0.22), (0.80, 0.84, 0.80), (0.32, 0.44, 0.62))
+GROUND_COLOUR = (0.42, 0.48, 0.50)
+GROUND_CONTRASTS = ((0.17, 0.17, 0.16), (-0.05, 0.0, 0.06), (0.045, -0.035, 0.01))  # light, blue, rust
 HUES = dict(zip(COLOURS, (0.0, 0.075, 0.15, 0.33, 0.49, 0.61, 0.76, 0.9), strict=True))  # share of the colour wheel
 
 Vector = tuple[float, float]  # (x, y), frame sides
 Colour = tuple[float, float, float]  # (red, green, blue), 0 to 1
-Wave = tuple[float, float, float, float]  # (cycles along x, cycles along y, amplitude, phase in radians)
 
 
 @dataclass(frozen=True)
@@ -83,16 +83,16 @@ class Shape:
 
 @dataclass(frozen=True)
 class Ground:
-    """An endless pattern under the shapes: waves summed, hardened by `sharpness`, from the first to the second colour.
+    """An endless grain of three independent noises under the shapes; it turns and grows about the middle of the frame.
 
-    `tint_waves` mix the third colour in. It turns and grows about the middle of the frame.
+    The noises mix three contrasts into one colour. They are as fine as a few pixels, and nothing about them but how
+    they move is the same here and there.
     """
 
-    colours: tuple[Colour, Colour, Colour]
-    waves: tuple[Wave, ...]
-    tint_waves: tuple[Wave, ...]
-    sharpness: float
-    position: Vector  # of the pattern's own origin, frame sides
+    grain: int  # seed of the noises
+    colour: Colour
+    contrasts: tuple[Colour, Colour, Colour]  # what each noise adds at one standard deviation
+    position: Vector  # of the grain's own origin, frame sides
     angle: float
     pulse_depth: float
     pulse_phase: float
@@ -101,7 +101,7 @@ class Ground:
 
     @property
     def scale(self) -> float:
-        """How much larger than at rest the pattern is now."""
+        """How coarse the grain is now, beside its mean over a pulse."""
         return 1.0 + self.pulse_depth * math.sin(2.0 * math.pi * self.pulse_phase)
 
 
@@ -258,7 +258,7 @@ def draw_shape(rng: np.random.Generator, colours: tuple[str, ...], is_main: bool
         texture_phase=rng.random(),
         position=(rng.random(), rng.random()),
         angle=rng.uniform(0.0, 2.0 * math.pi),
-        base_size=rng.uniform(0.165, 0.215) if is_main else rng.uniform(0.09, 0.135),
+        base_size=rng.uniform(0.135, 0.175) if is_main else rng.uniform(0.08, 0.115),
         pulse_depth=rng.uniform(0.2, 0.32),
         pulse_phase=rng.random(),
         cycle_phase=rng.random(),
@@ -278,12 +278,11 @@ def draw_tones(rng: np.random.Generator, colour: str) -> tuple[Colour, Colour]:
 
 
 def draw_ground(rng: np.random.Generator) -> Ground:
-    """A fine pattern at rest, a few pixels from crest to crest: nothing in it is larger than a patch of the frame."""
+    """A ground at rest. All clips' grounds have the same colours."""
     return Ground(
-        colours=GROUND_COLOURS,
-        waves=draw_waves(rng, count=32),
-        tint_waves=draw_waves(rng, count=12),
-        sharpness=0.9,
+        grain=int(rng.integers(2**63)),
+        colour=GROUND_COLOUR,
+        contrasts=GROUND_CONTRASTS,
         position=(rng.random(), rng.random()),
         angle=rng.uniform(0.0, 2.0 * math.pi),
         pulse_depth=rng.uniform(0.2, 0.32),
@@ -291,17 +290,6 @@ def draw_ground(rng: np.random.Generator) -> Ground:
         cycle_phase=rng.random(),
         motion=Motion(),
     )
-
-
-def draw_waves(rng: np.random.Generator, count: int, cycles: Vector = (4.5, 11.0)) -> tuple[Wave, ...]:
-    """Waves in all directions, of so many cycles per frame side; their sum has unit variance."""
-    waves = []
-    for _ in range(count):
-        direction = rng.uniform(0.0, 2.0 * math.pi)
-        length = cycles[0] * (cycles[1] / cycles[0]) ** rng.random()
-        phase = rng.uniform(0.0, 2.0 * math.pi)
-        waves.append((length * math.cos(direction), length * math.sin(direction), math.sqrt(2.0 / count), phase))
-    return tuple(waves)
 
 
 def draw_occluders(rng: np.random.Generator) -> tuple[Occluder, ...]:

@@ -11,7 +11,7 @@ from vjepa.data.labelled_clips import LabelledClips, SplitName
 from vjepa.data.randomness import Purpose, generator_for
 from vjepa.evaluation.feature_cache import SplitFeatures
 from vjepa.evaluation.frozen_features import FrozenFeatures
-from vjepa.evaluation.probe import FeatureBatch
+from vjepa.evaluation.probe import FeatureBatch, Precision, autocast
 
 
 class CachedBatches:
@@ -65,14 +65,10 @@ class CachedBatches:
             yield self._batch(self.split.gather(places), self.split.labels[places])
 
     def _shuffled(self) -> Iterator[Tensor]:
-        """Batches over endless passes; a batch never straddles two of them.
-
-        The batches of a pass are as even as can be: a last one of a single file would have no variance to norm by.
-        """
-        num_batches = -(-len(self.places) // self.batch_size)
+        """Batches over endless passes; a batch never straddles two of them, as few files as it may hold."""
         for sweep in count():
             order = generator_for(self.seed, Purpose.ORDER_OF_FEATURES, sweep).permutation(len(self.places))
-            yield from self.places[torch.from_numpy(order)].tensor_split(num_batches)
+            yield from self.places[torch.from_numpy(order)].split(self.batch_size)
 
     def _batch(self, tokens: Tensor, labels: Tensor) -> FeatureBatch:  # (B, clips, N, D), (B,)
         if self.clips_are_classes:
@@ -92,10 +88,13 @@ class StreamedTrainingBatches:
         batch_size: int,
         num_batches: int,
         device: torch.device,
+        precision: Precision = "32-true",
     ):
         self.features = features.to(device)
         self.device = device
+        self.precision = precision
         self.num_batches = num_batches
+        self.num_segments = clips.training_cuts.clips_per_video
         self.loader = clips.training_batches(rows, batch_size, num_batches)
 
     def __len__(self) -> int:
@@ -103,8 +102,11 @@ class StreamedTrainingBatches:
 
     def __iter__(self) -> Iterator[FeatureBatch]:
         for batch in self.loader:
-            tokens = self.features(batch.clips.to(self.device)).float()
-            yield arranged(self.features, tokens.unsqueeze(1), batch.labels.to(self.device), 1)
+            with autocast(self.device, self.precision):
+                tokens = self.features(batch.clips.to(self.device)).float()
+            tokens = tokens.unflatten(0, (-1, self.num_segments))
+            labels = batch.labels[:: self.num_segments].to(self.device)
+            yield arranged(self.features, tokens, labels, self.num_segments)
 
 
 class StreamedEvaluationBatches:
@@ -117,18 +119,22 @@ class StreamedEvaluationBatches:
         split: SplitName,
         device: torch.device,
         rows: np.ndarray | None = None,
+        precision: Precision = "32-true",
     ):
         self.features = features.to(device)
         self.clips = clips
         self.split = split
         self.device = device
+        self.precision = precision
         self.rows = np.arange(len(clips.manifests[split])) if rows is None else rows
 
     def __iter__(self) -> Iterator[FeatureBatch]:
         cuts = self.clips.cuts[self.split]
         for batch in self.clips.evaluation_batches(self.split, self.rows):
             if len(batch.clips):
-                tokens = self.features(batch.clips.to(self.device)).float().unflatten(0, (-1, cuts.clips_per_video))
+                with autocast(self.device, self.precision):
+                    tokens = self.features(batch.clips.to(self.device)).float()
+                tokens = tokens.unflatten(0, (-1, cuts.clips_per_video))
                 labels = batch.labels[:: cuts.clips_per_video].to(self.device)
                 yield arranged(self.features, tokens, labels, cuts.num_segments)
 

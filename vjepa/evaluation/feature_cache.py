@@ -1,8 +1,9 @@
 """Encode once: features of a split in safetensors shards, kept by what made them, so that heads train in minutes.
 
 A shard is `{folder}/{key}/{split}/{number}.safetensors` with `tokens` (rows, clips, N, D) in float16, `labels`
-(rows,) and `rows` (rows,) of the split; files that could not be read are in its metadata. The key is a hash of the features' weights and settings and of the clips: files,
-frames, crops. A pass that was cut short goes on with the first shard that is missing.
+(rows,) and `rows` (rows,) of the split; its metadata names files that could not be read. The key is a hash of the
+features' weights and settings and of the clips: files, frames, crops. A pass that was cut short goes on with the first
+shard that is missing.
 """
 
 import hashlib

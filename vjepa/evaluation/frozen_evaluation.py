@@ -1,7 +1,7 @@
 """What has a checkpoint learned? Probes of its frozen features, beside the same probes of what has learned nothing."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vjepa.data.labelled_clips import SPLITS, LabelledClips
+from vjepa.data.labelled_clips import SPLITS, LabelledClips, SplitName
 from vjepa.data.randomness import Purpose, generator_for
 from vjepa.evaluation.feature_batches import CachedBatches, StreamedEvaluationBatches, StreamedTrainingBatches
 from vjepa.evaluation.feature_cache import FeatureCache
@@ -17,13 +17,16 @@ from vjepa.evaluation.frozen_features import FrozenFeatures
 from vjepa.evaluation.nearest_neighbours import best_num_neighbours, neighbour_votes
 from vjepa.evaluation.probe import FeatureBatch, Probe, Sweep, train_probe
 from vjepa.evaluation.scores import Scores, score
+from vjepa.evaluation.temporal_tasks import TemporalTask, TemporalTaskName, temporal_task
 
 Amount = int | float | Literal["all"]
+CLASSES = "classes"  # the task whose classes are the manifest's
 
 
 class Result(NamedTuple):
     """One cell of the table."""
 
+    task: str  # CLASSES, or the title of a temporal task
     features: str
     amount: Amount
     probe: str
@@ -32,6 +35,20 @@ class Result(NamedTuple):
     chosen: str  # what validation chose
     val_accuracy: float
     seconds: float
+
+
+class Question(NamedTuple):
+    """What probes are asked of some features, and how much they may learn from."""
+
+    task: str
+    class_names: list[str]
+    amount: Amount
+    seed: int
+    num_steps: int
+    num_variants: int = 1  # samples that are made of one clip
+
+    def score(self, guesses: Tensor, labels: Tensor) -> Scores:  # (R, classes), (R,)
+        return score(guesses, labels, self.class_names, self.seed, self.num_variants)
 
 
 class FrozenEvaluation:
@@ -48,6 +65,7 @@ class FrozenEvaluation:
         cache_gigabytes: what all features of this evaluation may take; beyond it clips are encoded anew in each pass.
         accelerator: as for Lightning's trainer.
         shuffle_labels: train on shuffled labels, as a check: every probe must then be at chance.
+        temporal: tasks that need no labels; heads learn them from all training clips.
     """
 
     def __init__(
@@ -61,11 +79,15 @@ class FrozenEvaluation:
         cache_gigabytes: float = 20.0,
         accelerator: str = "auto",
         shuffle_labels: bool = False,
+        temporal: Sequence[TemporalTaskName] = (),
         report: Callable[[str], None] = print,
     ):
         names = [features.name for features in rows]
         if len(set(names)) < len(names):
             raise ValueError(f"two rows of features have one name ({', '.join(names)})")
+        for amount in labels_per_class or []:
+            if amount != "all" and not amount > 0:
+                raise ValueError(f"labels_per_class ({amount}) must be more than 0, or 'all'")
         self.clips = clips
         self.rows = rows
         self.sweep = sweep or Sweep()
@@ -77,100 +99,151 @@ class FrozenEvaluation:
         self.report = report
         self.device = device_of(accelerator)
         self.cache = FeatureCache(cache, clips, device=self.device)
+        self.temporal: list[tuple[TemporalTask, FeatureCache]] = []
+        for name in dict.fromkeys(temporal):
+            task = temporal_task(name, clips.frames.num_frames, clips.seed)
+            longer = clips.with_single_clips(task.decoded_frames)
+            self.temporal.append((task, FeatureCache(cache, longer, task, f"{name} {clips.seed}", self.device)))
 
     def run(self) -> list[Result]:
         """All cells. Raises RuntimeError if features changed while they were probed: frozen means frozen."""
         before = [features.fingerprint() for features in self.rows]
-        cached = self._fits()
+        results = self._classes(cached=self._fits())
+        for task, cache in self.temporal:
+            results += self._temporal(task, cache)
+        if before != [features.fingerprint() for features in self.rows]:
+            raise RuntimeError("a frozen network changed while it was probed")
+        return results
+
+    def _fits(self) -> bool:
+        """Whether all features may be kept. Temporal tasks are never streamed: ValueError where they don't fit."""
+        caches = [self.cache, *(cache for _, cache in self.temporal)]
+        sizes = [sum(cache.num_bytes(features) for features in self.rows) for cache in caches]
+        kept = sum(cache.kept_bytes(features) for cache in caches for features in self.rows)
+        allowed = min(self.cache_gigabytes * 1e9, self.cache.free_bytes() + kept)
+        if sum(sizes[1:]) > allowed:
+            raise ValueError(
+                f"features for temporal tasks take {sum(sizes[1:]) / 1e9:.2f} GB, more than {allowed / 1e9:.2f}; "
+                "ask for fewer tasks or baselines, or allow more cache_gigabytes"
+            )
+        size = f"features of {sum(map(len, self.clips.manifests.values()))} files take {sum(sizes) / 1e9:.2f} GB"
+        if sum(sizes) <= allowed:
+            self.report(f"{size}, kept in {self.cache.folder}")
+            return True
+        self.report(f"{size}, more than {allowed / 1e9:.2f}: clips are decoded and encoded anew in each pass")
+        return False
+
+    def _classes(self, cached: bool) -> list[Result]:
+        """The manifest's classes, from each amount of labels."""
         if cached:
             self.cache.encode(self.rows, self.report)
         results = []
         for features in self.rows:
             for amount in self.amounts:
                 for seed in self.seeds:
-                    results += self._probe(features, amount, seed, cached)
-        if before != [features.fingerprint() for features in self.rows]:
-            raise RuntimeError("a frozen network changed while it was probed")
+                    rows = self.clips.labelled_rows(amount, seed)
+                    num_steps = self.sweep.num_steps(len(rows))
+                    question = Question(CLASSES, self.clips.class_names, amount, seed, num_steps)
+                    sources = (
+                        self._cached(self.cache, features, rows, question)
+                        if cached
+                        else self._streamed(features, rows, question)
+                    )
+                    results += self._answers(question, features, sources)
         return results
 
-    def _fits(self) -> bool:
-        wanted = sum(self.cache.num_bytes(features) for features in self.rows)
-        allowed = min(self.cache_gigabytes * 1e9, self.cache.free_bytes())
-        size = f"features of {sum(map(len, self.clips.manifests.values()))} files take {wanted / 1e9:.2f} GB"
-        if wanted <= allowed:
-            self.report(f"{size}, kept in {self.cache.folder}")
-            return True
-        self.report(f"{size}, more than {allowed / 1e9:.2f}: clips are decoded and encoded anew in each pass")
-        return False
+    def _temporal(self, task: TemporalTask, cache: FeatureCache) -> list[Result]:
+        """The variants that a task makes of each clip."""
+        self.report(f"{task.title}:")
+        cache.encode(self.rows, self.report)
+        rows = np.arange(len(self.clips.manifests["train"]))
+        num_steps, num_variants = self.sweep.num_steps(len(rows)), len(task.class_names)
+        results = []
+        for features in self.rows:
+            for seed in self.seeds:
+                question = Question(task.title, list(task.class_names), "all", seed, num_steps, num_variants)
+                results += self._answers(question, features, self._cached(cache, features, rows, question))
+        return results
 
-    def _probe(self, features: FrozenFeatures, amount: Amount, seed: int, cached: bool) -> list[Result]:
+    def _answers(self, question: Question, features: FrozenFeatures, sources: dict) -> list[Result]:
+        """Nearest neighbours, and the chosen one of each kind of head."""
         started = time.monotonic()
-        torch.manual_seed(seed)
-        rows = self.clips.labelled_rows(amount, seed)
-        names = self.clips.class_names
-        sources = self._cached(features, rows, seed) if cached else self._streamed(features, rows)
+        torch.manual_seed(question.seed)
+        num_classes = len(question.class_names)
         if self.shuffle_labels:
-            sources["train"] = Shuffled(sources["train"], len(names), seed)
-
+            sources["train"] = Shuffled(sources["train"], num_classes, question.seed)
         first = next(iter(sources["val"]))
-        num_steps = self.sweep.num_steps(len(rows))
-        probe = Probe(self.sweep, first.tokens.shape[-1], first.pooled.shape[-1], len(names), num_steps)
+        probe = Probe(self.sweep, first.tokens.shape[-1], first.pooled.shape[-1], num_classes, question.num_steps)
         trials = train_probe(probe, sources["train"], sources["val"], sources["test"], self.accelerator)
         results = [
             Result(
+                question.task,
                 features.name,
-                amount,
+                question.amount,
                 kind,
-                seed,
-                score(trial.guesses, trial.labels, names, seed),
+                question.seed,
+                question.score(trial.guesses, trial.labels),
                 f"learning rate {trial.candidate.learning_rate:g}, weight decay {trial.candidate.weight_decay:g}",
                 trial.val_accuracy,
                 time.monotonic() - started,
             )
             for kind, trial in trials.items()
         ]
-        nearest = self._nearest(features, sources, amount, seed)
+        nearest = self._nearest(question, features, sources)
         cells = " ".join(f"{result.probe} {result.scores.top1:.1%}" for result in [nearest, *results])
-        self.report(f"{features.name}, {describe(amount)}: {cells}")
+        self.report(f"{features.name}, {describe(question.task, question.amount)}: {cells}")
         return [nearest, *results]
 
-    def _nearest(self, features: FrozenFeatures, sources: dict, amount: Amount, seed: int) -> Result:
+    def _nearest(self, question: Question, features: FrozenFeatures, sources: dict) -> Result:
         started = time.monotonic()
-        names = self.clips.class_names
+        num_classes = len(question.class_names)
         (bank, labels), (val, val_labels), (test, test_labels) = (
             pooled_of(sources[name]) for name in ("bank", "val", "test")
         )
         if self.shuffle_labels:
-            labels = shuffled(labels, len(names), seed)
-        count = best_num_neighbours(bank, labels, val, val_labels, len(names))
-        on_val = neighbour_votes(bank, labels, val, count, len(names)).argmax(1) == val_labels
-        guesses = neighbour_votes(bank, labels, test, count, len(names))
+            labels = shuffled(labels, num_classes, question.seed)
+        count = best_num_neighbours(bank, labels, val, val_labels, num_classes)
+        on_val = neighbour_votes(bank, labels, val, count, num_classes).argmax(1) == val_labels
+        guesses = neighbour_votes(bank, labels, test, count, num_classes)
         return Result(
+            question.task,
             features.name,
-            amount,
+            question.amount,
             "kNN",
-            seed,
-            score(guesses.cpu(), test_labels.cpu(), names, seed),
+            question.seed,
+            question.score(guesses.cpu(), test_labels.cpu()),
             f"{count} neighbours",
             float(on_val.float().mean()),
             time.monotonic() - started,
         )
 
-    def _cached(self, features: FrozenFeatures, rows: np.ndarray, seed: int) -> dict:
-        loaded = {split: self.cache.load(features, split) for split in SPLITS}
-        segments = {split: self.clips.cuts[split].num_segments for split in SPLITS}
-        size, steps = self.sweep.batch_size, self.sweep.num_steps(len(rows))
-        in_order = {
-            split: CachedBatches(features, loaded[split], segments[split], batch_size=size) for split in ("val", "test")
-        }
-        bank = CachedBatches(features, loaded["train"], segments["train"], rows, size)
-        training = CachedBatches(features, loaded["train"], segments["train"], rows, size, steps, seed)
-        return {**in_order, "bank": bank, "train": training}
+    def _cached(self, cache: FeatureCache, features: FrozenFeatures, rows: np.ndarray, question: Question) -> dict:
+        def batches(split: SplitName, rows: np.ndarray | None = None, num_batches: int | None = None) -> CachedBatches:
+            num_segments = cache.clips.cuts[split].num_segments
+            size, variants = self.sweep.files_at_once, question.num_variants > 1
+            return CachedBatches(
+                features,
+                loaded[split],
+                num_segments,
+                rows,
+                size,
+                num_batches,
+                question.seed,
+                clips_are_classes=variants,
+            )
 
-    def _streamed(self, features: FrozenFeatures, rows: np.ndarray) -> dict:
-        size, steps = self.sweep.batch_size, self.sweep.num_steps(len(rows))
+        loaded = {split: cache.load(features, split) for split in SPLITS}
         return {
-            "train": StreamedTrainingBatches(features, self.clips, rows, size, steps, self.device),
+            "train": batches("train", rows, question.num_steps * self.sweep.accumulate_batches),
+            "bank": batches("train", rows),
+            "val": batches("val"),
+            "test": batches("test"),
+        }
+
+    def _streamed(self, features: FrozenFeatures, rows: np.ndarray, question: Question) -> dict:
+        size, num_batches = self.sweep.files_at_once, question.num_steps * self.sweep.accumulate_batches
+        return {
+            "train": StreamedTrainingBatches(features, self.clips, rows, size, num_batches, self.device),
             "bank": StreamedEvaluationBatches(features, self.clips, "train", self.device, rows),
             "val": StreamedEvaluationBatches(features, self.clips, "val", self.device),
             "test": StreamedEvaluationBatches(features, self.clips, "test", self.device),
@@ -202,11 +275,13 @@ def pooled_of(source: Iterable[FeatureBatch]) -> tuple[Tensor, Tensor]:  # (R, P
     return torch.cat(pooled), torch.cat(labels)
 
 
-def describe(amount: Amount) -> str:
-    """How much of the training split has labels, in words."""
+def describe(task: str, amount: Amount) -> str:
+    """What was asked, in words: how much of the training split has labels, or which temporal task it is."""
+    if task != CLASSES:
+        return task
     if amount == "all":
         return "all labels"
-    return f"{int(amount)} labels per class" if amount >= 1 else f"{amount:.0%} of the labels"
+    return f"{int(amount)} labels per class" if amount >= 1 else f"{amount * 100:g} % of the labels"
 
 
 def device_of(accelerator: str) -> torch.device:

@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple
 import yaml
 from torch import Tensor
 
-from vjepa.models import Predictor, VideoEncoder
+from vjepa.models import SIZES, Predictor, VideoEncoder
 from vjepa.training.checkpoint import load_all, read_checkpoint
 
 EncoderName = Literal["target", "context"]
@@ -57,6 +57,9 @@ def read_run(
         recipe = yaml.safe_load(file.read_text())
         parts = recipe["model"]["init_args"]
         encoder, predictor, data = parts["encoder"], parts["predictor"], recipe["data"]["init_args"]
+        # The command line links it to the encoder, and leaves it out of the settings that it writes.
+        width = encoder.get("embed_dim") or SIZES[encoder.get("size", "tiny")].embed_dim
+        predictor = predictor | {"encoder_dim": width}
     except FileNotFoundError:
         raise ValueError(
             f"the settings of {checkpoint} are not at {file}; give the run's config.yaml with --settings"

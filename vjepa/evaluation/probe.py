@@ -6,7 +6,7 @@ A probe is handed features, not clips: no gradient can reach the encoder, and no
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
@@ -33,6 +33,7 @@ class FeatureSource(Protocol):
 
 
 HeadKind = Literal["linear", "attentive", "attentive_4"]
+Precision = Literal["32-true", "16-mixed", "bf16-mixed"]
 DEPTHS: dict[HeadKind, int] = {"attentive": 1, "attentive_4": 4}
 
 
@@ -48,6 +49,9 @@ class Sweep:
         batch_size: files per step.
         num_heads: of the attention; the widest number up to this that divides the width is taken.
         warmup: share of the steps in which the learning rate rises from 0; then it falls to 0 as a cosine.
+        accumulate_batches: a step's files come in so many batches, one after the other; saves memory.
+        activation_checkpointing: compute the attentive heads' blocks again in the backward pass; saves memory.
+        precision: of the heads and, where clips are encoded anew, of the encoder; as Lightning names it.
     """
 
     heads: tuple[HeadKind, ...] = ("linear", "attentive")
@@ -58,6 +62,19 @@ class Sweep:
     batch_size: int = 64
     num_heads: int = 16
     warmup: float = 0.0
+    accumulate_batches: int = 1
+    activation_checkpointing: bool = False
+    precision: Precision = "32-true"
+
+    def __post_init__(self) -> None:
+        if self.accumulate_batches < 1 or self.batch_size % self.accumulate_batches:
+            raise ValueError(
+                f"batch_size ({self.batch_size}) must be a multiple of accumulate_batches ({self.accumulate_batches})"
+            )
+
+    @property
+    def files_at_once(self) -> int:
+        return self.batch_size // self.accumulate_batches
 
     def num_steps(self, num_files: int) -> int:
         return max(self.min_steps, self.num_epochs * math.ceil(num_files / self.batch_size))
@@ -77,6 +94,9 @@ class LinearHead(nn.Module):
         self,
         pooled: Tensor,  # (B, P)
     ) -> Tensor:  # (B, classes)
+        if self.training and len(pooled) == 1:  # the last file of a pass has no variance of its own
+            norm = self.norm
+            return self.linear(F.batch_norm(pooled, norm.running_mean, norm.running_var, eps=norm.eps))
         return self.linear(self.norm(pooled))
 
 
@@ -113,7 +133,13 @@ class Probe(LightningModule):
         self.heads = nn.ModuleList(
             LinearHead(pooled_width, num_classes)
             if candidate.kind == "linear"
-            else AttentiveProbe(width, [num_classes], DEPTHS[candidate.kind], num_heads)
+            else AttentiveProbe(
+                width,
+                [num_classes],
+                DEPTHS[candidate.kind],
+                num_heads,
+                activation_checkpointing=sweep.activation_checkpointing,
+            )
             for candidate in self.candidates
         )
 
@@ -142,7 +168,9 @@ class Probe(LightningModule):
         for batch in source:
             batch = FeatureBatch(*(tensor.to(self.device) for tensor in batch))
             num_views = batch.tokens.shape[1]
-            for kept, of_head in zip(of_heads, self(batch, chosen), strict=True):
+            with autocast(self.device, self.sweep.precision):
+                scores = self(batch, chosen)
+            for kept, of_head in zip(of_heads, scores, strict=True):
                 kept.append(of_head.float().softmax(dim=1).unflatten(0, (-1, num_views)).mean(1).cpu())
             labels.append(batch.labels.cpu())
         return [torch.cat(parts) for parts in of_heads], torch.cat(labels)
@@ -153,14 +181,8 @@ class Probe(LightningModule):
             for head, candidate in zip(self.heads, self.candidates, strict=True)
         ]
         optimizer = torch.optim.AdamW(groups, fused=True)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._share_of_rate)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, share_of_rate(self.sweep.warmup, self.num_steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    def _share_of_rate(self, step: int) -> float:
-        warmup = self.sweep.warmup * self.num_steps
-        if step < warmup:
-            return (step + 1) / warmup
-        return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, self.num_steps - warmup)))
 
 
 class Trial(NamedTuple):
@@ -174,17 +196,25 @@ class Trial(NamedTuple):
 
 def train_probe(
     probe: Probe,
-    train: Iterable[FeatureBatch],  # as many batches as steps, or more
+    train: Iterable[FeatureBatch],  # as many batches as steps need, or more
     val: Iterable[FeatureBatch],
     test: Iterable[FeatureBatch],
     accelerator: str = "auto",
 ) -> dict[HeadKind, Trial]:
     """Train all heads, choose one of each kind by validation accuracy (then by loss), score the chosen on test."""
-    trainer = Trainer(
-        max_steps=probe.num_steps,
+    probe_trainer(probe.sweep, probe.num_steps, accelerator).fit(probe, train)
+    return choose_heads(probe, val, test)
+
+
+def probe_trainer(sweep: Sweep, num_steps: int, accelerator: str) -> Trainer:
+    """A trainer on one device that writes and shows nothing."""
+    return Trainer(
+        max_steps=num_steps,
         max_epochs=-1,
         accelerator=accelerator,
         devices=1,
+        precision=sweep.precision,
+        accumulate_grad_batches=sweep.accumulate_batches,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -192,8 +222,6 @@ def train_probe(
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
     )
-    trainer.fit(probe, train)
-    return choose_heads(probe, val, test)
 
 
 def choose_heads(probe: Probe, val: Iterable[FeatureBatch], test: Iterable[FeatureBatch]) -> dict[HeadKind, Trial]:
@@ -209,6 +237,24 @@ def choose_heads(probe: Probe, val: Iterable[FeatureBatch], test: Iterable[Featu
         kind: Trial(probe.candidates[number], quality[number][0], of_test, test_labels)
         for (kind, number), of_test in zip(best.items(), test_guesses, strict=True)
     }
+
+
+def share_of_rate(warmup: float, num_steps: int) -> Callable[[int], float]:
+    """The share of the learning rate at a step, from 0: it rises for a share of the steps, then falls as a cosine."""
+    rising = warmup * num_steps
+
+    def share(step: int) -> float:
+        if step < rising:
+            return (step + 1) / rising
+        return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, num_steps - rising)))
+
+    return share
+
+
+def autocast(device: torch.device, precision: Precision) -> torch.autocast:
+    """What Lightning trains in at this precision, for what it does not run."""
+    dtype = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}.get(precision)
+    return torch.autocast(device.type, dtype, enabled=dtype is not None)
 
 
 def negative_log(guesses: Tensor, labels: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ class TemporalTask(Protocol):
     """Clips to variants."""
 
     title: str
-    class_names: list[str]  # of the variants, by number
+    class_names: tuple[str, ...]  # of the variants, by number
     decoded_frames: int  # of the clips that are handed in
 
     def __call__(
@@ -38,7 +38,7 @@ class ArrowOfTime:
     """Forward and backward."""
 
     title = "arrow of time"
-    class_names: list[str] = ["forward", "backward"]
+    class_names: tuple[str, ...] = ("forward", "backward")
 
     def __init__(self, num_frames: int):
         self.decoded_frames = num_frames
@@ -51,7 +51,7 @@ class FrameOrder:
     """In order, and out of order: parts of at least two frames change places, so that tubelets stay whole."""
 
     title = "frame order"
-    class_names: list[str] = ["in order", "out of order"]
+    class_names: tuple[str, ...] = ("in order", "out of order")
 
     def __init__(self, num_frames: int, seed: int):
         if num_frames < 4:
@@ -74,12 +74,12 @@ class FrameOrder:
 class Speed:
     """Every frame, every second and every fourth of a longer clip: as many each, around the same middle.
 
-    The slowest has the recipe's own rate. A file that is too short for the longer clip is spread over it evenly, as all
-    clips are (`FrameSampling`): then all three are slower by the same factor.
+    Step 1 is the recipe's own rate. A file that is too short for the longer clip is spread over it evenly, as all clips
+    are (`FrameSampling`): then all three are slower by the same factor.
     """
 
     title = "speed"
-    class_names: list[str] = [f"step {step}" for step in STEPS]
+    class_names: tuple[str, ...] = tuple(f"step {step}" for step in STEPS)
 
     def __init__(self, num_frames: int):
         self.num_frames = num_frames

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vjepa.models.encoder import run_block
 from vjepa.models.layers import Block, GeluMlp, attention, channels_per_head, initialize_transformer
 
 
@@ -23,6 +24,7 @@ class AttentiveProbe(nn.Module):
         num_classes: of each task; a task has a query of its own (EPIC-Kitchens has verb, noun and action).
         depth: blocks, the cross-attention block included.
         num_heads: 16 in every released probe.
+        activation_checkpointing: compute self-attention again in the backward pass; saves memory, changes no result.
     """
 
     def __init__(
@@ -33,8 +35,10 @@ class AttentiveProbe(nn.Module):
         num_heads: int = 16,
         mlp_ratio: float = 4.0,
         norm_eps: float = 1e-5,
+        activation_checkpointing: bool = False,
     ):
         super().__init__()
+        self.activation_checkpointing = activation_checkpointing
         if depth < 1:
             raise ValueError(f"depth ({depth}) of an attentive probe must be at least 1, the cross-attention block")
         blocks = [Block(embed_dim, num_heads, mlp_ratio, norm_eps=norm_eps) for _ in range(depth - 1)]
@@ -53,7 +57,7 @@ class AttentiveProbe(nn.Module):
         tokens: Tensor,  # (B, N, D)
     ) -> list[Tensor]:  # one (B, num_classes) per task
         for block in self.blocks:
-            tokens = block(tokens)
+            tokens = run_block(block, tokens, None, self.activation_checkpointing)
         pooled = self.cross_attention_block(self.queries, tokens)  # (B, tasks, D)
         return [classify(pooled[:, task]) for task, classify in enumerate(self.classifiers)]
 

@@ -1,8 +1,8 @@
 """Clip agreement: what is seen of a clip and what is hidden of it must be embedded alike, and no two clips alike.
 
 Variance-invariance-covariance regularisation (VICReg, Bardes et al. 2022, arXiv 2105.04906) between the pooled tokens
-of the two parts that a mask makes of a clip. Nothing but what both parts share can agree: texture here and there averages
-out, how the clip moves stays. It needs no moving average; variance and covariance keep embeddings from collapse.
+of the two parts that a mask makes of a clip. Nothing but what both parts share can agree: texture here and there
+averages out, how the clip moves stays. It needs no moving average; variance and covariance keep embeddings apart.
 """
 
 from typing import NamedTuple, final
@@ -46,7 +46,10 @@ class ClipAgreement(nn.Module):
         self.covariance_weight = covariance_weight
         # Layer norm, not batch norm: statistics of a rank's own clips would make two ranks differ from one.
         self.projector = nn.Sequential(
-            nn.Linear(encoder_dim, hidden_dim), nn.LayerNorm(hidden_dim), nn.GELU(), nn.Linear(hidden_dim, output_dim)
+            nn.Linear(encoder_dim, hidden_dim),
+            nn.LayerNorm(hidden_dim),
+            nn.GELU(),
+            nn.Linear(hidden_dim, output_dim, bias=False),  # no term would see a bias
         )
 
     def forward(
