@@ -1,7 +1,6 @@
 """Classes have one numbering, validation shares nothing with training, and each clip of a row comes once, in order."""
 
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -247,32 +246,15 @@ def test_training_clips_are_those_of_the_given_rows(tiny_world):
     assert all(batch.clips.shape == (4, 3, 4, 32, 32) for batch in batches)
 
 
-def test_single_clips_keep_the_rate():
-    facts = VideoFacts(
-        num_frames=100,
-        fps=25.0,
-        width=8,
-        height=8,
-        first_time=0.0,
-        container="mp4",
-        codec="h264",
-        pixel_format="yuv420p",
-        keyframe_interval=12,
-    )
-    for rate in ({"fps": 5.0}, {"frame_step": 3.0}, {"duration": 0.8}):
-        clips = LabelledClips.__new__(LabelledClips)
-        clips.crop_size = (8, 8)
-        clips.frames = replace_rate(rate)
-        longer = clips.with_single_clips(9)
-        steps = {np.diff(each.frames.frame_ids(facts, 0.5))[0] for each in (clips, longer)}
-        assert len(steps) == 1 and longer.frames.num_frames == 9 and clips.frames.num_frames == 4
-        assert all(cuts.clips_per_video == 1 for cuts in longer.cuts.values())
-
-
-def replace_rate(rate: dict):
-    from vjepa.data.frame_sampling import FrameSampling
-
-    return replace(FrameSampling(4, frame_step=1.0), **{"frame_step": None} | rate)
+@pytest.mark.parametrize("rate", [{"fps": 5.0}, {"frame_step": 5.0}, {"duration": 0.8}])
+def test_single_clips_keep_the_rate(tmp_path, rate):
+    train = written(tmp_path, "train.csv", [(f"{k}.mp4", "run") for k in range(5)])
+    clips = of_lists(tmp_path, train_manifest=train, num_frames=4, segments=3, **{"frame_step": None} | rate)
+    longer = clips.with_single_clips(9)
+    facts = VideoFacts(num_frames=100, fps=25.0, width=8, height=8)
+    for each, num_frames in ((clips, 4), (longer, 9)):
+        assert np.diff(each.frames.frame_ids(facts, 0.5)).tolist() == [5] * (num_frames - 1)
+    assert {cuts.clips_per_video for cuts in longer.cuts.values()} == {1} and clips.cuts["test"].clips_per_video == 3
 
 
 def test_the_fingerprint_tells_whatever_changes_a_clip(tiny_world, tmp_path):

@@ -197,6 +197,9 @@ class LabelledClips:
         self, dataset: ClipDataset, files: int, num_files: int, rank: int = 0, world_size: int = 1
     ) -> DataLoader:
         num_batches = -(-num_files // files)
+        if self.num_workers:
+            # Here too: told so in the fork of a process where its threads have worked, OpenCV never comes back.
+            cv2.setNumThreads(1)
         sampler = BatchSampler(files, num_batches, lambda: (0, num_batches), rank, world_size)
         return DataLoader(
             dataset,

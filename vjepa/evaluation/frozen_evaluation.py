@@ -242,11 +242,16 @@ class FrozenEvaluation:
 
     def _streamed(self, features: FrozenFeatures, rows: np.ndarray, question: Question) -> dict:
         size, num_batches = self.sweep.files_at_once, question.num_steps * self.sweep.accumulate_batches
+        precision = self.sweep.precision
+
+        def in_order(split: SplitName, rows: np.ndarray | None = None) -> StreamedEvaluationBatches:
+            return StreamedEvaluationBatches(features, self.clips, split, self.device, rows, precision)
+
         return {
-            "train": StreamedTrainingBatches(features, self.clips, rows, size, num_batches, self.device),
-            "bank": StreamedEvaluationBatches(features, self.clips, "train", self.device, rows),
-            "val": StreamedEvaluationBatches(features, self.clips, "val", self.device),
-            "test": StreamedEvaluationBatches(features, self.clips, "test", self.device),
+            "train": StreamedTrainingBatches(features, self.clips, rows, size, num_batches, self.device, precision),
+            "bank": in_order("train", rows),
+            "val": in_order("val"),
+            "test": in_order("test"),
         }
 
 
