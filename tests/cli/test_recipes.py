@@ -1,4 +1,4 @@
-"""Recipes: each parses by the real command line, builds, follows its schedule, and answers for itself in its header."""
+"""Recipes of pretraining: each parses by the real command line, builds, follows its schedule, and answers for itself in its header."""
 
 import re
 from functools import cache
@@ -15,7 +15,7 @@ from vjepa.masking import ReferenceMultiBlockTubes
 from vjepa.training import JEPA
 
 ROOT = Path(__file__).parents[2]
-RECIPES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "configs").rglob("*.yaml"))
+RECIPES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "configs" / "pretrain").glob("*.yaml"))
 RELEASED = [recipe for recipe in RECIPES if "/vjepa2_" in recipe]
 PRETRAINING = [recipe for recipe in RELEASED if recipe.endswith("_16f.yaml")]
 COOLDOWN = [recipe for recipe in RELEASED if recipe.endswith("_cooldown.yaml")]

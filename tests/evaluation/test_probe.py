@@ -106,7 +106,7 @@ def test_heads_learn_what_features_tell():
 
 
 def test_shuffled_labels_end_at_chance():
-    width, num_clips, generator = 256, 1500, torch.Generator().manual_seed(0)
+    width, num_clips, generator = 64, 1500, torch.Generator().manual_seed(0)
 
     def batches(number: int) -> list[FeatureBatch]:
         pooled = torch.randn(number, 100, 1, width, generator=generator)
@@ -119,8 +119,7 @@ def test_shuffled_labels_end_at_chance():
         for trial in train_probe(Probe(sweep, width, width, 4, 60), source, val, test, "cpu").values():
             accuracy = float((trial.guesses.argmax(1) == trial.labels).float().mean())
             bound = 3.3 * math.sqrt(0.25 * 0.75 / num_clips)  # of a binomial, 1 in 1000
-            print(at_chance, accuracy, bound, trial.candidate)
-            pass; assert abs(accuracy - 0.25) < bound if at_chance else accuracy > 0.6
+            assert abs(accuracy - 0.25) < bound if at_chance else accuracy > 0.7
 
 
 def test_guesses_are_means_over_views_and_training_learns_from_each_view():

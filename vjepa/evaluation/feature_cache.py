@@ -96,10 +96,15 @@ class FeatureCache:
         self.folder.mkdir(parents=True, exist_ok=True)
         return int(shutil.disk_usage(self.folder).free * 0.9)
 
-    def encode(self, all_features: Sequence[FrozenFeatures], report: Callable[[str], None] = print) -> None:
+    def encode(
+        self,
+        all_features: Sequence[FrozenFeatures],
+        report: Callable[[str], None] = print,
+        splits: Sequence[SplitName] = SPLITS,
+    ) -> None:
         """Make every shard that is missing; each clip is decoded once for all features that need it."""
         keys = {features.name: self.key_of(features) for features in all_features}
-        for split in SPLITS:
+        for split in splits:
             num_rows = len(self.clips.manifests[split])
             for number, start in enumerate(range(0, num_rows, ROWS_PER_SHARD)):
                 missing = [

@@ -10,6 +10,7 @@ from typing import NamedTuple, final
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.distributed.nn.functional import all_gather
 
 
 class Agreement(NamedTuple):
@@ -91,4 +92,4 @@ def gathered(
     """The global batch, so that several ranks compute what one would."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return embeddings
-    return torch.cat(torch.distributed.nn.functional.all_gather(embeddings))
+    return torch.cat(all_gather(embeddings))
