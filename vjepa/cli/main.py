@@ -49,12 +49,12 @@ def _command(name: str) -> Callable[[list[str]], None]:
     if name == "probe":
         from vjepa.cli.probe_command import run_probe_command
 
-        _quieten_lightning()
+        _quieten_lightning(devices_too=True)
         return run_probe_command
     if name == "anticipate":
         from vjepa.cli.anticipation_command import run_anticipation_command
 
-        _quieten_lightning()
+        _quieten_lightning(devices_too=True)
         return run_anticipation_command
     from vjepa.cli.training import run_training_command
 
@@ -68,8 +68,10 @@ def _misconfiguration() -> type[Exception]:
     return MisconfigurationException
 
 
-def _quieten_lightning() -> None:
-    """Leave out what no user can act on."""
+def _quieten_lightning(devices_too: bool = False) -> None:
+    """Leave out what no user can act on; `devices_too` for commands that start a trainer for every probe."""
+    if devices_too:
+        logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_no_tip)
     for message in (
         "You're resuming from a checkpoint that ended before the epoch ended",  # our order resumes in mid-epoch

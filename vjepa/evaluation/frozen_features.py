@@ -78,7 +78,7 @@ class EncoderFeatures(FrozenFeatures):
 class PixelFeatures(FrozenFeatures):
     """Every frame, averaged down to `side` x `side` pixels; a token is a frame."""
 
-    def __init__(self, name: str = "raw pixels", side: int = 16):
+    def __init__(self, name: str = "raw pixels", side: int = 8):
         super().__init__(name)
         self.side = side
         self.freeze()
@@ -98,7 +98,7 @@ class PixelFeatures(FrozenFeatures):
 class FrameDifferenceFeatures(PixelFeatures):
     """Differences between one small frame and the next."""
 
-    def __init__(self, name: str = "frame differences", side: int = 16):
+    def __init__(self, name: str = "frame differences", side: int = 8):
         super().__init__(name, side)
 
     def forward(self, clips: Tensor) -> Tensor:
