@@ -121,7 +121,7 @@ class OnlineProbe(Callback):
             log_now(trainer, module, self._probe(trainer, module))
             for callback in trainer.callbacks:  # type: ignore[attr-defined]
                 if isinstance(callback, Throughput):
-                    callback.on_validation_start(trainer, module)  # like validation, no part of the training speed
+                    callback.pause()
 
     def on_train_end(self, trainer: Trainer, module: JEPA) -> None:
         if self._held and trainer.global_step != self._probed_step:

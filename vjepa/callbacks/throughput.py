@@ -43,7 +43,11 @@ class Throughput(Callback):
             self._restart(now)
 
     def on_validation_start(self, trainer: Trainer, module: LightningModule) -> None:
-        self._since = None  # validation is no part of the training speed
+        self.pause()
+
+    def pause(self) -> None:
+        """What happens until the next step is no part of the training speed."""
+        self._since = None
 
     def _restart(self, now: float) -> None:
         self._since = self._step_ended = now
