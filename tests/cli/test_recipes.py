@@ -1,4 +1,4 @@
-"""Recipes of pretraining: each parses by the real command line, builds, follows its schedule, and answers for itself in its header."""
+"""Recipes of pretraining: each parses by the real command line, builds, follows its schedule, and has a full header."""
 
 import re
 from functools import cache

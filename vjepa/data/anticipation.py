@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, final
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -17,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from vjepa.data.augmentation import RandAugment
 from vjepa.data.clips import MAX_REPLACEMENTS, EvaluationCuts, TrainingCuts
 from vjepa.data.frame_sampling import FrameSampling
+from vjepa.data.loading import decoding_loader
 from vjepa.data.manifest import Manifest, read_manifest
 from vjepa.data.order import BatchSampler, ClipKey, ClipOrder
 from vjepa.data.quarantine import Failure
@@ -292,13 +292,8 @@ class AnticipationClips:
                 )
 
     def _loader(self, dataset: AnticipationDataset, batch_size: int, num_batches: int) -> DataLoader:
-        return DataLoader(
-            dataset,
-            batch_sampler=BatchSampler(batch_size, num_batches, lambda: (0, num_batches)),
-            collate_fn=_stacked,
-            num_workers=self.num_workers,
-            worker_init_fn=_one_thread,
-        )
+        sampler = BatchSampler(batch_size, num_batches, lambda: (0, num_batches))
+        return decoding_loader(dataset, sampler, _stacked, self.num_workers)
 
 
 class _Listed(NamedTuple):
@@ -379,7 +374,3 @@ def _stacked(clips: list[ActionClip]) -> ActionBatch:
         positions=torch.tensor([clip.position for clip in clips]),
         failures=[failure for clip in clips for failure in clip.failures],
     )
-
-
-def _one_thread(worker: int) -> None:
-    cv2.setNumThreads(1)

@@ -4,9 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
-import torch
 from lightning.pytorch import LightningDataModule, Trainer
 from torch.utils.data import DataLoader
 
@@ -14,6 +12,7 @@ from vjepa.data.augmentation import RandAugment
 from vjepa.data.batch import ClipBatch, ClipCollate
 from vjepa.data.clips import ClipDataset, EvaluationCuts, SourceOfClips, TrainingCuts
 from vjepa.data.frame_sampling import FrameSampling
+from vjepa.data.loading import decoding_loader
 from vjepa.data.manifest import read_manifest
 from vjepa.data.order import BatchSampler, ClipOrder, MixtureOrder
 from vjepa.data.quarantine import Quarantine
@@ -352,16 +351,4 @@ class ClipDataModule(LightningDataModule):
 
     def _loader(self, dataset: ClipDataset, files_per_batch: int, num_batches: int, remaining) -> DataLoader:
         sampler = BatchSampler(files_per_batch, num_batches, remaining, self._run.global_rank, self._run.world_size)
-        return DataLoader(
-            dataset,
-            batch_sampler=sampler,
-            collate_fn=self.collate,
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
-            pin_memory=torch.cuda.is_available(),
-            worker_init_fn=_one_thread,
-        )
-
-
-def _one_thread(worker: int) -> None:
-    cv2.setNumThreads(1)
+        return decoding_loader(dataset, sampler, self.collate, self.num_workers, persistent_workers=True)

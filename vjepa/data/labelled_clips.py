@@ -6,7 +6,6 @@ from copy import copy
 from dataclasses import replace
 from typing import Literal, final
 
-import cv2
 import numpy as np
 import torch
 from torch.utils.data import DataLoader
@@ -15,6 +14,7 @@ from vjepa.data.augmentation import RandAugment
 from vjepa.data.batch import ClipBatch, ClipCollate
 from vjepa.data.clips import ClipDataset, EvaluationCuts, SourceOfClips, TrainingCuts
 from vjepa.data.frame_sampling import FrameSampling
+from vjepa.data.loading import decoding_loader
 from vjepa.data.manifest import Manifest, read_manifest
 from vjepa.data.order import BatchSampler, ClipOrder, MixtureOrder
 from vjepa.data.randomness import Purpose, generator_for
@@ -197,17 +197,8 @@ class LabelledClips:
         self, dataset: ClipDataset, files: int, num_files: int, rank: int = 0, world_size: int = 1
     ) -> DataLoader:
         num_batches = -(-num_files // files)
-        if self.num_workers:
-            # Here too: told so in the fork of a process where its threads have worked, OpenCV never comes back.
-            cv2.setNumThreads(1)
         sampler = BatchSampler(files, num_batches, lambda: (0, num_batches), rank, world_size)
-        return DataLoader(
-            dataset,
-            batch_sampler=sampler,
-            collate_fn=ClipCollate([], (1, 1, 1), self.seed),
-            num_workers=self.num_workers,
-            worker_init_fn=_one_thread,
-        )
+        return decoding_loader(dataset, sampler, ClipCollate([], (1, 1, 1), self.seed), self.num_workers)
 
     def _read(
         self,
@@ -297,7 +288,3 @@ class _ListedRows(ClipOrder):
 
     def __getstate__(self) -> dict[str, object]:
         return {"rows": self.rows, "num_rows": self.num_rows, "seed": self.seed}
-
-
-def _one_thread(worker: int) -> None:
-    cv2.setNumThreads(1)
