@@ -72,7 +72,7 @@ def test_the_key_tells_weights_and_settings_apart(tiny_world, tmp_path):
         encoder_features(position_grid=(2, 4, 4)),
         encoder_features(norm_eps=1e-5),
         PixelFeatures(),
-        PixelFeatures(side=8),
+        PixelFeatures(side=16),
         FrameDifferenceFeatures(),
     ]
     keys = [cache.key_of(features) for features in different]

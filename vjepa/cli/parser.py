@@ -41,7 +41,8 @@ def explain(message: str, known_keys: Iterable[str]) -> str:
     if required:
         missing = ", ".join(f"'{key.rpartition('.')[2]}'" for key in required[1].split(", "))
         takes_recipes = any(key.rpartition(".")[2] == "config" for key in known_keys)
-        way_out = "give a recipe, e.g. `-c configs/pretrain/synthetic.yaml`" if takes_recipes else "see `--help`"
+        of = "probe" if any(key.rpartition(".")[2] == "labels_per_class" for key in known_keys) else "pretrain"
+        way_out = f"give a recipe, e.g. `-c configs/{of}/synthetic.yaml`" if takes_recipes else "see `--help`"
         return f"nothing says what {missing} is; {way_out}"
     keys = re.findall(r'Parser key "([^"]+)"', message)
     reasons = [

@@ -64,7 +64,7 @@ def probe(
         cache: folder of encoded features; `features` in the folder of runs if None.
         cache_gigabytes: what features may take on the disk; beyond it clips are encoded anew in each pass.
         accelerator: as for Lightning's trainer.
-        shuffle_labels: learn from shuffled labels, as a check of the protocol: all must end at chance.
+        shuffle_labels: learn and choose by shuffled labels, as a check of the protocol: all must end near chance.
         temporal: tasks without labels, in tables of their own: "arrow" (is a clip played backwards?), "order" (are its
             parts out of order?), "speed" (how fast does it run?).
     """

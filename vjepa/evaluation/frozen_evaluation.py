@@ -64,7 +64,7 @@ class FrozenEvaluation:
         cache: folder of features; they are encoded once.
         cache_gigabytes: what all features of this evaluation may take; beyond it clips are encoded anew in each pass.
         accelerator: as for Lightning's trainer.
-        shuffle_labels: train on shuffled labels, as a check: every probe must then be at chance.
+        shuffle_labels: learn and choose by shuffled labels, as a check: every probe must then be near chance.
         temporal: tasks that need no labels; heads learn them from all training clips.
     """
 
@@ -171,7 +171,10 @@ class FrozenEvaluation:
         torch.manual_seed(question.seed)
         num_classes = len(question.class_names)
         if self.shuffle_labels:
-            sources["train"] = Shuffled(sources["train"], num_classes, question.seed)
+            # Those that choose, too: a head that has learned nothing still maps like features to like guesses, and of
+            # many such heads true labels would pick a lucky one.
+            names = ("train", "bank", "val")
+            sources |= {name: Shuffled(sources[name], num_classes, question.seed) for name in names}
         first = next(iter(sources["val"]))
         probe = Probe(self.sweep, first.tokens.shape[-1], first.pooled.shape[-1], num_classes, question.num_steps)
         trials = train_probe(probe, sources["train"], sources["val"], sources["test"], self.accelerator)
@@ -200,8 +203,6 @@ class FrozenEvaluation:
         (bank, labels), (val, val_labels), (test, test_labels) = (
             pooled_of(sources[name]) for name in ("bank", "val", "test")
         )
-        if self.shuffle_labels:
-            labels = shuffled(labels, num_classes, question.seed)
         count = best_num_neighbours(bank, labels, val, val_labels, num_classes)
         on_val = neighbour_votes(bank, labels, val, count, num_classes).argmax(1) == val_labels
         guesses = neighbour_votes(bank, labels, test, count, num_classes)
@@ -265,13 +266,9 @@ class Shuffled:
 
     def __iter__(self) -> Iterator[FeatureBatch]:
         for number, batch in enumerate(self.batches):
-            yield batch._replace(labels=shuffled(batch.labels, self.num_classes, self.seed, number))
-
-
-def shuffled(labels: Tensor, num_classes: int, seed: int, number: int = 0) -> Tensor:
-    """Labels that tell nothing."""
-    drawn = generator_for(seed, Purpose.LABELLED_ROWS, 2, number).integers(num_classes, size=len(labels))
-    return torch.from_numpy(drawn).to(labels.device)
+            generator = generator_for(self.seed, Purpose.LABELLED_ROWS, 2, number)
+            drawn = torch.from_numpy(generator.integers(self.num_classes, size=len(batch.labels)))
+            yield batch._replace(labels=drawn.to(batch.labels.device))
 
 
 def pooled_of(source: Iterable[FeatureBatch]) -> tuple[Tensor, Tensor]:  # (R, P) means over views, labels (R,)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from vjepa.evaluation.frozen_evaluation import CLASSES, Amount, Result, describe
 
 def print_tables(results: Sequence[Result], title: str) -> None:
     """A table for each amount of labels and each temporal task: a row for each kind of features, a column per probe."""
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 120)  # a log file has no width
     for task, amount in dict.fromkeys((result.task, result.amount) for result in results):
         here = [result for result in results if (result.task, result.amount) == (task, amount)]
         probes = list(dict.fromkeys(result.probe for result in here))
