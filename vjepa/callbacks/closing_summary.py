@@ -56,6 +56,7 @@ class ClosingSummary(Callback):
                 f"  tensorboard --logdir {self._folder}",
             ]
             if checkpoints:
+                lines.append(f"  make probe CHECKPOINT={checkpoints[0].last}")
                 lines.append(
                     f"  vjepa fit -c {self._folder}/config.yaml --ckpt_path {checkpoints[0].last} "
                     f"--trainer.max_steps {2 * trainer.global_step}"
