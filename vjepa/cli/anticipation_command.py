@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from vjepa.cli.parser import HelpfulParser
+from vjepa.cli.parser import run_by_recipe
 from vjepa.data.anticipation import TASKS, AnticipationClips
 from vjepa.evaluation.anticipation import AnticipationEvaluation, AnticipationFeatures, print_table, write_results
 from vjepa.evaluation.pretrained import EncoderName, PretrainedRun, newest_checkpoint, read_run
@@ -84,9 +84,4 @@ def features_of(
 
 def run_anticipation_command(arguments: list[str]) -> None:
     """Parse and run `vjepa anticipate`."""
-    parser = HelpfulParser(prog="vjepa anticipate", description="Anticipate actions from clips before they start.")
-    parser.add_argument("-c", "--config", action="config", help="a recipe; later ones and flags win")
-    parser.add_function_arguments(anticipate)
-    given = parser.instantiate_classes(parser.parse_args(arguments))
-    given.pop("config", None)
-    anticipate(**given.as_dict())
+    run_by_recipe(anticipate, arguments, "vjepa anticipate", "Anticipate actions from clips before they start.")

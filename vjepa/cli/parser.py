@@ -4,7 +4,7 @@ import difflib
 import importlib
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NoReturn
 
 from lightning.pytorch.cli import LightningArgumentParser
@@ -26,6 +26,16 @@ class HelpfulParser(LightningArgumentParser):
     def known_keys(self) -> list[str]:
         """All dotted keys of this parser, without what belongs to a part that is chosen by class."""
         return [action.dest for action in self._actions if action.dest]
+
+
+def run_by_recipe(function: Callable[..., None], arguments: list[str], prog: str, description: str) -> None:
+    """Call a function with what recipes (`-c`) and flags say of its parameters."""
+    parser = HelpfulParser(prog=prog, description=description)
+    parser.add_argument("-c", "--config", action="config", help="a recipe; later ones and flags win")
+    parser.add_function_arguments(function)
+    given = parser.instantiate_classes(parser.parse_args(arguments))
+    given.pop("config", None)
+    function(**given.as_dict())
 
 
 def explain(message: str, known_keys: Iterable[str]) -> str:

@@ -6,7 +6,7 @@ from typing import Literal
 
 import torch
 
-from vjepa.cli.parser import HelpfulParser
+from vjepa.cli.parser import run_by_recipe
 from vjepa.data.labelled_clips import LabelledClips
 from vjepa.evaluation.frozen_evaluation import CLASSES, Amount, FrozenEvaluation, describe
 from vjepa.evaluation.frozen_features import (
@@ -124,9 +124,4 @@ def features_of(
 
 def run_probe_command(arguments: list[str]) -> None:
     """Parse and run `vjepa probe`."""
-    parser = HelpfulParser(prog="vjepa probe", description="Probe what a checkpoint has learned, features frozen.")
-    parser.add_argument("-c", "--config", action="config", help="a recipe; later ones and flags win")
-    parser.add_function_arguments(probe)
-    given = parser.instantiate_classes(parser.parse_args(arguments))
-    given.pop("config", None)
-    probe(**given.as_dict())
+    run_by_recipe(probe, arguments, "vjepa probe", "Probe what a checkpoint has learned, features frozen.")
