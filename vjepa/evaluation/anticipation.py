@@ -31,8 +31,8 @@ from vjepa.evaluation.probe import (
     Precision,
     Sweep,
     autocast,
+    optimizers_of,
     probe_trainer,
-    share_of_rate,
     widest_divisor,
 )
 from vjepa.grid import TokenGrid
@@ -189,13 +189,7 @@ class AnticipationProbe(LightningModule):
         return [[float(metric.compute()) for metric in of_head] for of_head in metrics]
 
     def configure_optimizers(self):
-        groups = [
-            {"params": head.parameters(), "lr": candidate.learning_rate, "weight_decay": candidate.weight_decay}
-            for head, candidate in zip(self.heads, self.candidates, strict=True)
-        ]
-        optimizer = torch.optim.AdamW(groups, fused=True)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, share_of_rate(self.sweep.warmup, self.num_steps))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return optimizers_of(self.heads, self.candidates, self.sweep.warmup, self.num_steps)
 
 
 class AnticipationResult(NamedTuple):

@@ -6,9 +6,9 @@ A probe is handed features, not clips: no gradient can reach the encoder, and no
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -24,12 +24,6 @@ class FeatureBatch(NamedTuple):
     tokens: Tensor  # (B, views, N, D) float32
     pooled: Tensor  # (B, views, P) float32
     labels: Tensor  # (B,) int64
-
-
-class FeatureSource(Protocol):
-    """Batches of features of one split: cached ones, or encoded as they come."""
-
-    def __iter__(self) -> Iterator[FeatureBatch]: ...
 
 
 HeadKind = Literal["linear", "attentive", "attentive_4"]
@@ -176,13 +170,7 @@ class Probe(LightningModule):
         return [torch.cat(parts) for parts in of_heads], torch.cat(labels)
 
     def configure_optimizers(self):
-        groups = [
-            {"params": head.parameters(), "lr": candidate.learning_rate, "weight_decay": candidate.weight_decay}
-            for head, candidate in zip(self.heads, self.candidates, strict=True)
-        ]
-        optimizer = torch.optim.AdamW(groups, fused=True)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, share_of_rate(self.sweep.warmup, self.num_steps))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return optimizers_of(self.heads, self.candidates, self.sweep.warmup, self.num_steps)
 
 
 class Trial(NamedTuple):
@@ -237,6 +225,17 @@ def choose_heads(probe: Probe, val: Iterable[FeatureBatch], test: Iterable[Featu
         kind: Trial(probe.candidates[number], quality[number][0], of_test, test_labels)
         for (kind, number), of_test in zip(best.items(), test_guesses, strict=True)
     }
+
+
+def optimizers_of(heads: Iterable[nn.Module], candidates: list[Candidate], warmup: float, num_steps: int):
+    """One AdamW over all heads, each with its own learning rate and weight decay, and their schedule, for Lightning."""
+    groups = [
+        {"params": head.parameters(), "lr": candidate.learning_rate, "weight_decay": candidate.weight_decay}
+        for head, candidate in zip(heads, candidates, strict=True)
+    ]
+    optimizer = torch.optim.AdamW(groups, fused=True)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, share_of_rate(warmup, num_steps))
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
 def share_of_rate(warmup: float, num_steps: int) -> Callable[[int], float]:
