@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vjepa.grid import TokenGrid
 from vjepa.interop.reference_names import from_reference_names
-from vjepa.models import PositionKind, Predictor, VideoEncoder
+from vjepa.models import ActionPredictor, PositionKind, Predictor, VideoEncoder
 
 GOLDEN = Path(os.environ.get("VJEPA_GOLDEN", Path(__file__).parents[1] / "golden"))
 
@@ -54,6 +54,9 @@ def encoder_of(settings: dict[str, Any]) -> VideoEncoder:
         depth=settings["depth"],
         num_heads=settings["num_heads"],
         tubelet=_tubelet(settings),
+        output_levels=settings.get("hierarchical_layers"),
+        image_tokenizer=is_21(settings),
+        modality_embeddings=settings.get("modality_embedding", False),
         **_of_both(settings),
     )
 
@@ -65,17 +68,42 @@ def predictor_of(settings: dict[str, Any]) -> Predictor:
         depth=settings["predictor_depth"],
         num_heads=settings["predictor_heads"],
         num_mask_tokens=settings["num_mask_tokens"],
+        num_levels=len(settings.get("hierarchical_layers", [0])),
+        predict_context=is_21(settings),
+        modality_embeddings=settings.get("modality_embedding", False),
         **_of_both(settings),
     )
 
 
+def action_predictor_of(settings: dict[str, Any]) -> ActionPredictor:
+    return ActionPredictor(
+        encoder_dim=settings["embed_dim"],
+        embed_dim=settings["predictor_embed_dim"],
+        depth=settings["predictor_depth"],
+        num_heads=settings["predictor_heads"],
+        mlp_ratio=settings["mlp_ratio"],
+        action_dim=settings["action_dim"],
+        state_dim=settings["state_dim"],
+        use_extrinsics=settings["use_extrinsics"],
+        norm_eps=settings["layer_norm_eps"],
+    )
+
+
+def is_21(settings: dict[str, Any]) -> bool:
+    return "hierarchical_layers" in settings
+
+
 def _of_both(settings: dict[str, Any]) -> dict[str, Any]:
     """What encoder and predictor of a case share."""
-    is_rotary = settings.get("use_rope", False)
+    if is_21(settings):
+        side = settings["rope_pretrained_grid"]
+        known_grid = (1, side, side) if settings["interpolate_rope"] else None
+    else:
+        known_grid = None if settings.get("use_rope") else grid_of(settings)  # its rotary counts in tokens everywhere
     return {
         "mlp_ratio": _mlp_ratio(settings),
         "position": _position(settings),
-        "position_grid": None if is_rotary else grid_of(settings),  # the reference's rotary counts in tokens everywhere
+        "position_grid": known_grid,
         "mlp": "swiglu" if settings.get("use_silu") else "gelu",
         "norm_eps": settings["layer_norm_eps"],
     }
@@ -98,6 +126,8 @@ def _mlp_ratio(settings: dict[str, Any]) -> float:
 
 
 def _position(settings: dict[str, Any]) -> PositionKind:
+    if is_21(settings):
+        return "rotary"
     if settings.get("use_rope"):
         return "rotary_tiled"
     return "sincos_uniform" if settings.get("uniform_power") else "sincos"

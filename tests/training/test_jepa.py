@@ -10,11 +10,12 @@ from torch.utils.data import DataLoader
 
 from tests.quiet_trainer import quiet_trainer
 from vjepa.data.batch import ClipBatch
+from vjepa.interop.loading import read_checkpoint
 from vjepa.masking import TubeMask
 from vjepa.models import Predictor, VideoEncoder
 from vjepa.objectives import latent_prediction_loss, normalized_targets
 from vjepa.training import JEPA, Schedule
-from vjepa.training.checkpoint import AtomicCheckpointIO, load_weights, read_checkpoint
+from vjepa.training.checkpoint import AtomicCheckpointIO, load_weights
 from vjepa.training.parameter_groups import parameter_groups
 
 

@@ -24,8 +24,8 @@ from vjepa.evaluation.feature_cache import SplitFeatures
 from vjepa.evaluation.frozen_evaluation import pooled_of
 from vjepa.evaluation.frozen_features import FrozenFeatures
 from vjepa.evaluation.nearest_neighbours import best_num_neighbours, neighbour_votes
-from vjepa.evaluation.pretrained import EncoderName
 from vjepa.evaluation.probe import FeatureBatch, Probe, Sweep, choose_heads
+from vjepa.interop.run_folder import EncoderName
 from vjepa.models import VideoEncoder
 from vjepa.training import JEPA
 

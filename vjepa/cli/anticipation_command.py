@@ -10,8 +10,8 @@ import torch
 from vjepa.cli.parser import run_by_recipe
 from vjepa.data.anticipation import TASKS, AnticipationClips
 from vjepa.evaluation.anticipation import AnticipationEvaluation, AnticipationFeatures, print_table, write_results
-from vjepa.evaluation.pretrained import EncoderName, PretrainedRun, newest_checkpoint, read_run
 from vjepa.evaluation.probe import Sweep
+from vjepa.interop.run_folder import EncoderName, PretrainedRun, newest_checkpoint, read_run
 from vjepa.models import Predictor
 
 BaselineName = Literal["encoder", "random"]

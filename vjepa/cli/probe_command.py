@@ -16,10 +16,10 @@ from vjepa.evaluation.frozen_features import (
     ImageBackboneFeatures,
     PixelFeatures,
 )
-from vjepa.evaluation.pretrained import EncoderName, PretrainedRun, newest_checkpoint, read_run
 from vjepa.evaluation.probe import Sweep
 from vjepa.evaluation.report import hardest, print_tables, write_results
 from vjepa.evaluation.temporal_tasks import TemporalTaskName
+from vjepa.interop.run_folder import EncoderName, PretrainedRun, newest_checkpoint, read_run
 
 BaselineName = Literal["random", "pixels", "differences", "image"]
 

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vjepa.data.batch import normalize_clips
+from vjepa.interop.loading import read_tensors
 from vjepa.models import VideoEncoder
-from vjepa.training.checkpoint import read_tensors
 
 
 class FrozenFeatures(nn.Module):
@@ -72,7 +72,7 @@ class EncoderFeatures(FrozenFeatures):
         encoder, position = self.encoder, self.encoder.position
         # The number of heads and the kind of position have no weight that would tell them.
         place = f"{position.kind} {position.head_dim} {position.position_grid}"
-        return f"{self.levels} {tuple(encoder.tubelet)} {place} {encoder.norm.eps}"
+        return f"{self.levels} {tuple(encoder.tubelet)} {place} {encoder.norm_eps}"
 
 
 class PixelFeatures(FrozenFeatures):

@@ -1,5 +1,6 @@
 """Networks: tensors in, tensors out."""
 
+from vjepa.models.action_predictor import ActionPredictor
 from vjepa.models.attentive_probe import AttentiveProbe
 from vjepa.models.ema import frozen_copy, update_ema
 from vjepa.models.encoder import VideoEncoder
@@ -9,6 +10,7 @@ from vjepa.models.sizes import SIZES, EncoderSize
 
 __all__ = [
     "SIZES",
+    "ActionPredictor",
     "AttentiveProbe",
     "EncoderSize",
     "PositionKind",

@@ -1,4 +1,4 @@
-"""The video encoder: a ViT over tubelets (V-JEPA, arXiv 2404.08471; V-JEPA 2, arXiv 2506.09985)."""
+"""The video encoder: a ViT over tubelets (V-JEPA, arXiv 2404.08471; V-JEPA 2, 2506.09985; V-JEPA 2.1, 2603.14482)."""
 
 from collections.abc import Sequence
 from typing import final
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from vjepa.grid import TokenGrid
-from vjepa.models.layers import Block, MlpKind, TubeletEmbedding, initialize_transformer
+from vjepa.models.layers import Block, MlpKind, ModalityEmbeddings, TubeletEmbedding, initialize_transformer
 from vjepa.models.position import Position, PositionKind
 from vjepa.models.sizes import SIZES, EncoderSize
 
@@ -23,6 +23,12 @@ class VideoEncoder(nn.Module):
         position: how tokens know their place; released V-JEPA 2 weights are "rotary_tiled".
         position_grid: the token grid (frames, height, width) that positions are stretched to on other clip sizes.
         mlp: "gelu" in every released model.
+        output_levels: blocks, from 0, whose tokens are outputs, each through a norm of its own; the last block must be
+            one of them (V-JEPA 2.1 has four). None: the last block's, and any other block's through the same norm.
+        image_tokenizer: clips of one frame are images, with a patch embedding of their own whose tokens are one frame
+            long (V-JEPA 2.1).
+        modality_embeddings: add to each token a learned vector that says whether it is of a video or of an image
+            (V-JEPA 2.1).
         activation_checkpointing: compute blocks again in the backward pass; saves memory, changes no result.
     """
 
@@ -38,19 +44,39 @@ class VideoEncoder(nn.Module):
         position_grid: tuple[int, int, int] | None = None,
         mlp: MlpKind = "gelu",
         norm_eps: float = 1e-6,
+        output_levels: tuple[int, ...] | None = None,
+        image_tokenizer: bool = False,
+        modality_embeddings: bool = False,
         activation_checkpointing: bool = False,
     ):
         super().__init__()
         row = SIZES[size]
+        depth = depth or row.depth
+        if output_levels is not None:
+            output_levels = tuple(output_levels)
+            if sorted({*output_levels, depth - 1}) != list(output_levels) or output_levels[0] < 0:
+                raise ValueError(
+                    f"output_levels ({list(output_levels)}) must be rising numbers of blocks from 0 that end with the "
+                    f"last one, {depth - 1}"
+                )
         self.embed_dim = embed_dim or row.embed_dim
         self.tubelet = tubelet
+        self.norm_eps = norm_eps
+        self.output_levels = output_levels
+        self.image_tokenizer = image_tokenizer
         self.activation_checkpointing = activation_checkpointing
         num_heads, mlp_ratio = num_heads or row.num_heads, mlp_ratio or row.mlp_ratio
         self.patch_embed = TubeletEmbedding(self.tubelet, self.embed_dim)
+        if image_tokenizer:
+            self.image_embed = TubeletEmbedding((1, *self.tubelet[1:]), self.embed_dim)
+        self.modality = ModalityEmbeddings(self.embed_dim) if modality_embeddings else None
         self.position = Position(position, self.embed_dim, num_heads, position_grid)
-        blocks = [Block(self.embed_dim, num_heads, mlp_ratio, mlp, norm_eps) for _ in range(depth or row.depth)]
+        blocks = [Block(self.embed_dim, num_heads, mlp_ratio, mlp, norm_eps) for _ in range(depth)]
         self.blocks = nn.ModuleList(blocks)
-        self.norm = nn.LayerNorm(self.embed_dim, eps=norm_eps)
+        if output_levels is None:
+            self.norm = nn.LayerNorm(self.embed_dim, eps=norm_eps)
+        else:
+            self.level_norms = nn.ModuleList(nn.LayerNorm(self.embed_dim, eps=norm_eps) for _ in output_levels)
         initialize_transformer(self, blocks)
 
     def forward(
@@ -67,27 +93,62 @@ class VideoEncoder(nn.Module):
         levels: Sequence[int],  # numbers of blocks, from 0
         token_ids: Tensor | None = None,  # (B, K)
     ) -> list[Tensor]:  # one (B, K or N, D) per level, in the order of the blocks
-        """Tokens after each of these blocks, all through the one final norm (as V-JEPA 2's `out_layers`)."""
-        unknown = [level for level in levels if not 0 <= level < len(self.blocks)]
+        """Tokens after each of these blocks, through the final norm (as V-JEPA 2's `out_layers`) or their own norms."""
+        known = range(len(self.blocks)) if self.output_levels is None else self.output_levels
+        unknown = [level for level in levels if level not in known]
         if unknown:
-            raise ValueError(f"levels {unknown} do not exist; this encoder has levels 0 to {len(self.blocks) - 1}")
+            those = f"0 to {len(self.blocks) - 1}" if self.output_levels is None else str(list(known))
+            raise ValueError(f"levels {unknown} do not exist; this encoder has levels {those}")
         grid = self.grid_of(clips)
-        tokens = self.position.added(self.patch_embed(clips, token_ids), grid, token_ids)
+        tokens = self.position.added(self._embedded(clips, token_ids), grid, token_ids)
         rotary = self.position.rotary(grid, clips.device, token_ids)
         outputs = []
         for level, block in enumerate(self.blocks[: max(levels) + 1]):
             tokens = run_block(block, tokens, rotary, self.activation_checkpointing)
             if level in levels:
-                outputs.append(self.norm(tokens))
+                outputs.append(self._normalized(tokens, level))
         return outputs
+
+    def forward_outputs(
+        self,
+        clips: Tensor,  # (B, 3, T, H, W)
+        token_ids: Tensor | None = None,  # (B, K)
+    ) -> Tensor:  # (B, K or N, levels * D)
+        """Tokens of all output levels side by side, shallow to deep: what a predictor of several levels works on."""
+        levels = self.output_levels or (len(self.blocks) - 1,)
+        return torch.cat(self.forward_levels(clips, levels, token_ids), dim=-1)
+
+    @property
+    def num_output_levels(self) -> int:
+        return len(self.output_levels) if self.output_levels is not None else 1
+
+    def is_image(self, clips: Tensor) -> bool:
+        """Whether clips of this size are images to this encoder."""
+        return self.image_tokenizer and clips.shape[-3] == 1
+
+    def tubelet_of(self, clips: Tensor) -> tuple[int, int, int]:
+        return (1, *self.tubelet[1:]) if self.is_image(clips) else self.tubelet
 
     def grid_of(self, clips: Tensor) -> TokenGrid:
         """How many tokens clips of this size have over time, height and width."""
-        return self.patch_embed.grid_of(clips)
+        frames, height, width = clips.shape[-3:]
+        return TokenGrid.of_clip((frames, height, width), self.tubelet_of(clips))
+
+    def _embedded(self, clips: Tensor, token_ids: Tensor | None) -> Tensor:
+        is_image = self.is_image(clips)
+        tokens = (self.image_embed if is_image else self.patch_embed)(clips, token_ids)
+        return tokens if self.modality is None else self.modality(tokens, is_image)
+
+    def _normalized(self, tokens: Tensor, level: int) -> Tensor:
+        if self.output_levels is None:
+            return self.norm(tokens)
+        return self.level_norms[self.output_levels.index(level)](tokens)
 
 
-def run_block(block: nn.Module, tokens: Tensor, rotary: object, activation_checkpointing: bool) -> Tensor:
+def run_block(
+    block: nn.Module, tokens: Tensor, rotary: object, activation_checkpointing: bool, visible: Tensor | None = None
+) -> Tensor:
     """Run one block, keeping its activations or (with checkpointing, while gradients are on) only its input."""
     if activation_checkpointing and torch.is_grad_enabled():
-        return checkpoint(block, tokens, rotary, use_reentrant=False)
-    return block(tokens, rotary)
+        return checkpoint(block, tokens, rotary, visible, use_reentrant=False)
+    return block(tokens, rotary, visible)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vjepa.grid import TokenGrid, gather_tokens
+from vjepa.grid import gather_tokens
 from vjepa.models.position import RotaryTable, channels_per_head, rotate
 
 MlpKind = Literal["gelu", "swiglu"]
@@ -22,10 +22,6 @@ class TubeletEmbedding(nn.Module):
         self.tubelet = tubelet
         # Held as a Conv3d so that weights have the field's shape; applied as a linear map on tubelets.
         self.proj = nn.Conv3d(in_channels, embed_dim, kernel_size=self.tubelet, stride=self.tubelet)
-
-    def grid_of(self, clips: Tensor) -> TokenGrid:
-        frames, height, width = clips.shape[-3:]
-        return TokenGrid.of_clip((frames, height, width), self.tubelet)
 
     def forward(
         self,
@@ -41,6 +37,24 @@ class TubeletEmbedding(nn.Module):
         return F.linear(tubelets, self.proj.weight.flatten(1), self.proj.bias)
 
 
+class ModalityEmbeddings(nn.Module):
+    """A vector for tokens of videos and one for tokens of images (V-JEPA 2.1), almost zero at first, as released."""
+
+    def __init__(self, embed_dim: int):
+        super().__init__()
+        self.video = nn.Parameter(torch.randn(1, 1, embed_dim) * 1e-6)
+        self.image = nn.Parameter(torch.randn(1, 1, embed_dim) * 1e-6)
+
+    def forward(
+        self,
+        tokens: Tensor,  # (B, K, D)
+        is_image: bool,
+    ) -> Tensor:  # (B, K, D)
+        # A step sees one modality; the other's vector takes part with nothing, since DDP waits for every gradient.
+        seen, other = (self.image, self.video) if is_image else (self.video, self.image)
+        return tokens + (seen + 0 * other).to(tokens.dtype)
+
+
 class Attention(nn.Module):
     """Multi-head self-attention, rotated by position where a table is given."""
 
@@ -54,22 +68,24 @@ class Attention(nn.Module):
         self,
         x: Tensor,  # (B, K, D)
         rotary: RotaryTable | None = None,
+        visible: Tensor | None = None,  # (K, K) bool: which keys each query attends to; all if None
     ) -> Tensor:  # (B, K, D)
         query, key, value = self.qkv(x).unflatten(-1, (3, -1, self.head_dim)).permute(2, 0, 3, 1, 4)
         if rotary is not None:
             query, key = rotate(query, rotary), rotate(key, rotary)
-        return self.proj(attention(query, key, value).transpose(1, 2).flatten(2))
+        return self.proj(attention(query, key, value, visible).transpose(1, 2).flatten(2))
 
 
 def attention(
     query: Tensor,  # (B, heads, Kq, head_dim)
     key: Tensor,  # (B, heads, Kk, head_dim)
     value: Tensor,  # (B, heads, Kk, head_dim)
+    visible: Tensor | None = None,  # (Kq, Kk) bool: which keys each query attends to; all if None
 ) -> Tensor:  # (B, heads, Kq, head_dim)
     """Softmax attention by whichever of two equal ways is faster on this device."""
     if written_out_is_faster(key):
-        return written_out_attention(query, key, value)
-    return F.scaled_dot_product_attention(query, key, value)
+        return written_out_attention(query, key, value, visible)
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=visible)
 
 
 def written_out_is_faster(key: Tensor) -> bool:
@@ -77,9 +93,11 @@ def written_out_is_faster(key: Tensor) -> bool:
     return key.device.type == "cpu" and key.dtype == torch.bfloat16 and key.shape[2] <= 512
 
 
-def written_out_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+def written_out_attention(query: Tensor, key: Tensor, value: Tensor, visible: Tensor | None = None) -> Tensor:
     """Attention as in the formula; stores the (Kq, Kk) weights."""
     weights = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
+    if visible is not None:
+        weights = weights.masked_fill(~visible, float("-inf"))
     return weights.softmax(dim=-1).to(value.dtype) @ value
 
 
@@ -142,8 +160,9 @@ class Block(nn.Module):
         self,
         x: Tensor,  # (B, K, D)
         rotary: RotaryTable | None = None,
+        visible: Tensor | None = None,  # (K, K) bool
     ) -> Tensor:  # (B, K, D)
-        x = x + self.attn(self.norm1(x), rotary)
+        x = x + self.attn(self.norm1(x), rotary, visible)
         return x + self.mlp(self.norm2(x))
 
 

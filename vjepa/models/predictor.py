@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from vjepa.grid import TokenGrid, gather_tokens
 from vjepa.masking import TubeMask
 from vjepa.models.encoder import run_block
-from vjepa.models.layers import Block, MlpKind, initialize_transformer
+from vjepa.models.layers import Block, MlpKind, ModalityEmbeddings, initialize_transformer
 from vjepa.models.position import Position, PositionKind
 
 
@@ -21,6 +21,12 @@ class Predictor(nn.Module):
         embed_dim: width inside; 384 in every released model.
         num_mask_tokens: how many learned mask tokens there are (V-JEPA 1 had one per kind of mask, V-JEPA 2 uses one).
         zero_init_mask_tokens: start mask tokens at zero, as released; otherwise normal with std 0.02.
+        num_levels: output levels of the encoder that are side by side in its tokens, in and out; with more than one,
+            tokens come in through two layers (V-JEPA 2.1).
+        target_dim: width of the target tokens, all levels together; `num_levels * encoder_dim` if None. A teacher of
+            another width asks for another one.
+        predict_context: predict the tokens of the context too, by a head of their own (V-JEPA 2.1).
+        modality_embeddings: as for `VideoEncoder`.
         position, position_grid, mlp, activation_checkpointing: as for `VideoEncoder`.
     """
 
@@ -37,17 +43,29 @@ class Predictor(nn.Module):
         num_mask_tokens: int = 1,
         zero_init_mask_tokens: bool = True,
         norm_eps: float = 1e-6,
+        num_levels: int = 1,
+        target_dim: int | None = None,
+        predict_context: bool = False,
+        modality_embeddings: bool = False,
         activation_checkpointing: bool = False,
     ):
         super().__init__()
+        self.encoder_dim = encoder_dim
+        self.num_levels = num_levels
+        self.target_dim = target_dim or num_levels * encoder_dim
         self.activation_checkpointing = activation_checkpointing
-        self.embed = nn.Linear(encoder_dim, embed_dim)
+        self.embed: nn.Module = nn.Linear(encoder_dim, embed_dim)
+        if num_levels > 1:
+            joined = nn.Linear(num_levels * encoder_dim, encoder_dim)
+            self.embed = nn.Sequential(joined, nn.GELU(), nn.Linear(encoder_dim, embed_dim))
+        self.modality = ModalityEmbeddings(embed_dim) if modality_embeddings else None
         self.mask_tokens = nn.ParameterList(nn.Parameter(torch.zeros(1, 1, embed_dim)) for _ in range(num_mask_tokens))
         self.position = Position(position, embed_dim, num_heads, position_grid)
         blocks = [Block(embed_dim, num_heads, mlp_ratio, mlp, norm_eps) for _ in range(depth)]
         self.blocks = nn.ModuleList(blocks)
         self.norm = nn.LayerNorm(embed_dim, eps=norm_eps)
-        self.proj = nn.Linear(embed_dim, encoder_dim)
+        self.proj = nn.Linear(embed_dim, self.target_dim)
+        self.context_proj = nn.Linear(embed_dim, self.target_dim) if predict_context else None
         initialize_transformer(self, blocks)
         if not zero_init_mask_tokens:
             for token in self.mask_tokens:
@@ -55,12 +73,33 @@ class Predictor(nn.Module):
 
     def forward(
         self,
-        context: Tensor,  # (B, Nc, encoder_dim) tokens of mask.context_ids
+        context: Tensor,  # (B, Nc, num_levels * encoder_dim) tokens of mask.context_ids
         mask: TubeMask,
         grid: TokenGrid,
         mask_token: int = 0,
-    ) -> Tensor:  # (B, Nt, encoder_dim) predictions for mask.target_ids
+        is_image: bool = False,
+    ) -> Tensor:  # (B, Nt, target_dim) predictions for mask.target_ids
         """Raises ValueError where there is no such mask token."""
+        hidden, _ = self._transformed(context, mask, grid, mask_token, is_image)
+        return self.proj(hidden)
+
+    def forward_with_context(
+        self,
+        context: Tensor,  # (B, Nc, num_levels * encoder_dim)
+        mask: TubeMask,
+        grid: TokenGrid,
+        mask_token: int = 0,
+        is_image: bool = False,
+    ) -> tuple[Tensor, Tensor]:  # (B, Nt, target_dim) for mask.target_ids, (B, Nc, target_dim) for mask.context_ids
+        """Raises ValueError where there is no such mask token, or no head for the context."""
+        if self.context_proj is None:
+            raise ValueError("this predictor has no head for context tokens; give it predict_context")
+        hidden, visible = self._transformed(context, mask, grid, mask_token, is_image)
+        return self.proj(hidden), self.context_proj(visible)
+
+    def _transformed(
+        self, context: Tensor, mask: TubeMask, grid: TokenGrid, mask_token: int, is_image: bool
+    ) -> tuple[Tensor, Tensor]:  # (B, Nt, embed_dim) of targets, (B, Nc, embed_dim) of context
         if mask_token >= len(self.mask_tokens):
             raise ValueError(
                 f"mask token {mask_token} was asked for, but num_mask_tokens is {len(self.mask_tokens)}; "
@@ -75,9 +114,15 @@ class Predictor(nn.Module):
         context = self.embed(context)
         hidden = self.mask_tokens[mask_token].expand(context.shape[0], num_targets, -1)
         tokens = gather_tokens(torch.cat((context, hidden.to(context.dtype)), dim=1), order)
+        if self.modality is not None:
+            tokens = self.modality(tokens, is_image)
         tokens = self.position.added(tokens, grid, token_ids)
         rotary = self.position.rotary(grid, context.device, token_ids)
         for block in self.blocks:
             tokens = run_block(block, tokens, rotary, self.activation_checkpointing)
-        places_of_targets = order.argsort(dim=1)[:, num_context:]
-        return self.proj(self.norm(gather_tokens(tokens, places_of_targets)))
+        places = order.argsort(dim=1)
+        # Only what is asked for is put back in order: the context's places are left out where nothing predicts them.
+        targets = self.norm(gather_tokens(tokens, places[:, num_context:]))
+        if self.context_proj is None:
+            return targets, targets[:, :0]
+        return targets, self.norm(gather_tokens(tokens, places[:, :num_context]))

@@ -5,10 +5,12 @@ from torch import Tensor
 
 
 def normalized_targets(
-    tokens: Tensor,  # (B, N, D) of the target encoder
-) -> Tensor:  # (B, N, D) float32
-    """Layer-normed without weights, so that a target's scale says nothing."""
-    return F.layer_norm(tokens.float(), tokens.shape[-1:])
+    tokens: Tensor,  # (B, N, levels * D) of the target encoder
+    num_levels: int = 1,
+) -> Tensor:  # (B, N, levels * D) float32
+    """Each level layer-normed without weights, so that a target's scale says nothing."""
+    levels = tokens.float().unflatten(-1, (num_levels, -1))
+    return F.layer_norm(levels, levels.shape[-1:]).flatten(-2)
 
 
 def latent_prediction_loss(

@@ -49,9 +49,9 @@ class JEPA(LightningModule):
         initial_weights: Path | None = None,
     ):
         super().__init__()
-        if predictor.embed.in_features != encoder.embed_dim:
+        if predictor.encoder_dim != encoder.embed_dim:
             raise ValueError(
-                f"the predictor's encoder_dim ({predictor.embed.in_features}) must be the encoder's embed_dim "
+                f"the predictor's encoder_dim ({predictor.encoder_dim}) must be the encoder's embed_dim "
                 f"({encoder.embed_dim})"
             )
         if agreement is not None and agreement.encoder_dim != encoder.embed_dim:

@@ -6,8 +6,8 @@ from typing import Any, Literal, NamedTuple
 import yaml
 from torch import Tensor
 
+from vjepa.interop.loading import load_all, read_checkpoint
 from vjepa.models import SIZES, Predictor, VideoEncoder
-from vjepa.training.checkpoint import load_all, read_checkpoint
 
 EncoderName = Literal["target", "context"]
 

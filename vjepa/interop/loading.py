@@ -1,0 +1,70 @@
+"""Reading weights of others: tensors and plain values only, never code, and all of them or none."""
+
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+
+def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, Any]:
+    """Read a checkpoint of tensors and plain values.
+
+    Raises ValueError where there is no such file, it is not a checkpoint, or it holds pickled code.
+    """
+    try:
+        checkpoint = torch.load(path, map_location=map_location, weights_only=True)
+    except (FileNotFoundError, IsADirectoryError):
+        raise ValueError(f"there is no checkpoint file {path}") from None
+    except pickle.UnpicklingError as error:
+        if zipfile.is_zipfile(path):
+            raise ValueError(
+                f"{path} holds more than tensors and plain values, so it was not loaded: {error}"
+            ) from None
+        raise ValueError(f"{path} is not a checkpoint (or was cut short)") from None
+    except OSError:
+        raise
+    except Exception:  # reading what is no pickle can fail in any way
+        raise ValueError(f"{path} is not a checkpoint (or was cut short)") from None
+    if not isinstance(checkpoint, dict):
+        raise ValueError(f"{path} holds a {type(checkpoint).__name__}, not a checkpoint")
+    return checkpoint
+
+
+def read_tensors(path: str | Path) -> dict[str, Tensor]:
+    """Weights by name: of a safetensors file, or of a checkpoint (what is below its `state_dict` if it has one).
+
+    Raises ValueError where there is no such file, or it holds no tensors.
+    """
+    if Path(path).suffix == ".safetensors":
+        try:
+            return load_file(path)
+        except FileNotFoundError:
+            raise ValueError(f"there is no weights file {path}") from None
+        except SafetensorError as error:
+            raise ValueError(f"{path} is no safetensors file (or was cut short): {error}") from None
+    checkpoint = read_checkpoint(path)
+    tensors = checkpoint.get("state_dict", checkpoint)
+    if not isinstance(tensors, dict):
+        raise ValueError(f"the 'state_dict' of {path} is a {type(tensors).__name__}, not a table of weights")
+    return {str(name): value for name, value in tensors.items() if isinstance(value, Tensor)}
+
+
+def load_all(module: nn.Module, found: Mapping[str, Tensor], path: str | Path) -> None:
+    """Load weights under exactly the module's names and shapes, or raise ValueError with every difference."""
+    wanted = module.state_dict()
+    problems = [f"missing: {name}" for name in wanted if name not in found]
+    problems += [f"unexpected: {name}" for name in found if name not in wanted]
+    problems += [
+        f"reshaped: {name} is {tuple(found[name].shape)}, must be {tuple(tensor.shape)}"
+        for name, tensor in wanted.items()
+        if name in found and found[name].shape != tensor.shape
+    ]
+    if problems:
+        raise ValueError(f"{path} does not fit this model, nothing was loaded:\n  " + "\n  ".join(problems))
+    module.load_state_dict(dict(found))
