@@ -124,6 +124,31 @@ def test_a_run_goes_on_with_another_number_of_ranks(tiny_world):
         assert torch.equal(batch.clips, torch.cat([first.clips, second.clips]))
 
 
+@pytest.mark.parametrize("image_masks", [None, [MultiBlockTubes(1, (0.5, 0.5))]])
+def test_images_have_tokens_of_one_frame_and_masks_of_their_own(tiny_world, tmp_path, image_masks):
+    settings = mixture(tiny_world, tmp_path)
+    settings["mixture"] = [
+        Source(str(tiny_world / "train.csv")),
+        Source(str(tmp_path / "pictures"), num_frames=1, name="images"),
+        Source(str(tiny_world / "val.csv"), num_frames=1, name="single frames"),
+    ]
+    batches = run(data_of(tiny_world, image_tokenizer=True, image_masks=image_masks, **settings), 12)
+    assert {batch.clips.shape[2] for batch in batches} == {1, 4}
+    assert {source for batch in batches if batch.clips.shape[2] == 1 for source in batch.sources.tolist()} == {1, 2}
+    for batch in batches:
+        num_tokens = 16 if batch.clips.shape[2] == 1 else 32
+        assert len(batch.masks) == (1 if image_masks and num_tokens == 16 else 2)
+        for mask in batch.masks:
+            ids = torch.cat(mask, dim=1)
+            assert torch.equal(ids.sort().values, torch.arange(num_tokens).expand(len(ids), -1))
+
+
+def test_images_without_an_image_tokenizer_are_refused(tiny_world):
+    source = Source(str(tiny_world / "train.csv"), num_frames=1)
+    with pytest.raises(ValueError, match=r"num_frames \(1\) must be a multiple of the tubelet's num_frames \(2\)"):
+        data_of(tiny_world, train_manifest=None, mixture=[source])
+
+
 def test_batches_of_a_mixture_hold_one_shape_and_keep_the_weights(tiny_world, tmp_path):
     data = data_of(tiny_world, **mixture(tiny_world, tmp_path))
     batches = run(data, 40)

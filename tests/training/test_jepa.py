@@ -15,7 +15,8 @@ from vjepa.masking import TubeMask
 from vjepa.models import Predictor, VideoEncoder
 from vjepa.objectives import latent_prediction_loss, normalized_targets
 from vjepa.training import JEPA, Schedule
-from vjepa.training.checkpoint import AtomicCheckpointIO, load_weights
+from vjepa.training.checkpoint import AtomicCheckpointIO
+from vjepa.training.initial_weights import load_initial_weights
 from vjepa.training.parameter_groups import parameter_groups
 
 
@@ -155,7 +156,7 @@ def test_weights_that_do_not_fit_are_reported_and_not_loaded(tmp_path):
     other = jepa()
     before = copy.deepcopy(other.state_dict())
     with pytest.raises(ValueError) as error:
-        load_weights(other, tmp_path / "a.ckpt")
+        load_initial_weights(other, tmp_path / "a.ckpt")
     for line in (
         "missing: predictor.norm.bias",
         "unexpected: extra",

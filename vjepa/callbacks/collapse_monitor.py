@@ -29,16 +29,17 @@ class CollapseMonitor(Callback):
         is_due = self.every_n_steps and trainer.global_step % self.every_n_steps == 0
         if not is_due or not trainer.is_global_zero or self._listeners:
             return
-        networks = {
-            "context": module.context_encoder,
-            "target": module.target_encoder,
-            "predicted": module.predictor,
+        # The last layers: of several output levels the deepest, by whichever way a step calls its networks.
+        layers = {
+            "context": module.context_encoder.final_norm,
+            "target": module.encoder_of_targets.final_norm,
+            "predicted": module.predictor.proj,
         }
         self._listeners = [
-            network.register_forward_hook(partial(self._keep_first, name)) for name, network in networks.items()
+            layer.register_forward_hook(partial(self._keep_first, name)) for name, layer in layers.items()
         ]
 
-    def _keep_first(self, name: str, network: nn.Module, inputs: tuple, tokens: Tensor) -> None:
+    def _keep_first(self, name: str, layer: nn.Module, inputs: tuple, tokens: Tensor) -> None:
         self._tokens.setdefault(name, tokens.detach())
 
     def on_train_batch_end(

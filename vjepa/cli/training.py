@@ -80,7 +80,8 @@ class TrainingCLI(LightningCLI):
             "model.init_args.predictor.encoder_dim",
             compute_fn=_encoder_width,
         )
-        parser.link_arguments("model.init_args.encoder.tubelet", "data.init_args.tubelet")
+        for key in ("tubelet", "image_tokenizer"):
+            parser.link_arguments(f"model.init_args.encoder.{key}", f"data.init_args.{key}")
 
     def before_instantiate_classes(self) -> None:
         settings = self.config[self.subcommand]

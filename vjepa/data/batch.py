@@ -48,21 +48,39 @@ def _pixel_statistics(device: torch.device) -> tuple[Tensor, Tensor]:  # (3, 1, 
 
 
 class ClipCollate:
-    """Stacks the clips of files and draws their masks, in the worker, from the clips' positions."""
+    """Stacks the clips of files and draws their masks, in the worker, from the clips' positions.
 
-    def __init__(self, strategies: Sequence[MaskStrategy], tubelet: tuple[int, int, int], seed: int):
+    Args:
+        strategies: of masks; each draws one mask per clip.
+        tubelet: frames, height and width of a token.
+        seed: of the masks.
+        image_strategies: of masks on clips of one frame, whose tokens are one frame long; None where there are no such
+            clips.
+    """
+
+    def __init__(
+        self,
+        strategies: Sequence[MaskStrategy],
+        tubelet: tuple[int, int, int],
+        seed: int,
+        image_strategies: Sequence[MaskStrategy] | None = None,
+    ):
         self.strategies = strategies
         self.tubelet = tubelet
         self.seed = seed
+        self.image_strategies = image_strategies
 
     def __call__(self, clips_of_files: list[list[Clip]]) -> ClipBatch:
         clips = [clip for of_file in clips_of_files for clip in of_file]
         pixels = torch.stack([clip.pixels for clip in clips])
         num_frames, height, width = pixels.shape[2:]
-        grid = TokenGrid.of_clip((num_frames, height, width), self.tubelet)
+        strategies, tubelet = self.strategies, self.tubelet
+        if num_frames == 1 and self.image_strategies is not None:
+            strategies, tubelet = self.image_strategies, (1, *self.tubelet[1:])
+        grid = TokenGrid.of_clip((num_frames, height, width), tubelet)
         return ClipBatch(
             clips=pixels,
-            masks=[self._draw(number, strategy, grid, clips) for number, strategy in enumerate(self.strategies)],
+            masks=[self._draw(number, strategy, grid, clips) for number, strategy in enumerate(strategies)],
             labels=torch.tensor([clip.label for clip in clips]),
             sources=torch.tensor([clip.source for clip in clips]),
             rows=torch.tensor([clip.row for clip in clips]),

@@ -32,7 +32,8 @@ class Source:
         name: in logs and in the quarantine; the manifest's file name if None.
         root: folder that paths in the manifest are relative to.
         split: keep only rows with this value in the manifest's `split` column.
-        num_frames: frames of a clip. Sources with other numbers come in batches of their own.
+        num_frames: frames of a clip. Sources with other numbers come in batches of their own; with 1, where the encoder
+            has an image tokenizer, its files are images (or single frames of videos).
         fps, frame_step, duration: rate of the clip's frames; at most one of them.
     """
 
@@ -91,7 +92,9 @@ class ClipDataModule(LightningDataModule):
         erase_share: share of training clips of which a box is erased.
         eval_segments, eval_views: clips over a file's length, and crops over its frame, in evaluation.
         masks: mask strategies; each draws one mask per clip.
+        image_masks: the same for batches of images; `masks` if None.
         tubelet: frames, height and width of a token; linked to the encoder's.
+        image_tokenizer: whether the encoder knows clips of one frame as images; linked to the encoder's.
         global_batch_size: clips per batch over all ranks together (an optimizer step takes `accumulate_grad_batches`).
         num_workers: decoding processes per rank.
         seed: of order, frames, crops, flips and masks.
@@ -125,7 +128,9 @@ class ClipDataModule(LightningDataModule):
         erase_share: float = 0.0,
         eval_segments: int = 1,
         eval_views: int = 1,
+        image_masks: list[MaskStrategy] | None = None,
         tubelet: tuple[int, int, int] = (2, 16, 16),
+        image_tokenizer: bool = False,
         global_batch_size: int = 64,
         num_workers: int = 2,
         seed: int = 0,
@@ -135,13 +140,7 @@ class ClipDataModule(LightningDataModule):
     ):
         super().__init__()
         self.grid = TokenGrid.of_clip((num_frames, *crop_size), tubelet)
-        if not masks:
-            raise ValueError("masks is empty; give at least one mask strategy")
-        if len(masks) > self.grid.num_tokens:
-            raise ValueError(
-                f"{len(masks)} masks are more than the clip's {self.grid.num_tokens} tokens "
-                f"(token grid {self.grid.frames}x{self.grid.height}x{self.grid.width}); use fewer masks or larger clips"
-            )
+        check_masks(masks, self.grid)
         for name, value in {
             "global_batch_size": global_batch_size,
             "clips_per_video": clips_per_video,
@@ -166,7 +165,11 @@ class ClipDataModule(LightningDataModule):
         for source in self.training_sources:
             if not source.weight > 0:
                 raise ValueError(f"the weight of {source.title} ({source.weight}) must be more than 0")
-            TokenGrid.of_clip((self._sampling_of(source).num_frames, *crop_size), tubelet)
+            is_image = image_tokenizer and self._sampling_of(source).num_frames == 1
+            if is_image:
+                check_masks(image_masks or masks, TokenGrid.of_clip((1, *crop_size), (1, *tubelet[1:])))
+            else:
+                TokenGrid.of_clip((self._sampling_of(source).num_frames, *crop_size), tubelet)
         self._source_names = [source.title for source in self.training_sources]
         if len(set(self._source_names)) < len(self._source_names):
             raise ValueError(
@@ -188,9 +191,7 @@ class ClipDataModule(LightningDataModule):
             crop_size, crop_scale, crop_aspect_ratio, flip_share, clips_per_video, augment, erase_share
         )
         self.evaluation_cuts = EvaluationCuts(crop_size, eval_segments, eval_views)
-        self.collate = ClipCollate(masks, tubelet, seed)
-        for draw in masks:  # an impossible mask is refused here, not in a worker
-            draw(self.grid, generator_for(0, Purpose.MASK_OF_BATCH), [generator_for(0, Purpose.MASK_OF_CLIP)])
+        self.collate = ClipCollate(masks, tubelet, seed, (image_masks or masks) if image_tokenizer else None)
         none_seen = tuple(0 for _ in self.training_sources)
         self.place = Place(0, 0, none_seen, tuple(map(float, none_seen)))
         self._place_after: dict[int, Place] = {}  # by how many batches Lightning has trained on
@@ -352,3 +353,16 @@ class ClipDataModule(LightningDataModule):
     def _loader(self, dataset: ClipDataset, files_per_batch: int, num_batches: int, remaining) -> DataLoader:
         sampler = BatchSampler(files_per_batch, num_batches, remaining, self._run.global_rank, self._run.world_size)
         return decoding_loader(dataset, sampler, self.collate, self.num_workers, persistent_workers=True)
+
+
+def check_masks(masks: list[MaskStrategy], grid: TokenGrid) -> None:
+    """Raise ValueError where these masks can't be drawn on this grid: here, not in a worker."""
+    if not masks:
+        raise ValueError("masks is empty; give at least one mask strategy")
+    if len(masks) > grid.num_tokens:
+        raise ValueError(
+            f"{len(masks)} masks are more than the clip's {grid.num_tokens} tokens "
+            f"(token grid {grid.frames}x{grid.height}x{grid.width}); use fewer masks or larger clips"
+        )
+    for draw in masks:
+        draw(grid, generator_for(0, Purpose.MASK_OF_BATCH), [generator_for(0, Purpose.MASK_OF_CLIP)])

@@ -78,6 +78,11 @@ class AnticipationFeatures(FrozenFeatures):
                 "a predictor with sine-cosine positions on a position_grid can't look beyond it: they would be "
                 "stretched; anticipate with rotary positions, or from the encoder alone"
             )
+        if predictor is not None and predictor.target_dim != predictor.num_levels * encoder.embed_dim:
+            raise ValueError(
+                f"this predictor guesses a teacher's tokens ({predictor.target_dim} wide), not its own encoder's "
+                f"({encoder.embed_dim}); anticipate from the encoder alone"
+            )
         self.encoder = encoder
         self.predictor = predictor
         self.fps = fps
@@ -96,7 +101,9 @@ class AnticipationFeatures(FrozenFeatures):
             return tokens
         grid = self.encoder.grid_of(clips)
         mask, longer = future_mask(grid, seconds, self.fps, self.encoder.tubelet[0], self.num_predicted)
-        return torch.cat((tokens, self.predictor(tokens, mask, longer)), dim=1)
+        context = tokens if self.predictor.num_levels == 1 else self.encoder.forward_outputs(clips)
+        predicted = self.predictor(context, mask, longer)[..., -self.encoder.embed_dim :]  # the last level's
+        return torch.cat((tokens, predicted), dim=1)
 
 
 class TokenBatch(NamedTuple):

@@ -1,12 +1,15 @@
 """The slowly moving copy of an encoder that gives the targets (mean teacher; BYOL, arXiv 2006.07733)."""
 
 import copy
+from typing import TypeVar
 
 import torch
 from torch import nn
 
+Network = TypeVar("Network", bound=nn.Module)
 
-def frozen_copy(module: nn.Module) -> nn.Module:
+
+def frozen_copy(module: Network) -> Network:
     """A copy that no gradient reaches, in evaluation mode."""
     return copy.deepcopy(module).requires_grad_(False).eval()
 

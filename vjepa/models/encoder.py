@@ -122,6 +122,11 @@ class VideoEncoder(nn.Module):
     def num_output_levels(self) -> int:
         return len(self.output_levels) if self.output_levels is not None else 1
 
+    @property
+    def final_norm(self) -> nn.LayerNorm:
+        """What the tokens of the last level go through."""
+        return self.norm if self.output_levels is None else self.level_norms[-1]  # type: ignore[return-value]
+
     def is_image(self, clips: Tensor) -> bool:
         """Whether clips of this size are images to this encoder."""
         return self.image_tokenizer and clips.shape[-3] == 1
@@ -136,7 +141,13 @@ class VideoEncoder(nn.Module):
 
     def _embedded(self, clips: Tensor, token_ids: Tensor | None) -> Tensor:
         is_image = self.is_image(clips)
-        tokens = (self.image_embed if is_image else self.patch_embed)(clips, token_ids)
+        if not self.image_tokenizer:
+            tokens = self.patch_embed(clips, token_ids)
+        else:
+            seen, other = (self.image_embed, self.patch_embed) if is_image else (self.patch_embed, self.image_embed)
+            tokens = seen(clips, token_ids)
+            if self.training:  # DDP waits for every gradient: the other tokenizer takes part with nothing
+                tokens = tokens + 0 * (other.proj.weight.sum() + other.proj.bias.sum()).to(tokens.dtype)
         return tokens if self.modality is None else self.modality(tokens, is_image)
 
     def _normalized(self, tokens: Tensor, level: int) -> Tensor:

@@ -7,9 +7,8 @@ from typing import Any
 
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
-from torch import nn
 
-from vjepa.interop.loading import load_all, read_checkpoint
+from vjepa.interop.loading import read_checkpoint
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -36,17 +35,6 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         self, path: str | Path, map_location: Callable | None = None, weights_only: bool | None = True
     ) -> dict[str, Any]:
         return read_checkpoint(path, map_location or "cpu")
-
-
-def load_weights(module: nn.Module, path: str | Path) -> None:
-    """Load the weights of a training checkpoint into a module of the same shape, all of them or none.
-
-    Raises ValueError with every missing, unexpected and reshaped name.
-    """
-    checkpoint = read_checkpoint(path)
-    if "state_dict" not in checkpoint:
-        raise ValueError(f"{path} has no 'state_dict': it is no checkpoint of a vjepa run")
-    load_all(module, checkpoint["state_dict"], path)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,18 +1,22 @@
-"""JEPA: predict embeddings of hidden tubelets from visible ones (V-JEPA, arXiv 2404.08471; V-JEPA 2, 2506.09985)."""
+"""JEPA: predict embeddings of hidden tubelets from visible ones.
+
+V-JEPA (arXiv 2404.08471), V-JEPA 2 (2506.09985) and V-JEPA 2.1 (2603.14482) are one module with other parts.
+"""
 
 from pathlib import Path
 
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from vjepa.data.batch import ClipBatch, normalize_clips
-from vjepa.grid import TokenGrid, gather_tokens
+from vjepa.grid import gather_tokens
 from vjepa.masking import TubeMask
 from vjepa.models import Predictor, VideoEncoder, frozen_copy, update_ema
-from vjepa.objectives import ClipAgreement, latent_prediction_loss, normalized_targets
-from vjepa.training.checkpoint import load_weights
+from vjepa.objectives import ClipAgreement, ContextPrediction, latent_prediction_loss, normalized_targets
+from vjepa.training.initial_weights import load_initial_weights, read_teacher
 from vjepa.training.parameter_groups import parameter_groups
 from vjepa.training.schedule import Schedule
 
@@ -28,10 +32,16 @@ class JEPA(LightningModule):
         betas, eps: of AdamW.
         loss_exponent: p of the mean of |error|^p / p.
         mask_token_per_mask: mask number i uses mask token i (V-JEPA 1); otherwise all share the first (V-JEPA 2).
+        context_prediction: the predictor must say what the visible tokens are, too (V-JEPA 2.1); it needs the
+            predictor's `predict_context`.
+        teacher: a model whose frozen encoder gives the targets (distillation): a released file, a Hugging Face folder,
+            a run of ours. The target encoder is then only the moving average, as which a distilled model is released.
+            The predictor's `target_dim` must be the teacher's width, times the predictor's levels.
         agreement: clip agreement between the visible and the hidden part of the first mask, beside the prediction; the
             released recipes have none. Its `encoder_dim` must be the encoder's `embed_dim`.
-        initial_weights: a checkpoint whose encoder, predictor and target encoder this run starts from (cooldown,
-            continued pretraining). The run's own schedules begin anew; to go on with a run use `--ckpt_path`.
+        initial_weights: what encoder, predictor and target encoder start from (cooldown, continued pretraining): a
+            checkpoint of ours, a released file, a Hugging Face folder. The run's own schedules begin anew; to go on
+            with a run use `--ckpt_path`.
     """
 
     def __init__(
@@ -45,6 +55,8 @@ class JEPA(LightningModule):
         eps: float = 1e-8,
         loss_exponent: float = 1.0,
         mask_token_per_mask: bool = False,
+        context_prediction: ContextPrediction | None = None,
+        teacher: Path | None = None,
         agreement: ClipAgreement | None = None,
         initial_weights: Path | None = None,
     ):
@@ -54,6 +66,18 @@ class JEPA(LightningModule):
                 f"the predictor's encoder_dim ({predictor.encoder_dim}) must be the encoder's embed_dim "
                 f"({encoder.embed_dim})"
             )
+        if predictor.num_levels not in (1, encoder.num_output_levels):
+            raise ValueError(
+                f"the predictor's num_levels ({predictor.num_levels}) must be 1 or the number of the encoder's "
+                f"output_levels ({encoder.num_output_levels})"
+            )
+        if teacher is None and predictor.target_dim != predictor.num_levels * encoder.embed_dim:
+            raise ValueError(
+                f"the predictor's target_dim ({predictor.target_dim}) must be num_levels * embed_dim "
+                f"({predictor.num_levels * encoder.embed_dim}) where no teacher gives the targets"
+            )
+        if context_prediction is not None and predictor.context_proj is None:
+            raise ValueError("context_prediction needs a predictor with predict_context: true")
         if agreement is not None and agreement.encoder_dim != encoder.embed_dim:
             raise ValueError(
                 f"the agreement's encoder_dim ({agreement.encoder_dim}) must be the encoder's embed_dim "
@@ -62,11 +86,18 @@ class JEPA(LightningModule):
         self.context_encoder = encoder
         self.target_encoder = frozen_copy(encoder)
         self.predictor = predictor
+        self.teacher: VideoEncoder | None = None  # read when training starts
+        self.teacher_source = teacher
+        self.context_prediction = context_prediction
         self.agreement = agreement
+        # What no step uses must not wait for a gradient under DDP, nor decay.
         if not mask_token_per_mask:
-            # A token that no step uses must not wait for a gradient under DDP, nor decay.
             for unused in predictor.mask_tokens[1:]:
                 unused.requires_grad_(False)
+        if predictor.context_proj is not None and context_prediction is None:
+            predictor.context_proj.requires_grad_(False)
+        if encoder.num_output_levels > 1 and predictor.num_levels == 1:
+            encoder.level_norms[:-1].requires_grad_(False)
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.momentum = momentum
@@ -87,42 +118,72 @@ class JEPA(LightningModule):
 
     def losses(self, batch: ClipBatch) -> dict[str, Tensor]:  # () each; "loss" is minimised, the others are its parts
         clips = normalize_clips(batch.clips)  # (B, 3, T, H, W)
-        targets = self.encode_targets(clips)  # (B, N, D), no gradient
-        contexts = [self.context_encoder(clips, mask.context_ids) for mask in batch.masks]  # (B, Nc, D) each
-        predictions = [
-            self.prediction_loss(context, mask, self.context_encoder.grid_of(clips), targets, i)
+        targets = self.encode_targets(clips)  # (B, N, target_dim), no gradient
+        contexts = [self.encode(self.context_encoder, clips, mask.context_ids) for mask in batch.masks]
+        terms = [
+            self.prediction_losses(clips, context, mask, targets, i)
             for i, (context, mask) in enumerate(zip(contexts, batch.masks, strict=True))
         ]
-        loss, parts = torch.stack(predictions).mean(), {f"loss_mask{i}": part for i, part in enumerate(predictions)}
+        losses = {f"loss_mask{i}": hidden for i, (hidden, _) in enumerate(terms)}
+        loss = torch.stack([hidden for hidden, _ in terms]).mean()
+        if self.context_prediction is not None:
+            losses["context"] = torch.stack([visible for _, visible in terms if visible is not None]).mean()
+            weight = self.context_prediction.weight(self.global_step, self.context_encoder.is_image(clips))
+            loss = loss + weight * losses["context"]
         if self.agreement is not None:
             hidden = self.context_encoder(clips, batch.masks[0].target_ids)  # (B, Nt, D)
-            terms = self.agreement(contexts[0], hidden)
-            loss = loss + self.agreement.loss(terms)
-            parts |= {f"agreement_{name}": term for name, term in terms._asdict().items()}
-        return {"loss": loss, **parts}
+            parts = self.agreement(contexts[0][..., -self.context_encoder.embed_dim :], hidden)
+            loss = loss + self.agreement.loss(parts)
+            losses |= {f"agreement_{name}": term for name, term in parts._asdict().items()}
+        return {"loss": loss, **losses}
 
     def predict_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
         """Tokens of whole clips by the target encoder, (B, N, D)."""
         return self.target_encoder(normalize_clips(batch.clips))
 
+    @property
+    def encoder_of_targets(self) -> VideoEncoder:
+        """The teacher where there is one, else the target encoder."""
+        return self.target_encoder if self.teacher is None else self.teacher
+
+    def encode(
+        self,
+        encoder: VideoEncoder,
+        clips: Tensor,  # (B, 3, T, H, W)
+        token_ids: Tensor | None = None,  # (B, K)
+    ) -> Tensor:  # (B, K or N, levels * D)
+        """Tokens of as many levels as the predictor works on: all output levels, or the last."""
+        if self.predictor.num_levels == 1:
+            return encoder(clips, token_ids)
+        return encoder.forward_outputs(clips, token_ids)
+
     @torch.no_grad()
     def encode_targets(
         self,
         clips: Tensor,  # (B, 3, T, H, W)
-    ) -> Tensor:  # (B, N, D) float32
-        return normalized_targets(self.target_encoder(clips))
+    ) -> Tensor:  # (B, N, target_dim) float32
+        return normalized_targets(self.encode(self.encoder_of_targets, clips), self.predictor.num_levels)
 
-    def prediction_loss(
+    def prediction_losses(
         self,
-        context: Tensor,  # (B, Nc, D)
+        clips: Tensor,  # (B, 3, T, H, W)
+        context: Tensor,  # (B, Nc, levels * D)
         mask: TubeMask,
-        grid: TokenGrid,
-        targets: Tensor,  # (B, N, D)
+        targets: Tensor,  # (B, N, target_dim)
         mask_number: int = 0,
-    ) -> Tensor:  # ()
+    ) -> tuple[Tensor, Tensor | None]:  # () each: of the hidden tokens, and of the visible ones where that is trained
+        grid, is_image = self.context_encoder.grid_of(clips), self.context_encoder.is_image(clips)
         mask_token = mask_number if self.mask_token_per_mask else 0
-        predicted = self.predictor(context, mask, grid, mask_token)  # (B, Nt, D)
-        return latent_prediction_loss(predicted, gather_tokens(targets, mask.target_ids), self.loss_exponent)
+        of_hidden = gather_tokens(targets, mask.target_ids)
+        if self.context_prediction is None:
+            hidden = self.predictor(context, mask, grid, mask_token, is_image)  # (B, Nt, target_dim)
+            return latent_prediction_loss(hidden, of_hidden, self.loss_exponent), None
+        hidden, visible = self.predictor.forward_with_context(context, mask, grid, mask_token, is_image)
+        of_visible = gather_tokens(targets, mask.context_ids)
+        return (
+            latent_prediction_loss(hidden, of_hidden, self.loss_exponent),
+            self.context_prediction.loss(visible, of_visible, mask, grid, self.loss_exponent),
+        )
 
     def log_means(self, stage: str, losses: dict[str, Tensor], batch: ClipBatch) -> Tensor:
         """The loss; it and its parts are logged as one rank would see them on the global batch."""
@@ -171,7 +232,20 @@ class JEPA(LightningModule):
 
     def setup(self, stage: str) -> None:
         if stage == "fit" and self.initial_weights is not None:
-            load_weights(self, self.initial_weights)
+            for note in load_initial_weights(self, self.initial_weights):
+                rank_zero_info(note)
+        if self.teacher_source is not None and self.teacher is None:
+            self.teacher = frozen_copy(read_teacher(self.teacher_source, self.predictor))
+
+    def on_save_checkpoint(self, checkpoint: dict) -> None:
+        # A teacher may be larger than all the rest, and never changes: it is read from where it came from.
+        for name in [name for name in checkpoint["state_dict"] if name.startswith("teacher.")]:
+            del checkpoint["state_dict"][name]
+
+    def on_load_checkpoint(self, checkpoint: dict) -> None:
+        if self.teacher is not None:
+            own = self.teacher.state_dict()
+            checkpoint["state_dict"] |= {f"teacher.{name}": tensor for name, tensor in own.items()}
 
 
 def mean_over_ranks(values: Tensor) -> Tensor:

@@ -1,0 +1,51 @@
+"""A model between formats: settings as our constructors take them, weights under our names, and how its clips are cut."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+from torch import Tensor
+
+from vjepa.data.batch import PIXEL_MEAN, PIXEL_STD
+
+Family = Literal["V-JEPA 1", "V-JEPA 2", "V-JEPA 2.1", "V-JEPA 2-AC", "vjepa"]
+
+
+class Part(NamedTuple):
+    """One network."""
+
+    settings: dict[str, Any]  # keywords of its constructor
+    weights: dict[str, Tensor]  # its whole state dict
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What a clip must be: this many frames at this rate, cut to this size, normalised by these statistics."""
+
+    num_frames: int = 16
+    crop_size: tuple[int, int] = (256, 256)
+    fps: float | None = 4.0  # frames per second of a clip; at most one of this and `frame_step`
+    frame_step: float | None = None
+    mean: tuple[float, float, float] = PIXEL_MEAN
+    std: tuple[float, float, float] = PIXEL_STD
+
+
+@dataclass(frozen=True)
+class PortableModel:
+    """What a file of any format holds.
+
+    Args:
+        family: whose model it is.
+        encoder: a `VideoEncoder`.
+        predictor: a `Predictor`, where the file has one.
+        action_predictor: an `ActionPredictor`, where the file has one.
+        classifiers: `AttentiveProbe`s.
+        preprocessing: of clips.
+        trained_mask_tokens: numbers of the predictor's mask tokens that are not all zero.
+    """
+
+    family: Family
+    encoder: Part | None
+    predictor: Part | None = None
+    action_predictor: Part | None = None
+    classifiers: list[Part] = field(default_factory=list)
+    preprocessing: Preprocessing = Preprocessing()

@@ -1,0 +1,92 @@
+"""What a run starts from: a checkpoint of ours, or a model of any format that `vjepa.interop` reads."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vjepa import interop
+from vjepa.interop.loading import load_all, read_checkpoint
+from vjepa.interop.portable import Part
+from vjepa.models import Predictor, VideoEncoder
+
+
+def load_initial_weights(module: nn.Module, path: Path) -> list[str]:
+    """Load encoder, predictor and target encoder into a `JEPA`, all of each or nothing.
+
+    Returns what a user should know: which parts begin anew, which mask token was taken. Raises ValueError with every
+    missing, unexpected and reshaped name.
+    """
+    if path.suffix == ".ckpt":
+        content = read_checkpoint(path)
+        if "state_dict" not in content:
+            raise ValueError(f"{path} has no 'state_dict': it is no checkpoint of a vjepa run")
+        load_all(module, content["state_dict"], path)
+        return []
+    model, _ = interop.open_model(path)
+    if model.encoder is None:
+        raise ValueError(f"{path} holds no encoder to start from")
+    parts = dict(module.named_children())
+    context = _context_encoder_of(path) or model.encoder
+    notes = [f"encoders begin with those of {path} ({model.family})"]
+    load_all(parts["context_encoder"], context.weights, path)
+    load_all(parts["target_encoder"], model.encoder.weights, path)
+    if model.predictor is None:
+        return [*notes, f"{path} holds no predictor: it begins anew"]
+    weights, note = _with_as_many_mask_tokens(parts["predictor"].state_dict(), model.predictor.weights)
+    load_all(parts["predictor"], weights, path)
+    return [*notes, note] if note else notes
+
+
+def read_teacher(path: Path, predictor: Predictor) -> VideoEncoder:
+    """The encoder that gives a student's targets. Raises ValueError where the predictor's width is not its own."""
+    model, _ = interop.open_model(path)
+    if model.encoder is None:
+        raise ValueError(f"{path} holds no encoder to learn from")
+    with torch.random.fork_rng(devices=[]):
+        teacher = VideoEncoder(**model.encoder.settings)
+    load_all(teacher, model.encoder.weights, path)
+    width = teacher.embed_dim * predictor.num_levels
+    if predictor.target_dim != width:
+        raise ValueError(
+            f"the predictor's target_dim ({predictor.target_dim}) must be the width of the teacher's tokens, "
+            f"{predictor.num_levels} level(s) of {teacher.embed_dim}; give --model.predictor.target_dim={width}"
+        )
+    if predictor.num_levels not in (1, teacher.num_output_levels):
+        raise ValueError(
+            f"the predictor's num_levels ({predictor.num_levels}) must be 1 or the teacher's number of output levels "
+            f"({teacher.num_output_levels})"
+        )
+    return teacher
+
+
+def _context_encoder_of(path: Path) -> Part | None:
+    """The trained encoder beside its moving average, where a file has both."""
+    try:
+        return interop.open_model(path, which="encoder")[0].encoder
+    except ValueError:
+        return None
+
+
+def _with_as_many_mask_tokens(
+    wanted: Mapping[str, Any], found: dict[str, Tensor]
+) -> tuple[dict[str, Tensor], str | None]:
+    """A predictor's weights with this run's number of mask tokens, and what was done to them.
+
+    Released files hold ten, of which training with one number of frames touched one: the trained ones come first here,
+    the others are left at zero, as they were.
+    """
+
+    def tokens(weights: Mapping[str, Any]) -> list[str]:
+        return [name for name in weights if name.startswith("mask_tokens.")]
+
+    if len(tokens(wanted)) == len(tokens(found)):
+        return found, None
+    values = sorted((found[name] for name in tokens(found)), key=lambda token: not bool(token.any()))  # stable
+    weights = {name: tensor for name, tensor in found.items() if name not in tokens(found)}
+    for number, name in enumerate(tokens(wanted)):
+        weights[name] = values[number] if number < len(values) else torch.zeros_like(values[0])
+    trained = sum(bool(token.any()) for token in values)
+    return weights, f"{len(tokens(found))} mask tokens, {trained} of them trained, became {len(tokens(wanted))}"
