@@ -275,3 +275,47 @@ def test_the_fingerprint_tells_whatever_changes_a_clip(tiny_world, tmp_path):
         {"train_manifest": str(tiny_world / "test.csv")},
     ]
     assert len({tiny_clips(tiny_world, **settings).fingerprint() for settings in changed}) == len(changed)
+
+
+# --- folds
+
+
+def of_people(folder: Path, num_people: int = 5, **settings) -> LabelledClips:
+    rows = [(f"{p}{c}.mp4", c, f"person {p}") for p in range(num_people) for c in ("run", "jump")]
+    return of_lists(
+        folder,
+        train_manifest=written(folder, "people.csv", rows, "path,label,person"),
+        test_manifest=None,
+        **({"group": "person", "folds": 3} | settings),
+    )
+
+
+def test_each_clip_is_tested_in_one_fold_and_nobody_is_on_two_sides(tmp_path):
+    clips = of_people(tmp_path)
+    tested = []
+    for number in range(3):
+        sides = [
+            set(map(person_of, clips.of_fold(number).manifests[split].paths)) for split in ("train", "val", "test")
+        ]
+        assert sum(map(len, sides)) == len(set.union(*sides)) == 5 and all(sides)
+        tested += clips.of_fold(number).manifests["test"].paths
+    assert len(tested) == len(set(tested)) == 10
+    assert all(manifest.label_names == ["jump", "run"] for manifest in clips.manifests.values())
+
+
+def person_of(path: str) -> str:
+    return Path(path).name[0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"group": None}, "folds need groups: name the column of what must not be on both sides with --data.group"),
+        ({"folds": 2}, r"folds \(2\) must be at least 3 .* and at most the number of groups in column 'person' \(5\)"),
+        ({"folds": 6}, r"folds \(6\) must be at least 3 .* and at most the number of groups in column 'person' \(5\)"),
+        ({"test_split": "val"}, "folds part the training manifest themselves; drop the recipe's other splits"),
+    ],
+)
+def test_folds_that_cannot_be_are_refused(tmp_path, settings, message):
+    with pytest.raises(ValueError, match=message):
+        of_people(tmp_path, **settings)

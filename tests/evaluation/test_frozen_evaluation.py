@@ -8,7 +8,7 @@ import torch
 
 from tests.tiny_clips import tiny_clips
 from vjepa.data.labelled_clips import LabelledClips
-from vjepa.evaluation.frozen_evaluation import CLASSES, FrozenEvaluation, describe
+from vjepa.evaluation.frozen_evaluation import CLASSES, Answer, FrozenEvaluation, Question, describe, scored
 from vjepa.evaluation.frozen_features import EncoderFeatures, FrozenFeatures, PixelFeatures
 from vjepa.evaluation.probe import Sweep
 from vjepa.evaluation.report import cell, hardest, print_tables
@@ -215,3 +215,15 @@ def test_amounts_and_cells_in_words(tiny_world, tmp_path):
     assert cell(linear[:1]) == f"{100 * linear[0].scores.top1:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
     accuracies = 100 * np.array([result.scores.top1 for result in linear])
     assert cell(linear) == f"{accuracies.mean():.1f} ± {accuracies.std(ddof=1):.1f}"
+
+
+def test_folds_are_scored_as_one_test_set():
+    def answer(guessed: list[int], labels: list[int], chosen: str) -> Answer:
+        guesses = torch.nn.functional.one_hot(torch.tensor(guessed), 3).float()
+        question = Question(CLASSES, ["a", "b", "c"], "all", 0, 1)
+        return Answer(question, "pixels", "linear", guesses, torch.tensor(labels), chosen, 0.5, 1.0)
+
+    (result,) = scored([answer([0, 1, 2], [0, 1, 1], "this"), answer([2], [2], "that")])
+    assert result.scores.num_clips == 4 and result.scores.top1 == 0.75
+    assert result.scores.per_class == {"a": 1.0, "b": 0.5, "c": 1.0}
+    assert result.chosen == "this; that" and result.seconds == 2.0

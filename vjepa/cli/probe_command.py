@@ -8,7 +8,7 @@ import torch
 
 from vjepa.cli.parser import run_by_recipe
 from vjepa.data.labelled_clips import LabelledClips
-from vjepa.evaluation.frozen_evaluation import CLASSES, Amount, FrozenEvaluation, describe
+from vjepa.evaluation.frozen_evaluation import CLASSES, Amount, Answer, FrozenEvaluation, describe, scored
 from vjepa.evaluation.frozen_features import (
     EncoderFeatures,
     FrameDifferenceFeatures,
@@ -73,19 +73,24 @@ def probe(
     run = read_run(checkpoint, settings)
     print(f"probing the {encoder} encoder of {checkpoint}, step {run.step}")
     rows = features_of(run, encoder, levels, baselines, image_model, image_weights)
-    evaluation = FrozenEvaluation(
-        data,
-        rows,
-        sweep,
-        labels_per_class,
-        seeds,
-        cache or runs / "features",
-        cache_gigabytes,
-        accelerator,
-        shuffle_labels,
-        temporal,
-    )
-    results = evaluation.run()
+    parts = [data] if data.num_folds is None else [data.of_fold(number) for number in range(data.num_folds)]
+    answers: list[Answer] = []
+    for number, clips in enumerate(parts, start=1):
+        if len(parts) > 1:
+            print(f"fold {number} of {len(parts)}:")
+        answers += FrozenEvaluation(
+            clips,
+            rows,
+            sweep,
+            labels_per_class,
+            seeds,
+            cache or runs / "features",
+            cache_gigabytes,
+            accelerator,
+            shuffle_labels,
+            temporal,
+        ).answers()
+    results = scored(answers)
     folder = output or checkpoint.parent.parent / "probe"
     facts = {"checkpoint": str(checkpoint), "step": run.step, "encoder": encoder, "chance": 1 / len(data.class_names)}
     write_results(results, folder, facts)

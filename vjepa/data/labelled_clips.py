@@ -32,6 +32,9 @@ class LabelledClips:
     validation split, `val_share` of the training rows becomes one: whole groups of `group` where that column is given
     (subjects, source films), so that no person or film is on both sides.
 
+    Where clips are few, `folds` test each of them once (cross-validation): the groups of the training manifest are
+    dealt into so many folds, and `of_fold(k)` tests on fold k, chooses on the one after it and learns on the others.
+
     Args:
         train_manifest, val_manifest, test_manifest: CSV, Parquet or list file, or a folder (see `vjepa.data.manifest`).
         train_split, val_split, test_split: keep only rows with this value in the manifest's `split` column.
@@ -39,6 +42,7 @@ class LabelledClips:
         label: column with the class.
         group: column of what must not be on both sides of train and val.
         val_share: of the training rows, where no validation split is given.
+        folds: into how many the groups are dealt; one split if None.
         num_frames: frames of a clip.
         crop_size: height and width of a clip in pixels.
         fps, frame_step, duration: rate of a clip's frames; exactly one of them.
@@ -64,6 +68,7 @@ class LabelledClips:
         label: str = "label",
         group: str | None = None,
         val_share: float = 0.2,
+        folds: int | None = None,
         num_frames: int = 16,
         crop_size: tuple[int, int] = (224, 224),
         fps: float | None = None,
@@ -106,6 +111,16 @@ class LabelledClips:
             crop_size, crop_scale, crop_aspect_ratio, flip_share, train_segments, augment, erase_share
         )
         self.unreadable: dict[str, str] = {}  # files that were left out so far, and why
+        self.num_folds = folds
+        if folds is not None:
+            if val_manifest or test_manifest or train_split or val_split or test_split:
+                raise ValueError(
+                    "folds part the training manifest themselves; drop the recipe's other splits: "
+                    "--data.train_split=null --data.val_split=null --data.test_split=null (and manifests)"
+                )
+            self._whole, self._fold_of_row = _dealt(train_manifest, root, label, group, folds)
+            self.manifests = self._manifests_of_fold(0)
+            return
         self.manifests = self._read(
             {"train": train_manifest, "val": val_manifest, "test": test_manifest},
             {"train": train_split, "val": val_split, "test": test_split},
@@ -118,6 +133,19 @@ class LabelledClips:
     @property
     def class_names(self) -> list[str]:
         return self.manifests["train"].label_names
+
+    def of_fold(self, number: int) -> "LabelledClips":
+        """The same clips, of which fold `number` is tested and the next one chooses."""
+        other = copy(self)
+        other.manifests = self._manifests_of_fold(number)
+        return other
+
+    def _manifests_of_fold(self, number: int) -> dict[SplitName, Manifest]:
+        assert self.num_folds is not None
+        is_test = self._fold_of_row == number
+        is_val = self._fold_of_row == (number + 1) % self.num_folds
+        rows = {"train": ~is_test & ~is_val, "val": is_val, "test": is_test}
+        return {split: self._whole.select(np.flatnonzero(rows[split])) for split in SPLITS}
 
     def with_single_clips(self, num_frames: int) -> "LabelledClips":
         """The same files at the same rate, each cut into one clip of so many frames."""
@@ -253,6 +281,22 @@ class LabelledClips:
                 f"give a val_manifest or a val_split"
             )
         return train.select(np.flatnonzero(~is_val)), train.select(np.flatnonzero(is_val))
+
+
+def _dealt(
+    source: str, root: str | None, label: str, group: str | None, folds: int
+) -> tuple[Manifest, np.ndarray]:  # all labelled rows, (rows,) int64 number of the fold
+    if group is None:
+        raise ValueError("folds need groups: name the column of what must not be on both sides with --data.group")
+    whole = read_manifest(source, root, None, label)
+    groups = _groups(read_manifest(source, root, None, group), group)[whole.labels >= 0]
+    numbers, of_row = np.unique(groups, return_inverse=True)
+    if not 3 <= folds <= len(numbers):
+        raise ValueError(
+            f"folds ({folds}) must be at least 3 (to learn, to choose, to test) and at most the number of groups in "
+            f"column '{group}' ({len(numbers)})"
+        )
+    return _labelled(whole, label), of_row % folds
 
 
 def _labelled(manifest: Manifest, column: str) -> Manifest:

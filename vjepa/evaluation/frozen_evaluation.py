@@ -51,6 +51,23 @@ class Question(NamedTuple):
         return score(guesses, labels, self.class_names, self.seed, self.num_variants)
 
 
+class Answer(NamedTuple):
+    """What one probe guessed on the test clips."""
+
+    question: Question
+    features: str
+    probe: str
+    guesses: Tensor  # (R, classes)
+    labels: Tensor  # (R,)
+    chosen: str
+    val_accuracy: float
+    seconds: float
+
+    @property
+    def accuracy(self) -> float:
+        return float((self.guesses.argmax(1) == self.labels).float().mean())
+
+
 class FrozenEvaluation:
     """Scores rows of features (a checkpoint's, random weights', pixels') by probes under one budget.
 
@@ -107,13 +124,17 @@ class FrozenEvaluation:
 
     def run(self) -> list[Result]:
         """All cells. Raises RuntimeError if features changed while they were probed: frozen means frozen."""
+        return scored(self.answers())
+
+    def answers(self) -> list[Answer]:
+        """All guesses on the test clips. Raises RuntimeError if features changed while they were probed."""
         before = [features.fingerprint() for features in self.rows]
-        results = self._classes(cached=self._fits())
+        answers = self._classes(cached=self._fits())
         for task, cache in self.temporal:
-            results += self._temporal(task, cache)
+            answers += self._temporal(task, cache)
         if before != [features.fingerprint() for features in self.rows]:
             raise RuntimeError("a frozen network changed while it was probed")
-        return results
+        return answers
 
     def _fits(self) -> bool:
         """Whether all features may be kept. Temporal tasks are never streamed: ValueError where they don't fit."""
@@ -133,11 +154,11 @@ class FrozenEvaluation:
         self.report(f"{size}, more than {allowed / 1e9:.2f}: clips are decoded and encoded anew in each pass")
         return False
 
-    def _classes(self, cached: bool) -> list[Result]:
+    def _classes(self, cached: bool) -> list[Answer]:
         """The manifest's classes, from each amount of labels."""
         if cached:
             self.cache.encode(self.rows, self.report)
-        results = []
+        answers = []
         for features in self.rows:
             for amount in self.amounts:
                 for seed in self.seeds:
@@ -149,23 +170,23 @@ class FrozenEvaluation:
                         if cached
                         else self._streamed(features, rows, question)
                     )
-                    results += self._answers(question, features, sources)
-        return results
+                    answers += self._answers(question, features, sources)
+        return answers
 
-    def _temporal(self, task: TemporalTask, cache: FeatureCache) -> list[Result]:
+    def _temporal(self, task: TemporalTask, cache: FeatureCache) -> list[Answer]:
         """The variants that a task makes of each clip."""
         self.report(f"{task.title}:")
         cache.encode(self.rows, self.report)
         rows = np.arange(len(self.clips.manifests["train"]))
         num_steps, num_variants = self.sweep.num_steps(len(rows)), len(task.class_names)
-        results = []
+        answers = []
         for features in self.rows:
             for seed in self.seeds:
                 question = Question(task.title, list(task.class_names), "all", seed, num_steps, num_variants)
-                results += self._answers(question, features, self._cached(cache, features, rows, question))
-        return results
+                answers += self._answers(question, features, self._cached(cache, features, rows, question))
+        return answers
 
-    def _answers(self, question: Question, features: FrozenFeatures, sources: dict) -> list[Result]:
+    def _answers(self, question: Question, features: FrozenFeatures, sources: dict) -> list[Answer]:
         """Nearest neighbours, and the chosen one of each kind of head."""
         started = time.monotonic()
         torch.manual_seed(question.seed)
@@ -178,26 +199,25 @@ class FrozenEvaluation:
         first = next(iter(sources["val"]))
         probe = Probe(self.sweep, first.tokens.shape[-1], first.pooled.shape[-1], num_classes, question.num_steps)
         trials = train_probe(probe, sources["train"], sources["val"], sources["test"], self.accelerator)
-        results = [
-            Result(
-                question.task,
+        answers = [
+            Answer(
+                question,
                 features.name,
-                question.amount,
                 kind,
-                question.seed,
-                question.score(trial.guesses, trial.labels),
+                trial.guesses,
+                trial.labels,
                 f"learning rate {trial.candidate.learning_rate:g}, weight decay {trial.candidate.weight_decay:g}",
                 trial.val_accuracy,
                 time.monotonic() - started,
             )
             for kind, trial in trials.items()
         ]
-        nearest = self._nearest(question, features, sources)
-        cells = " ".join(f"{result.probe} {result.scores.top1:.1%}" for result in [nearest, *results])
+        answers.insert(0, self._nearest(question, features, sources))
+        cells = " ".join(f"{answer.probe} {answer.accuracy:.1%}" for answer in answers)
         self.report(f"{features.name}, {describe(question.task, question.amount)}: {cells}")
-        return [nearest, *results]
+        return answers
 
-    def _nearest(self, question: Question, features: FrozenFeatures, sources: dict) -> Result:
+    def _nearest(self, question: Question, features: FrozenFeatures, sources: dict) -> Answer:
         started = time.monotonic()
         num_classes = len(question.class_names)
         (bank, labels), (val, val_labels), (test, test_labels) = (
@@ -206,13 +226,12 @@ class FrozenEvaluation:
         count = best_num_neighbours(bank, labels, val, val_labels, num_classes)
         on_val = neighbour_votes(bank, labels, val, count, num_classes).argmax(1) == val_labels
         guesses = neighbour_votes(bank, labels, test, count, num_classes)
-        return Result(
-            question.task,
+        return Answer(
+            question,
             features.name,
-            question.amount,
             "kNN",
-            question.seed,
-            question.score(guesses.cpu(), test_labels.cpu()),
+            guesses.cpu(),
+            test_labels.cpu(),
             f"{count} neighbours",
             float(on_val.float().mean()),
             time.monotonic() - started,
@@ -254,6 +273,32 @@ class FrozenEvaluation:
             "val": in_order("val"),
             "test": in_order("test"),
         }
+
+
+def scored(answers: Sequence[Answer]) -> list[Result]:
+    """Cells of the table: answers of one probe to one question together, of all folds where there are several."""
+    together: dict[tuple, list[Answer]] = {}
+    for answer in answers:
+        question = answer.question
+        key = (question.task, answer.features, question.amount, question.seed, answer.probe)
+        together.setdefault(key, []).append(answer)
+    results = []
+    for (task, features, amount, seed, probe), parts in together.items():
+        guesses, labels = (torch.cat([getattr(part, name) for part in parts]) for name in ("guesses", "labels"))
+        results.append(
+            Result(
+                task,
+                features,
+                amount,
+                probe,
+                seed,
+                parts[0].question.score(guesses, labels),
+                "; ".join(dict.fromkeys(part.chosen for part in parts)),
+                float(np.mean([part.val_accuracy for part in parts])),
+                sum(part.seconds for part in parts),
+            )
+        )
+    return results
 
 
 class Shuffled:

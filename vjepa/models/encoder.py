@@ -147,7 +147,7 @@ class VideoEncoder(nn.Module):
             seen, other = (self.image_embed, self.patch_embed) if is_image else (self.patch_embed, self.image_embed)
             tokens = seen(clips, token_ids)
             if self.training:  # DDP waits for every gradient: the other tokenizer takes part with nothing
-                tokens = tokens + 0 * (other.proj.weight.sum() + other.proj.bias.sum()).to(tokens.dtype)
+                tokens = tokens + 0 * sum(part.sum() for part in other.parameters())
         return tokens if self.modality is None else self.modality(tokens, is_image)
 
     def _normalized(self, tokens: Tensor, level: int) -> Tensor:
