@@ -72,6 +72,16 @@ def test_the_last_level_is_the_output():
     assert not torch.allclose(first, last)
 
 
+def test_an_encoder_of_changes_sees_nothing_of_what_stays():
+    encoder, clips = tiny_encoder(change_gain=2.0, position="sincos"), torch.randn(2, 3, 4, 16, 16)
+    background = torch.randn(2, 3, 1, 16, 16)
+    torch.testing.assert_close(encoder(clips + background), encoder(clips))
+    plain = tiny_encoder(position="sincos")
+    torch.testing.assert_close(encoder(clips), plain(2 * (clips - clips.mean(2, keepdim=True))))
+    with pytest.raises(ValueError, match="images have no changes to see"):
+        tiny_encoder(change_gain=1.0, image_tokenizer=True)
+
+
 def test_a_level_that_does_not_exist_is_refused():
     with pytest.raises(ValueError, match=r"levels \[5\] do not exist; this encoder has levels 0 to 1"):
         tiny_encoder().forward_levels(torch.randn(1, 3, 4, 16, 16), [5])

@@ -29,6 +29,8 @@ class VideoEncoder(nn.Module):
             long (V-JEPA 2.1).
         modality_embeddings: add to each token a learned vector that says whether it is of a video or of an image
             (V-JEPA 2.1).
+        change_gain: see only what changes: each clip less its mean frame, times this. Before a still camera nothing is
+            left of the background (measured by us on small real video, docs/results.md). None: clips as they are.
         activation_checkpointing: compute blocks again in the backward pass; saves memory, changes no result.
     """
 
@@ -47,6 +49,7 @@ class VideoEncoder(nn.Module):
         output_levels: tuple[int, ...] | None = None,
         image_tokenizer: bool = False,
         modality_embeddings: bool = False,
+        change_gain: float | None = None,
         activation_checkpointing: bool = False,
     ):
         super().__init__()
@@ -59,11 +62,14 @@ class VideoEncoder(nn.Module):
                     f"output_levels ({list(output_levels)}) must be rising numbers of blocks from 0 that end with the "
                     f"last one, {depth - 1}"
                 )
+        if change_gain is not None and image_tokenizer:
+            raise ValueError("images have no changes to see: give either change_gain or image_tokenizer")
         self.embed_dim = embed_dim or row.embed_dim
         self.tubelet = tubelet
         self.norm_eps = norm_eps
         self.output_levels = output_levels
         self.image_tokenizer = image_tokenizer
+        self.change_gain = change_gain
         self.activation_checkpointing = activation_checkpointing
         num_heads, mlp_ratio = num_heads or row.num_heads, mlp_ratio or row.mlp_ratio
         self.patch_embed = TubeletEmbedding(self.tubelet, self.embed_dim)
@@ -100,6 +106,8 @@ class VideoEncoder(nn.Module):
             those = f"0 to {len(self.blocks) - 1}" if self.output_levels is None else str(list(known))
             raise ValueError(f"levels {unknown} do not exist; this encoder has levels {those}")
         grid = self.grid_of(clips)
+        if self.change_gain is not None:
+            clips = (clips - clips.mean(dim=2, keepdim=True)) * self.change_gain
         tokens = self.position.added(self._embedded(clips, token_ids), grid, token_ids)
         rotary = self.position.rotary(grid, clips.device, token_ids)
         outputs = []
