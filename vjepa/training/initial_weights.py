@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vjepa import interop
+from vjepa.interop import open_model
 from vjepa.interop.loading import load_all, read_checkpoint
+from vjepa.interop.networks import build, outline
 from vjepa.interop.portable import Part
 from vjepa.models import Predictor, VideoEncoder
 
@@ -25,16 +26,18 @@ def load_initial_weights(module: nn.Module, path: Path) -> list[str]:
             raise ValueError(f"{path} has no 'state_dict': it is no checkpoint of a vjepa run")
         load_all(module, content["state_dict"], path)
         return []
-    model, _ = interop.open_model(path)
+    model, _ = open_model(path)
     if model.encoder is None:
         raise ValueError(f"{path} holds no encoder to start from")
     parts = dict(module.named_children())
     context = _context_encoder_of(path) or model.encoder
     notes = [f"encoders begin with those of {path} ({model.family})"]
+    _require_same_positions(parts["context_encoder"], VideoEncoder, model.encoder, "encoder", path)
     load_all(parts["context_encoder"], context.weights, path)
     load_all(parts["target_encoder"], model.encoder.weights, path)
     if model.predictor is None:
         return [*notes, f"{path} holds no predictor: it begins anew"]
+    _require_same_positions(parts["predictor"], Predictor, model.predictor, "predictor", path)
     weights, note = _with_as_many_mask_tokens(parts["predictor"].state_dict(), model.predictor.weights)
     load_all(parts["predictor"], weights, path)
     return [*notes, note] if note else notes
@@ -42,12 +45,10 @@ def load_initial_weights(module: nn.Module, path: Path) -> list[str]:
 
 def read_teacher(path: Path, predictor: Predictor) -> VideoEncoder:
     """The encoder that gives a student's targets. Raises ValueError where the predictor's width is not its own."""
-    model, _ = interop.open_model(path)
+    model, _ = open_model(path)
     if model.encoder is None:
         raise ValueError(f"{path} holds no encoder to learn from")
-    with torch.random.fork_rng(devices=[]):
-        teacher = VideoEncoder(**model.encoder.settings)
-    load_all(teacher, model.encoder.weights, path)
+    teacher = build(VideoEncoder, model.encoder, str(path))
     width = teacher.embed_dim * predictor.num_levels
     if predictor.target_dim != width:
         raise ValueError(
@@ -64,10 +65,26 @@ def read_teacher(path: Path, predictor: Predictor) -> VideoEncoder:
 
 def _context_encoder_of(path: Path) -> Part | None:
     """The trained encoder beside its moving average, where a file has both."""
-    try:
-        return interop.open_model(path, which="encoder")[0].encoder
-    except ValueError:
-        return None
+    for which in ("encoder", "context"):  # its name in a released file, and in a run of ours
+        try:
+            return open_model(path, which=which, encoder_only=True)[0].encoder
+        except ValueError:
+            continue
+    return None
+
+
+def _require_same_positions(
+    ours: nn.Module, network: type[VideoEncoder] | type[Predictor], part: Part, name: str, path: Path
+) -> None:
+    """Heads and positions have no weight that would tell them: with others the same weights mean something else."""
+    assert isinstance(ours, network)
+    theirs, known = outline(network, part.settings).position, ours.position
+    for key, of_path, of_run in (
+        ("position", theirs.kind, known.kind),
+        ("channels per head", theirs.head_dim, known.head_dim),
+    ):
+        if of_path != of_run:
+            raise ValueError(f"the {name} of {path} has {key} {of_path}, this run's has {of_run}; make them equal")
 
 
 def _with_as_many_mask_tokens(
