@@ -1,7 +1,32 @@
 """vjepa: train, probe and plan with video joint-embedding predictive architectures."""
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 from vjepa._torchvision_on_cpu import declare_missing_operators
+
+if TYPE_CHECKING:
+    from vjepa.interop.load_encoder import LoadedEncoder
 
 declare_missing_operators()  # must run before anything imports torchvision (Lightning and timm do)
 
 __version__ = "0.1.0"
+
+
+def load_encoder(
+    path: str | Path,
+    which: str | None = None,
+    num_heads: int | None = None,
+    image_size: int | None = None,
+) -> "LoadedEncoder":
+    """A frozen encoder from a released file, a Hugging Face or native folder, a run or a recipe (docs/checkpoints.md).
+
+    Args:
+        path: the file or folder, or the name of a recipe (weights are then random).
+        which: of several encoders; the moving average if None.
+        num_heads: for released files of a width that no released model has.
+        image_size: height and width of clips in pixels, where the source says none or another.
+    """
+    from vjepa.interop.load_encoder import load_encoder  # late: importing vjepa must stay cheap
+
+    return load_encoder(path, which, num_heads, image_size)

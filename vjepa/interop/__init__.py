@@ -1,1 +1,17 @@
 """Checkpoints of other projects, in and out."""
+
+from vjepa.interop.load_encoder import LoadedEncoder
+from vjepa.interop.opening import encoder_part_of, open_model
+from vjepa.interop.portable import Origin, Part, PortableModel, Preprocessing
+from vjepa.interop.report import Report
+
+__all__ = [
+    "LoadedEncoder",
+    "Origin",
+    "Part",
+    "PortableModel",
+    "Preprocessing",
+    "Report",
+    "encoder_part_of",
+    "open_model",
+]

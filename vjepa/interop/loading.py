@@ -1,6 +1,7 @@
 """Reading weights of others: tensors and plain values only, never code, and all of them or none."""
 
 import pickle
+import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,20 +13,22 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 
-def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, Any]:
+def read_checkpoint(path: str | Path, map_location: Any = "cpu", lazily: bool = False) -> dict[str, Any]:
     """Read a checkpoint of tensors and plain values.
 
+    With `lazily` a tensor is read from the disk when it is used: of a checkpoint with optimizer states most never are.
     Raises ValueError where there is no such file, it is not a checkpoint, or it holds pickled code.
     """
     try:
-        checkpoint = torch.load(path, map_location=map_location, weights_only=True)
+        mapped = lazily and zipfile.is_zipfile(path)
+        checkpoint = torch.load(path, map_location=map_location, weights_only=True, mmap=mapped)
     except (FileNotFoundError, IsADirectoryError):
         raise ValueError(f"there is no checkpoint file {path}") from None
     except pickle.UnpicklingError as error:
-        if zipfile.is_zipfile(path):
-            raise ValueError(
-                f"{path} holds more than tensors and plain values, so it was not loaded: {error}"
-            ) from None
+        code = re.search(r"(?:GLOBAL|global) ([\w.]+)", str(error))
+        if code or zipfile.is_zipfile(path):
+            what = f"it would run {code[1]}" if code else " ".join(str(error).split())
+            raise ValueError(f"{path} holds more than tensors and plain values, so it was not loaded: {what}") from None
         raise ValueError(f"{path} is not a checkpoint (or was cut short)") from None
     except OSError:
         raise

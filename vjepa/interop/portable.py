@@ -1,4 +1,4 @@
-"""A model between formats: settings as our constructors take them, weights under our names, and how its clips are cut."""
+"""A model between formats: settings of our constructors, weights under our names, and how its clips are cut."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
@@ -30,17 +30,28 @@ class Preprocessing:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """Where a model comes from, for its card; None where the source doesn't say."""
+
+    source: str
+    encoder: str | None = None  # which of the source's encoders it is
+    data: str | None = None
+    command: str | None = None
+    licence: str | None = None
+
+
+@dataclass(frozen=True)
 class PortableModel:
     """What a file of any format holds.
 
     Args:
-        family: whose model it is.
+        family: whose model it is; "vjepa" is a run or recipe of ours.
         encoder: a `VideoEncoder`.
         predictor: a `Predictor`, where the file has one.
         action_predictor: an `ActionPredictor`, where the file has one.
         classifiers: `AttentiveProbe`s.
         preprocessing: of clips.
-        trained_mask_tokens: numbers of the predictor's mask tokens that are not all zero.
+        origin: where it comes from.
     """
 
     family: Family
@@ -49,3 +60,4 @@ class PortableModel:
     action_predictor: Part | None = None
     classifiers: list[Part] = field(default_factory=list)
     preprocessing: Preprocessing = Preprocessing()
+    origin: Origin = Origin("unknown")

@@ -1,15 +1,19 @@
-"""The encoder of a pretraining run, from its checkpoint and the settings beside it."""
+"""The networks of a pretraining run, from its checkpoint and the settings beside it."""
 
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import yaml
 from torch import Tensor
 
 from vjepa.interop.loading import load_all, read_checkpoint
-from vjepa.models import SIZES, Predictor, VideoEncoder
+from vjepa.interop.networks import require_fit, whole_settings
+from vjepa.interop.portable import Origin, Part, PortableModel
+from vjepa.interop.recipe import data_of, preprocessing_of, read_recipe
+from vjepa.interop.report import Report
+from vjepa.models import Predictor, VideoEncoder
 
 EncoderName = Literal["target", "context"]
+_ALIASES: dict[str, EncoderName] = {"target_encoder": "target", "encoder": "context", "context_encoder": "context"}
 
 
 class PretrainedRun(NamedTuple):
@@ -40,6 +44,30 @@ class PretrainedRun(NamedTuple):
         except TypeError as error:
             raise ValueError(f"the encoder's settings beside {self.checkpoint} don't fit: {error}") from None
 
+    def portable(self, which: str | None = None) -> tuple[PortableModel, Report]:
+        """Encoder and predictor. Raises ValueError where there is no such encoder, or weights don't fit."""
+        name = _ALIASES.get(which or "target", which or "target")
+        if name not in ("target", "context"):
+            raise ValueError(f"{self.checkpoint} has no encoder '{which}'; a run has target and context")
+        report = Report(str(self.checkpoint), f"run, step {self.step}, {name} encoder")
+        taken = (f"{name}_encoder.", "predictor.")
+        others = sorted({key.partition(".")[0] for key in self.weights if not key.startswith(taken)})
+        report.dropped += [*others, "optimizer and loops"]
+        model = PortableModel(
+            "vjepa",
+            Part(whole_settings(VideoEncoder, self.encoder_settings), self._below(f"{name}_encoder.")),
+            Part(whole_settings(Predictor, self.predictor_settings), self._below("predictor.")),
+            preprocessing=preprocessing_of(self.data_settings),
+            origin=Origin(
+                f"{self.checkpoint}, step {self.step}",
+                f"{name} encoder",
+                data_of(self.data_settings),
+                f"vjepa fit -c {_settings_beside(self.checkpoint)}",
+            ),
+        )
+        require_fit(model, report)
+        return model, report
+
     def _below(self, prefix: str) -> dict[str, Tensor]:
         return {name.removeprefix(prefix): value for name, value in self.weights.items() if name.startswith(prefix)}
 
@@ -49,26 +77,19 @@ def read_run(
     settings: Path | None = None,  # the run's config.yaml; the one in the checkpoint's run folder if None
 ) -> PretrainedRun:
     """Read a checkpoint of `vjepa fit`. Raises ValueError where it or the run's settings are missing or broken."""
-    content = read_checkpoint(checkpoint)
+    content = read_checkpoint(checkpoint, lazily=True)
     if "state_dict" not in content:
         raise ValueError(f"{checkpoint} has no 'state_dict': it is no checkpoint of a vjepa run")
-    file = settings or checkpoint.resolve().parent.parent / "config.yaml"
-    try:
-        recipe = yaml.safe_load(file.read_text())
-        parts = recipe["model"]["init_args"]
-        encoder, predictor, data = parts["encoder"], parts["predictor"], recipe["data"]["init_args"]
-        # The command line links it to the encoder, and leaves it out of the settings that it writes.
-        width = encoder.get("embed_dim") or SIZES[encoder.get("size", "tiny")].embed_dim
-        predictor = predictor | {"encoder_dim": width}
-    except FileNotFoundError:
-        raise ValueError(
-            f"the settings of {checkpoint} are not at {file}; give the run's config.yaml with --settings"
-        ) from None
-    except (yaml.YAMLError, KeyError, TypeError):
-        raise ValueError(f"{file} holds no settings of a vjepa run (model.init_args.encoder, data.init_args)") from None
-    return PretrainedRun(
-        checkpoint, content["state_dict"], encoder, predictor, data, int(content.get("global_step", 0))
-    )
+    file = settings or _settings_beside(checkpoint)
+    if not file.exists():
+        raise ValueError(f"the settings of {checkpoint} are not at {file}; give the run's config.yaml with --settings")
+    recipe = read_recipe(file)
+    step = int(content.get("global_step", 0))
+    return PretrainedRun(checkpoint, content["state_dict"], recipe.encoder, recipe.predictor, recipe.data, step)
+
+
+def _settings_beside(checkpoint: Path) -> Path:
+    return checkpoint.resolve().parent.parent / "config.yaml"
 
 
 def newest_checkpoint(runs: Path) -> Path:

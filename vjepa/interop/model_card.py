@@ -1,0 +1,64 @@
+"""The card beside an exported model: what it is, where from, and how to use it."""
+
+from pathlib import Path
+from typing import Literal
+
+from vjepa.data.atomic_file import new_file
+from vjepa.interop.networks import outline, parts_of, whole_settings
+from vjepa.interop.portable import PortableModel, Preprocessing
+
+Format = Literal["native", "meta", "huggingface"]
+
+_NOT_STATED = "not stated in the source"
+_LOADING = {
+    "native": 'import vjepa\n\nencoder = vjepa.load_encoder("{where}")',
+    "meta": 'import vjepa\n\nencoder = vjepa.load_encoder("{where}")  # the released loaders read it too',
+    "huggingface": 'from transformers import {architecture}\n\nmodel = {architecture}.from_pretrained("{where}")',
+}
+
+
+def model_card(model: PortableModel, format: Format, where: Path) -> str:
+    """Markdown."""
+    architecture = "VJEPA2ForVideoClassification" if model.classifiers else "VJEPA2Model"
+    rows = "\n".join(
+        f"| {name} | {_sizes(whole_settings(network, part.settings))} | "
+        f"{sum(weight.numel() for weight in outline(network, part.settings).state_dict().values()) / 1e6:.2f} M |"
+        for name, (network, part) in parts_of(model).items()
+    )
+    family = "a model trained or set up with vjepa" if model.family == "vjepa" else f"a {model.family}"
+    origin = model.origin
+    return f"""# {where.name}
+
+Weights of {family}, written by `vjepa convert` ({format}).
+
+| network | sizes | parameters |
+|---|---|---|
+{rows}
+
+* Source: {origin.source}{f", its `{origin.encoder}`" if origin.encoder else ""}
+* Clips: {_clips(model.preprocessing)}
+* Data: {origin.data or _NOT_STATED}
+* Recipe or command: {origin.command or _NOT_STATED}
+* Licence: {origin.licence or _NOT_STATED}
+
+```python
+{_LOADING[format].format(where=where, architecture=architecture)}
+```
+"""
+
+
+def write_model_card(model: PortableModel, format: Format, where: Path, file: Path) -> None:
+    with new_file(file) as temporary:
+        temporary.write_text(model_card(model, format, where))
+
+
+def _sizes(settings: dict) -> str:
+    shown = ("embed_dim", "depth", "num_heads", "tubelet", "position", "num_classes")
+    return ", ".join(f"{name} {settings[name]}" for name in shown if name in settings)
+
+
+def _clips(cut: Preprocessing) -> str:
+    rate = f"{cut.fps:g} frames per second" if cut.fps is not None else f"one of {cut.frame_step:g} frames"
+    height, width = cut.crop_size
+    pixels = f"{height} x {width} pixels, normalised by mean {cut.mean} and deviation {cut.std}"
+    return f"{cut.num_frames} frames, {rate}, {pixels}"

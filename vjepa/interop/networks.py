@@ -1,0 +1,99 @@
+"""From settings and weights to networks, and back: what a network needs is asked of the network itself."""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from vjepa.interop.loading import load_all
+from vjepa.interop.portable import Part, PortableModel
+from vjepa.interop.report import Report
+from vjepa.models import SIZES, ActionPredictor, AttentiveProbe, Predictor, VideoEncoder
+from vjepa.models.position import Position
+
+Network = TypeVar("Network", bound=nn.Module)
+
+# Of training, not of a trained network.
+_WITHOUT_EFFECT_ON_WEIGHTS = ("activation_checkpointing", "zero_init_mask_tokens")
+
+
+def parts_of(model: PortableModel) -> dict[str, tuple[type[nn.Module], Part]]:
+    """A model's networks by the names that their weights have in files."""
+    parts: dict[str, tuple[type[nn.Module], Part | None]] = {
+        "encoder": (VideoEncoder, model.encoder),
+        "predictor": (Predictor, model.predictor),
+        "action_predictor": (ActionPredictor, model.action_predictor),
+    }
+    parts |= {f"classifiers.{number}": (AttentiveProbe, part) for number, part in enumerate(model.classifiers)}
+    return {name: (network, part) for name, (network, part) in parts.items() if part is not None}
+
+
+def whole_settings(network: type[nn.Module], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """All keywords that decide what a network computes, those left to defaults too; lists as tuples.
+
+    Raises ValueError where there is no such keyword.
+    """
+    defaults = {name: each.default for name, each in inspect.signature(network).parameters.items()}
+    unknown = [name for name in settings if name not in defaults]
+    if unknown:
+        raise ValueError(f"{network.__name__} has no setting {', '.join(unknown)}; it has {', '.join(defaults)}")
+    values = {name: _as_tuple(settings.get(name, default)) for name, default in defaults.items()}
+    if network is VideoEncoder:
+        row = SIZES[values.pop("size")]._asdict()
+        values |= {name: values[name] or value for name, value in row.items()}
+    if network is Predictor:
+        values["target_dim"] = values["target_dim"] or values["num_levels"] * values["encoder_dim"]
+    return {name: value for name, value in values.items() if name not in _WITHOUT_EFFECT_ON_WEIGHTS}
+
+
+def outline(network: type[Network], settings: Mapping[str, Any]) -> Network:
+    """A network without memory for its weights: names and shapes. Raises ValueError where settings don't fit."""
+    with torch.device("meta"):
+        try:
+            return network(**settings)
+        except TypeError as error:
+            raise ValueError(f"these settings are no {network.__name__}'s: {error}") from None
+
+
+def build(network: type[Network], part: Part, source: str) -> Network:
+    """A network with these weights in fp32; draws no random number. Raises ValueError where they don't fit."""
+    module = outline(network, part.settings).to_empty(device="cpu")
+    load_all(module, part.weights, source)
+    for name, child in list(module.named_children()):
+        if isinstance(child, Position):  # its table is no weight, and was not made on the meta device
+            heads = child.embed_dim // child.head_dim
+            setattr(module, name, Position(child.kind, child.embed_dim, heads, child.position_grid))
+    return module
+
+
+def note_fit(name: str, network: type[nn.Module], part: Part, report: Report) -> None:
+    """Write into the report how weights differ from what the settings ask for."""
+    wanted = outline(network, part.settings).state_dict()
+    report.missing += [f"{name}.{key}" for key in wanted if key not in part.weights]
+    report.unexpected += [f"{name}.{key}" for key in part.weights if key not in wanted]
+    report.reshaped += [
+        f"{name}.{key} is {tuple(part.weights[key].shape)}, must be {tuple(tensor.shape)}"
+        for key, tensor in wanted.items()
+        if key in part.weights and part.weights[key].shape != tensor.shape
+    ]
+
+
+def require_fit(model: PortableModel, report: Report) -> None:
+    """Raises ValueError with the report's text where any weight is missing, unexpected or reshaped."""
+    for name, (network, part) in parts_of(model).items():
+        note_fit(name, network, part, report)
+    if model.predictor is not None:
+        report.trained_mask_tokens = trained_mask_tokens(model.predictor.weights)
+    report.require_fit()
+
+
+def trained_mask_tokens(predictor: Mapping[str, Tensor]) -> list[int]:
+    """Numbers of the mask tokens that are not all zero."""
+    tokens = [(name, token) for name, token in predictor.items() if name.startswith("mask_tokens.")]
+    return [int(name.rpartition(".")[2]) for name, token in tokens if not token.is_meta and bool(token.any())]
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

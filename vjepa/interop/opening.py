@@ -1,0 +1,118 @@
+"""Opens a model of any format, which it tells by looking at what is there."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from vjepa.interop import hugging_face, native
+from vjepa.interop.hugging_face import read_hugging_face
+from vjepa.interop.loading import read_checkpoint
+from vjepa.interop.native import read_native
+from vjepa.interop.networks import whole_settings
+from vjepa.interop.portable import Part, PortableModel
+from vjepa.interop.recipe import find_recipe, untrained_model
+from vjepa.interop.released import Hints, from_released
+from vjepa.interop.report import Report
+from vjepa.interop.run_folder import read_run
+from vjepa.models import VideoEncoder
+
+
+def open_model(
+    path: str | Path,
+    which: str | None = None,
+    num_heads: int | None = None,
+    predictor_num_heads: int | None = None,
+    image_size: int | None = None,
+    encoder_only: bool = False,
+) -> tuple[PortableModel, Report]:
+    """Read a model of any format, all of its weights or nothing.
+
+    Args:
+        path: a released `.pt` or `.pth.tar`, a Hugging Face or native folder, a run's folder or `.ckpt`, or a recipe or
+            its name (weights are then random).
+        which: of several encoders: "ema_encoder", "target_encoder" or "encoder" of a released file, "target" or
+            "context" of a run; the moving average if None.
+        num_heads: of the encoder, for released files of a width that no released model has.
+        predictor_num_heads: the same for its predictor.
+        image_size: height and width of clips in pixels, where the source says none or another.
+        encoder_only: leave predictor and probes of a released file unread.
+
+    Raises ValueError, a sentence or the report's text, where there is nothing, or it does not fit.
+    """
+    found = _found(Path(path))
+    hints = Hints(which, num_heads, predictor_num_heads, image_size, encoder_only)
+    if found.is_dir():
+        model, report = _read_folder(found, which)
+    elif found.suffix in (".yaml", ".yml"):
+        _refuse_which(found, which)
+        model, report = untrained_model(found)
+    elif found.suffix == ".safetensors":
+        if not any((found.parent / name).exists() for name in (native.SETTINGS, hugging_face.CONFIG)):
+            raise ValueError(
+                f"{found} holds weights without settings, and there is no {native.SETTINGS} or {hugging_face.CONFIG} "
+                f"beside it"
+            )
+        model, report = _read_folder(found.parent, which)
+    else:
+        content = read_checkpoint(found, lazily=True)
+        is_run = "state_dict" in content and (found.suffix == ".ckpt" or "pytorch-lightning_version" in content)
+        if not is_run:
+            return from_released(content, found, hints)
+        model, report = read_run(found).portable(which)
+    _require_heads(model, found, num_heads)
+    if image_size is not None:
+        model = replace(model, preprocessing=replace(model.preprocessing, crop_size=(image_size, image_size)))
+    return model, report
+
+
+def encoder_part_of(
+    path: str | Path, which: str | None = None, num_heads: int | None = None, image_size: int | None = None
+) -> Part:
+    """Settings and weights of a model's encoder. Raises ValueError as `open_model`, and where it has none."""
+    return with_encoder(path, which, num_heads, image_size)[1]
+
+
+def with_encoder(
+    path: str | Path, which: str | None = None, num_heads: int | None = None, image_size: int | None = None
+) -> tuple[PortableModel, Part]:
+    """A model, at least its encoder, and that. Raises ValueError where it has none."""
+    model, _ = open_model(path, which, num_heads, image_size=image_size, encoder_only=True)
+    if model.encoder is None:
+        raise ValueError(f"{path} holds probes without an encoder; give the file that has their encoder")
+    return model, model.encoder
+
+
+def _found(path: Path) -> Path:
+    if path.exists():
+        return path
+    recipe = find_recipe(str(path))
+    if recipe is None:
+        raise ValueError(f"there is no file, folder or recipe {path}")
+    return recipe
+
+
+def _read_folder(folder: Path, which: str | None) -> tuple[PortableModel, Report]:
+    last = folder / "checkpoints" / "last.ckpt"
+    if last.exists():
+        return read_run(last).portable(which)
+    _refuse_which(folder, which)
+    if (folder / native.SETTINGS).exists():
+        return read_native(folder)
+    if (folder / hugging_face.CONFIG).exists():
+        return read_hugging_face(folder)
+    raise ValueError(
+        f"{folder} holds no model: neither {native.SETTINGS} (native) nor {hugging_face.CONFIG} (Hugging Face) nor "
+        f"checkpoints/last.ckpt (a run)"
+    )
+
+
+def _refuse_which(path: Path, which: str | None) -> None:
+    if which is not None:
+        raise ValueError(f"{path} has one encoder; leave out which ('{which}')")
+
+
+def _require_heads(model: PortableModel, path: Path, num_heads: int | None) -> None:
+    if num_heads is None or model.encoder is None:
+        return
+    known = whole_settings(VideoEncoder, model.encoder.settings)["num_heads"]
+    if known != num_heads:
+        raise ValueError(f"num_heads ({num_heads}) must be that of {path}, {known}; leave it out")
