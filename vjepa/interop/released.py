@@ -20,7 +20,7 @@ from vjepa.interop.networks import parts_of, require_fit, whole_settings
 from vjepa.interop.portable import Family, Origin, Part, PortableModel, Preprocessing
 from vjepa.interop.reference_names import POSITION_TABLES, from_reference_names, to_reference_names
 from vjepa.interop.report import Report
-from vjepa.models import SIZES, ActionPredictor, PositionKind, Predictor, VideoEncoder
+from vjepa.models import OUTPUT_LEVELS, SIZES, ActionPredictor, PositionKind, Predictor, VideoEncoder
 from vjepa.models.position import sincos_table
 
 # In the order in which they are looked for: in distilled files a `target_encoder` could be the teacher.
@@ -29,8 +29,6 @@ _ALIASES = {"target": "target_encoder", "context": "encoder"}
 _HEADS_OF_PREDICTOR = {384: 12}  # by its width
 _HEADS_OF_ACTION_PREDICTOR = {1024: 16}
 _HEADS_OF_PROBE = 16
-# By depth; the released ViT-G (48) breaks the rule of every quarter with its third level.
-_OUTPUT_LEVELS = {12: (2, 5, 8, 11), 24: (5, 11, 17, 23), 40: (9, 19, 29, 39), 48: (11, 23, 37, 47)}
 
 LICENCES: dict[Family, str | None] = {
     "V-JEPA 1": "CC-BY-NC 4.0 (the released code of V-JEPA 1)",
@@ -176,15 +174,15 @@ def _encoder_part(
         settings["position"], grid = _kind_and_grid(weights["pos_embed"], "pos_embed", path)
         settings["position_grid"] = tuple(grid)
     if "norms_block.0.weight" in weights:
-        if depth not in _OUTPUT_LEVELS:
+        if depth not in OUTPUT_LEVELS:
             raise ValueError(
                 f"{path} has a V-JEPA 2.1 encoder of {depth} blocks; its output levels are known for "
-                f"{', '.join(map(str, _OUTPUT_LEVELS))} blocks"
+                f"{', '.join(map(str, OUTPUT_LEVELS))} blocks"
             )
         settings |= {
             "position": "rotary",
             "position_grid": _rotary_grid(tubelet[1]),
-            "output_levels": _OUTPUT_LEVELS[depth],
+            "output_levels": OUTPUT_LEVELS[depth],
             "image_tokenizer": "patch_embed_img.proj.weight" in weights,
             "modality_embeddings": "video_mod_embed" in weights,
         }

@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 from vjepa.interop.upstream_settings import Note, Settings, nearest
-from vjepa.models import SIZES, EncoderSize
+from vjepa.models import OUTPUT_LEVELS, SIZES, EncoderSize
 
 APPS = ("vjepa", "vjepa_2_1")
 # Names of networks: our size, and heads where they are not those of the size.
@@ -25,8 +25,6 @@ NETWORKS: dict[str, tuple[EncoderSize, int | None]] = {
     "vit_gigantic": ("gigantic", 16),
     "vit_gigantic_xformers": ("gigantic", None),
 }
-# Blocks whose tokens are outputs in 2.1, by depth. 37 as released; 35 would be regular.
-OUTPUT_LEVELS = {12: [2, 5, 8, 11], 24: [5, 11, 17, 23], 40: [9, 19, 29, 39], 48: [11, 23, 37, 47]}
 PRECISIONS = {"bfloat16": "bf16-mixed", "float16": "16-mixed", "float32": "32-true"}
 RAMP = [15_000, 30_000]  # of the context loss in 2.1, written into the released code
 
@@ -281,7 +279,7 @@ def _add_levels(settings: Settings, model: dict[str, Any], size: EncoderSize, na
         raise ValueError(
             f"model.levels_predictor ({levels}) and n_output_distillation ({outputs}) must be equal: 4, or 1 (the last)"
         )
-    model["encoder"]["output_levels"] = OUTPUT_LEVELS[depth]
+    model["encoder"]["output_levels"] = list(OUTPUT_LEVELS[depth])
     if levels != 1:
         model["predictor"]["num_levels"] = levels
 

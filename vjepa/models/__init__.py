@@ -6,9 +6,10 @@ from vjepa.models.ema import frozen_copy, update_ema
 from vjepa.models.encoder import VideoEncoder
 from vjepa.models.position import PositionKind
 from vjepa.models.predictor import Predictor
-from vjepa.models.sizes import SIZES, EncoderSize
+from vjepa.models.sizes import OUTPUT_LEVELS, SIZES, EncoderSize
 
 __all__ = [
+    "OUTPUT_LEVELS",
     "SIZES",
     "ActionPredictor",
     "AttentiveProbe",

@@ -22,3 +22,6 @@ SIZES: dict[EncoderSize, Size] = {
     "giant": Size(1408, 40, 22, 48 / 11),
     "gigantic": Size(1664, 48, 26, 64 / 13),
 }
+
+# V-JEPA 2.1's supervised levels by depth; that ViT-G's third one is not at three quarters is as released.
+OUTPUT_LEVELS = {12: (2, 5, 8, 11), 24: (5, 11, 17, 23), 40: (9, 19, 29, 39), 48: (11, 23, 37, 47)}
