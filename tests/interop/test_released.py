@@ -286,9 +286,11 @@ def test_pickled_code_is_refused_and_not_run(tmp_path: Path, capsys):
     assert "code ran" not in capsys.readouterr().out
 
 
-def test_a_truncated_file_is_refused(tmp_path: Path):
+@pytest.mark.parametrize("left", [0, 3, 100, 5000, 0.5, 0.99, -1])
+def test_a_truncated_file_is_refused(tmp_path: Path, left):
     path = saved(tmp_path, to_released(tiny_model()))
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(left * len(whole)) if isinstance(left, float) else left])
     with pytest.raises(ValueError, match=r"vitl.pt is not a checkpoint \(or was cut short\)$"):
         read_released(path)
 

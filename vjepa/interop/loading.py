@@ -1,5 +1,6 @@
 """Reading weights of others: tensors and plain values only, never code, and all of them or none."""
 
+import errno
 import pickle
 import re
 import zipfile
@@ -30,8 +31,10 @@ def read_checkpoint(path: str | Path, map_location: Any = "cpu", lazily: bool = 
             what = f"it would run {code[1]}" if code else " ".join(str(error).split())
             raise ValueError(f"{path} holds more than tensors and plain values, so it was not loaded: {what}") from None
         raise ValueError(f"{path} is not a checkpoint (or was cut short)") from None
-    except OSError:
-        raise
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a disk that fails must not pass for a bad file
+            raise
+        raise ValueError(f"{path} is not a checkpoint (or was cut short)") from None
     except Exception:  # reading what is no pickle can fail in any way
         raise ValueError(f"{path} is not a checkpoint (or was cut short)") from None
     if not isinstance(checkpoint, dict):
