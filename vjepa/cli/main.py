@@ -14,6 +14,9 @@ COMMANDS = {
     "predict": "write the target encoder's tokens of the validation clips",
     "probe": "frozen evaluation of a checkpoint: kNN, linear and attentive probes beside baselines",
     "anticipate": "what will be done next: frozen evaluation of encoder and predictor (EPIC-Kitchens-100)",
+    "convert": "a model from one format to another: native, released, Hugging Face",
+    "embed": "write features of videos, folders and manifests, from any checkpoint",
+    "import-recipe": "make a recipe of a training YAML of the released code",
     "make-data": "render the embedded dataset to mp4 files",
     "manifest": "list videos in a manifest, each looked at once",
     "doctor": "look at every file of a dataset, and list what is good",
@@ -56,6 +59,18 @@ def _command(name: str) -> Callable[[list[str]], None]:
 
         _quieten_lightning(devices_too=True)
         return run_anticipation_command
+    if name == "convert":
+        from vjepa.cli.convert_command import run_convert_command
+
+        return run_convert_command
+    if name == "embed":
+        from vjepa.cli.embed_command import run_embed_command
+
+        return run_embed_command
+    if name == "import-recipe":
+        from vjepa.cli.import_recipe_command import run_import_recipe_command
+
+        return run_import_recipe_command
     from vjepa.cli.training import run_training_command
 
     _quieten_lightning()

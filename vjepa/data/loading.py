@@ -1,18 +1,16 @@
 """Loaders whose workers decode: each has one thread of OpenCV's, and none hangs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import cv2
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from vjepa.data.order import BatchSampler
-
 
 def decoding_loader(
     dataset: Dataset,
-    sampler: BatchSampler,
+    sampler: Iterable[list[Any]],
     collate: Callable[[list[Any]], Any],
     num_workers: int,
     persistent_workers: bool = False,

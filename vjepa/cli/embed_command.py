@@ -1,0 +1,42 @@
+"""`vjepa embed`: features of videos, folders and manifests from any checkpoint."""
+
+from pathlib import Path
+
+from vjepa.cli.parser import HelpfulParser
+from vjepa.evaluation.embedding import embed_videos
+from vjepa.interop.load_encoder import LoadedEncoder, load_encoder
+from vjepa.interop.run_folder import newest_checkpoint
+
+
+def run_embed_command(arguments: list[str]) -> None:
+    """Parse and run `vjepa embed`."""
+    parser = HelpfulParser(prog="vjepa embed", description="Write features of whole videos, a file for each.")
+    parser.add_argument("sources", nargs="+", help="videos, folders of videos, and manifests")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="folder of the feature files")
+    of_encoder = parser.add_function_arguments(chosen_encoder)
+    parser.add_function_arguments(embed_videos, skip={"sources", "encoder", "output"})
+    given = parser.parse_args(arguments).as_dict()
+    encoder = chosen_encoder(**{name: given.pop(name) for name in of_encoder})
+    embed_videos(given.pop("sources"), encoder, given.pop("output"), **given)
+
+
+def chosen_encoder(
+    checkpoint: Path | None = None,
+    which: str | None = None,
+    num_heads: int | None = None,
+    image_size: int | None = None,
+    runs: Path = Path("runs"),
+) -> LoadedEncoder:
+    """The encoder that features come from.
+
+    Args:
+        checkpoint: of any format that `vjepa convert` reads, or a run's folder; the newest below `runs` if None.
+        which: encoder of a checkpoint that has several.
+        num_heads: of the encoder, where the checkpoint does not tell.
+        image_size: height and width that it was trained on, where the checkpoint does not tell.
+        runs: folder of all runs.
+    """
+    path = checkpoint or newest_checkpoint(runs)
+    encoder = load_encoder(path, which, num_heads, image_size)
+    print(f"embedding with {encoder.source} ({encoder.family})")
+    return encoder
