@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from vjepa.objectives.clip_agreement import ClipAgreement, missing_variance, off_diagonal
+from vjepa.objectives.clip_agreement import ClipAgreement
+from vjepa.objectives.variance_covariance import missing_variance, off_diagonal
 
 
 def test_features_that_spread_by_one_miss_no_variance_and_a_constant_misses_all():

@@ -1,7 +1,15 @@
 """Which tubelets are seen and which are predicted."""
 
 from vjepa.masking.multi_block import MultiBlockTubes
+from vjepa.masking.random_tubes import RandomTokens, RandomTubes
 from vjepa.masking.reference_multi_block import ReferenceMultiBlockTubes
 from vjepa.masking.tube_mask import MaskStrategy, TubeMask
 
-__all__ = ["MaskStrategy", "MultiBlockTubes", "ReferenceMultiBlockTubes", "TubeMask"]
+__all__ = [
+    "MaskStrategy",
+    "MultiBlockTubes",
+    "RandomTokens",
+    "RandomTubes",
+    "ReferenceMultiBlockTubes",
+    "TubeMask",
+]

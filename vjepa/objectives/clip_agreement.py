@@ -7,10 +7,12 @@ averages out, how the clip moves stays. It needs no moving average; variance and
 
 from typing import NamedTuple, final
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_gather
+
+from vjepa.objectives.global_batch import gathered
+from vjepa.objectives.projector import Projector
+from vjepa.objectives.variance_covariance import missing_variance, off_diagonal
 
 
 class Agreement(NamedTuple):
@@ -45,13 +47,7 @@ class ClipAgreement(nn.Module):
         self.encoder_dim = encoder_dim
         self.weight = weight
         self.covariance_weight = covariance_weight
-        # Layer norm, not batch norm: statistics of a rank's own clips would make two ranks differ from one.
-        self.projector = nn.Sequential(
-            nn.Linear(encoder_dim, hidden_dim),
-            nn.LayerNorm(hidden_dim),
-            nn.GELU(),
-            nn.Linear(hidden_dim, output_dim, bias=False),  # no term would see a bias
-        )
+        self.projector = Projector(encoder_dim, hidden_dim, output_dim)
 
     def forward(
         self,
@@ -67,29 +63,3 @@ class ClipAgreement(nn.Module):
 
     def loss(self, terms: Agreement) -> Tensor:
         return self.weight * (terms.invariance + terms.variance + self.covariance_weight * terms.covariance)
-
-
-def missing_variance(
-    embeddings: Tensor,  # (B, E)
-) -> Tensor:  # ()
-    """VICReg's variance term (eq. 1): mean over features of max(0, 1 - standard deviation over clips)."""
-    deviation = (embeddings.var(dim=0) + 1e-4).sqrt()
-    return F.relu(1 - deviation).mean()
-
-
-def off_diagonal(
-    embeddings: Tensor,  # (B, E)
-) -> Tensor:  # ()
-    """VICReg's covariance term (eq. 3 and 4): squared covariances of different features, summed, over E."""
-    centred = embeddings - embeddings.mean(dim=0)
-    covariance = centred.T @ centred / (len(centred) - 1)
-    return (covariance.square().sum() - covariance.diagonal().square().sum()) / embeddings.shape[1]
-
-
-def gathered(
-    embeddings: Tensor,  # (B, E) of this rank
-) -> Tensor:  # (B * ranks, E) of all ranks, with their gradients
-    """The global batch, so that several ranks compute what one would."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return embeddings
-    return torch.cat(all_gather(embeddings))

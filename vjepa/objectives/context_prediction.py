@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vjepa.grid import TokenGrid
 from vjepa.masking import TubeMask
+from vjepa.objectives.latent_prediction import Distance, token_distances
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,10 @@ class ContextPrediction:
         mask: TubeMask,
         grid: TokenGrid,
         exponent: float = 1.0,
+        distance: Distance = "power",
     ) -> Tensor:  # ()
-        """Mean of weight * |predicted - target|^p / p in fp32."""
-        error = (predicted.float() - target.float()).abs().pow(exponent) / exponent
+        """Mean of weight * distance in fp32, the distance of the prediction loss."""
+        error = token_distances(predicted, target, exponent, distance)
         if self.by_distance:
             error = error / distance_to_hidden(mask, grid, self.distance_unit).unsqueeze(-1)
         return error.mean()

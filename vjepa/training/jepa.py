@@ -4,21 +4,39 @@ V-JEPA (arXiv 2404.08471), V-JEPA 2 (2506.09985) and V-JEPA 2.1 (2603.14482) are
 """
 
 from pathlib import Path
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities import rank_zero_info
-from torch import Tensor
+from torch import Tensor, nn
 
 from vjepa.data.batch import ClipBatch, normalize_clips
 from vjepa.grid import gather_tokens
 from vjepa.masking import TubeMask
 from vjepa.models import Predictor, VideoEncoder, frozen_copy, update_ema
-from vjepa.objectives import ClipAgreement, ContextPrediction, latent_prediction_loss, normalized_targets
+from vjepa.objectives import (
+    ClipAgreement,
+    ContextPrediction,
+    Distance,
+    Regularizer,
+    latent_prediction_loss,
+    normalized_targets,
+)
 from vjepa.training.initial_weights import load_initial_weights, read_teacher
 from vjepa.training.parameter_groups import parameter_groups
 from vjepa.training.schedule import Schedule
+
+TargetsOf = Literal["average", "self"]
+
+
+class MaskTerms(NamedTuple):
+    """What a step knows of one mask."""
+
+    predicted: Tensor  # (B, Nt, target_dim)
+    hidden: Tensor  # () the loss of the hidden tokens
+    visible: Tensor | None  # () that of the visible ones, where it is trained
 
 
 class JEPA(LightningModule):
@@ -31,14 +49,22 @@ class JEPA(LightningModule):
         momentum: of the target encoder; its first value is used after the first optimizer step, `end` after the last.
         betas, eps: of AdamW.
         loss_exponent: p of the mean of |error|^p / p.
+        distance: of the prediction loss: "power" by `loss_exponent`, "smooth_l1" or "cosine".
         mask_token_per_mask: mask number i uses mask token i (V-JEPA 1); otherwise all share the first (V-JEPA 2).
         context_prediction: the predictor must say what the visible tokens are, too (V-JEPA 2.1); it needs the
             predictor's `predict_context`.
         teacher: a model whose frozen encoder gives the targets (distillation): a released file, a Hugging Face folder,
             a run of ours. The target encoder is then only the moving average, as which a distilled model is released.
-            The predictor's `target_dim` must be the teacher's width, times the predictor's levels.
+            The predictor's `target_dim` must be the teacher's width, times the predictor's levels. Trained on pixels,
+            it makes this SALT (arXiv 2509.24317).
+        targets: whose tokens they are: "average": the target encoder's, or the teacher's; "self": the context encoder's
+            own of whole clips, with gradients (one encoder, LeVJEPA, arXiv 2608.27395). The target encoder is then its
+            copy after each step, whatever `momentum` says. Nothing but a regularizer or agreement keeps "self" from
+            collapse: without one it is the sick run to compare with.
         agreement: clip agreement between the visible and the hidden part of the first mask, beside the prediction; the
             released recipes have none. Its `encoder_dim` must be the encoder's `embed_dim`.
+        regularizer: terms on predicted and target tokens that keep them from collapse: `vjepa.objectives`'
+            VarianceCovariance, BarlowTwins, SIGReg, or an own class with their `forward` and `loss`.
         initial_weights: what encoder, predictor and target encoder start from (cooldown, continued pretraining): a
             checkpoint of ours, a released file, a Hugging Face folder. The run's own schedules begin anew; to go on
             with a run use `--ckpt_path`.
@@ -54,10 +80,13 @@ class JEPA(LightningModule):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         loss_exponent: float = 1.0,
+        distance: Distance = "power",
         mask_token_per_mask: bool = False,
         context_prediction: ContextPrediction | None = None,
         teacher: Path | None = None,
+        targets: TargetsOf = "average",
         agreement: ClipAgreement | None = None,
+        regularizer: Regularizer | None = None,
         initial_weights: Path | None = None,
     ):
         super().__init__()
@@ -83,13 +112,19 @@ class JEPA(LightningModule):
                 f"the agreement's encoder_dim ({agreement.encoder_dim}) must be the encoder's embed_dim "
                 f"({encoder.embed_dim})"
             )
+        if targets not in get_args(TargetsOf):
+            raise ValueError(f"targets '{targets}' must be one of {', '.join(get_args(TargetsOf))}")
+        if targets == "self" and teacher is not None:
+            raise ValueError(f"targets: self takes none from the teacher {teacher}; give one of the two")
         self.context_encoder = encoder
         self.target_encoder = frozen_copy(encoder)
         self.predictor = predictor
         self.teacher: VideoEncoder | None = None  # read when training starts
         self.teacher_source = teacher
         self.context_prediction = context_prediction
+        self.targets = targets
         self.agreement = agreement
+        self.regularizer = regularizer
         # What no step uses must not wait for a gradient under DDP, nor decay.
         if not mask_token_per_mask:
             for unused in predictor.mask_tokens[1:]:
@@ -104,6 +139,7 @@ class JEPA(LightningModule):
         self.betas = betas
         self.eps = eps
         self.loss_exponent = loss_exponent
+        self.distance: Distance = distance
         self.mask_token_per_mask = mask_token_per_mask
         self.initial_weights = initial_weights
 
@@ -118,16 +154,16 @@ class JEPA(LightningModule):
 
     def losses(self, batch: ClipBatch) -> dict[str, Tensor]:  # () each; "loss" is minimised, the others are its parts
         clips = normalize_clips(batch.clips)  # (B, 3, T, H, W)
-        targets = self.encode_targets(clips)  # (B, N, target_dim), no gradient
+        targets = self.encode_targets(clips)  # (B, N, target_dim), without gradient unless they are its own
         contexts = [self.encode(self.context_encoder, clips, mask.context_ids) for mask in batch.masks]
         terms = [
-            self.prediction_losses(clips, context, mask, targets, i)
+            self.prediction_terms(clips, context, mask, targets, i)
             for i, (context, mask) in enumerate(zip(contexts, batch.masks, strict=True))
         ]
-        losses = {f"loss_mask{i}": hidden for i, (hidden, _) in enumerate(terms)}
-        loss = torch.stack([hidden for hidden, _ in terms]).mean()
+        losses = {f"loss_mask{i}": of_mask.hidden for i, of_mask in enumerate(terms)}
+        loss = torch.stack([of_mask.hidden for of_mask in terms]).mean()
         if self.context_prediction is not None:
-            losses["context"] = torch.stack([visible for _, visible in terms if visible is not None]).mean()
+            losses["context"] = torch.stack([part.visible for part in terms if part.visible is not None]).mean()
             weight = self.context_prediction.weight(self.global_step, self.context_encoder.is_image(clips))
             loss = loss + weight * losses["context"]
         if self.agreement is not None:
@@ -135,6 +171,10 @@ class JEPA(LightningModule):
             parts = self.agreement(contexts[0][..., -self.context_encoder.embed_dim :], hidden)
             loss = loss + self.agreement.loss(parts)
             losses |= {f"agreement_{name}": term for name, term in parts._asdict().items()}
+        if self.regularizer is not None:
+            added, parts_of_it = self.regularization([of_mask.predicted for of_mask in terms], targets)
+            loss = loss + added
+            losses |= parts_of_it
         return {"loss": loss, **losses}
 
     def predict_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
@@ -143,7 +183,9 @@ class JEPA(LightningModule):
 
     @property
     def encoder_of_targets(self) -> VideoEncoder:
-        """The teacher where there is one, else the target encoder."""
+        """The teacher where there is one, else the context encoder itself or its average."""
+        if self.targets == "self":
+            return self.context_encoder
         return self.target_encoder if self.teacher is None else self.teacher
 
     def encode(
@@ -157,33 +199,60 @@ class JEPA(LightningModule):
             return encoder(clips, token_ids)
         return encoder.forward_outputs(clips, token_ids)
 
-    @torch.no_grad()
     def encode_targets(
         self,
         clips: Tensor,  # (B, 3, T, H, W)
     ) -> Tensor:  # (B, N, target_dim) float32
-        return normalized_targets(self.encode(self.encoder_of_targets, clips), self.predictor.num_levels)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.targets == "self"):
+            return normalized_targets(self.encode(self.encoder_of_targets, clips), self.predictor.num_levels)
 
-    def prediction_losses(
+    def prediction_terms(
         self,
         clips: Tensor,  # (B, 3, T, H, W)
         context: Tensor,  # (B, Nc, levels * D)
         mask: TubeMask,
         targets: Tensor,  # (B, N, target_dim)
         mask_number: int = 0,
-    ) -> tuple[Tensor, Tensor | None]:  # () each: of the hidden tokens, and of the visible ones where that is trained
+    ) -> MaskTerms:
         grid, is_image = self.context_encoder.grid_of(clips), self.context_encoder.is_image(clips)
         mask_token = mask_number if self.mask_token_per_mask else 0
         of_hidden = gather_tokens(targets, mask.target_ids)
         if self.context_prediction is None:
             hidden = self.predictor(context, mask, grid, mask_token, is_image)  # (B, Nt, target_dim)
-            return latent_prediction_loss(hidden, of_hidden, self.loss_exponent), None
+            return MaskTerms(hidden, self.distance_between(hidden, of_hidden), None)
         hidden, visible = self.predictor.forward_with_context(context, mask, grid, mask_token, is_image)
         of_visible = gather_tokens(targets, mask.context_ids)
-        return (
-            latent_prediction_loss(hidden, of_hidden, self.loss_exponent),
-            self.context_prediction.loss(visible, of_visible, mask, grid, self.loss_exponent),
+        return MaskTerms(
+            hidden,
+            self.distance_between(hidden, of_hidden),
+            self.context_prediction.loss(visible, of_visible, mask, grid, self.loss_exponent, self.distance),
         )
+
+    def distance_between(
+        self,
+        predicted: Tensor,  # (B, Nt, target_dim)
+        targets: Tensor,  # (B, Nt, target_dim)
+    ) -> Tensor:  # ()
+        return latent_prediction_loss(predicted, targets, self.loss_exponent, self.distance)
+
+    def regularization(
+        self,
+        predicted: list[Tensor],  # (B, Nt, target_dim) for each mask
+        targets: Tensor,  # (B, N, target_dim)
+    ) -> tuple[Tensor, dict[str, Tensor]]:  # () each: what is added to the loss, and its terms, means over masks
+        assert self.regularizer is not None
+        of_masks = [self.regularizer.forward(tokens, targets, self.global_step) for tokens in predicted]
+        loss = torch.stack([self.regularizer.loss(terms) for terms in of_masks]).mean()
+        if torch.is_grad_enabled() and not loss.requires_grad:
+            raise ValueError(
+                "the regularizer looks at nothing but targets, and nobody trains what gives them; give targets: self, "
+                "or a regularizer over clips"
+            )
+        names = of_masks[0]._fields
+        return loss, {
+            f"regularizer_{name}": torch.stack(values).mean()
+            for name, values in zip(names, zip(*of_masks, strict=True), strict=True)
+        }
 
     def log_means(self, stage: str, losses: dict[str, Tensor], batch: ClipBatch) -> Tensor:
         """The loss; it and its parts are logged as one rank would see them on the global batch."""
@@ -202,7 +271,7 @@ class JEPA(LightningModule):
             group["lr"] = self.learning_rate.value(step, run_steps)
             group["weight_decay"] = self.weight_decay.value(step, run_steps) if group["decays"] else 0.0
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
-        momentum = self.momentum.value(step - 1, run_steps - 1)
+        momentum = 0.0 if self.targets == "self" else self.momentum.value(step - 1, run_steps - 1)
         update_ema(self.target_encoder, self.context_encoder, momentum)
         self.log_dict(
             {
@@ -221,7 +290,8 @@ class JEPA(LightningModule):
         return int(steps)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        trained = [self.context_encoder, self.predictor, *([self.agreement] if self.agreement is not None else [])]
+        parts = (self.context_encoder, self.predictor, self.agreement, self.regularizer)
+        trained = [part for part in parts if isinstance(part, nn.Module)]
         groups = parameter_groups(*trained)
         learning_rate = self.learning_rate.value(1, self.run_steps)
         return torch.optim.AdamW(groups, lr=learning_rate, betas=self.betas, eps=self.eps, fused=self._can_fuse())

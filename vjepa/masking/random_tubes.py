@@ -1,0 +1,67 @@
+"""Random masks: tokens dropped one by one, as tubes over all frames or anywhere.
+
+Tubes are VideoMAE's (arXiv 2203.12602); LeVJEPA (arXiv 2608.27395) drops 95 % of the tokens. Every set of places of the
+right size is equally likely, so coverage is even, and every token is either context or target.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from vjepa.grid import TokenGrid
+from vjepa.masking.tube_mask import TubeMask, check_room_for_mask
+
+
+class RandomTubes:
+    """Hide `share` of the places of a frame, in all frames alike; at least one is hidden, and one is left."""
+
+    def __init__(self, share: float = 0.75):
+        check_share(share)
+        self.share = share
+
+    def __call__(
+        self,
+        grid: TokenGrid,
+        batch_generator: np.random.Generator,
+        clip_generators: Sequence[np.random.Generator],
+    ) -> TubeMask:
+        check_room_for_mask(grid, num_blocks=1)
+        tokens_per_frame = grid.height * grid.width
+        context, target = random_split(tokens_per_frame, self.share, clip_generators)
+        frames = np.arange(grid.frames)[:, None] * tokens_per_frame
+        return TubeMask(*(torch.from_numpy((frames + ids[:, None]).reshape(len(ids), -1)) for ids in (context, target)))
+
+
+class RandomTokens:
+    """Hide `share` of the tokens, wherever they are in the clip; at least one is hidden, and one is left."""
+
+    def __init__(self, share: float = 0.75):
+        check_share(share)
+        self.share = share
+
+    def __call__(
+        self,
+        grid: TokenGrid,
+        batch_generator: np.random.Generator,
+        clip_generators: Sequence[np.random.Generator],
+    ) -> TubeMask:
+        if grid.num_tokens < 2:
+            raise ValueError("a mask needs at least 2 tokens, this clip has 1; use longer or larger clips")
+        ids = random_split(grid.num_tokens, self.share, clip_generators)
+        return TubeMask(*(torch.from_numpy(part) for part in ids))
+
+
+def random_split(
+    num_ids: int, share: float, clip_generators: Sequence[np.random.Generator]
+) -> tuple[np.ndarray, np.ndarray]:  # (B, Nc) and (B, Nt) int64, ascending: what is left, what is hidden
+    """The numbers up to `num_ids`, split at random for each clip, into equally many for all."""
+    num_hidden = min(max(1, round(share * num_ids)), num_ids - 1)
+    order = np.stack([generator.permutation(num_ids) for generator in clip_generators])
+    return np.sort(order[:, num_hidden:]), np.sort(order[:, :num_hidden])
+
+
+def check_share(share: float) -> None:
+    """Raise ValueError for a share that hides nothing or all."""
+    if not 0 < share < 1:
+        raise ValueError(f"share ({share}) of the tokens to hide must lie between 0 and 1")

@@ -1,0 +1,36 @@
+"""The small network between an encoder's tokens and the embeddings that must spread (VICReg, arXiv 2105.04906)."""
+
+from typing import final
+
+from torch import Tensor, nn
+
+
+@final
+class Projector(nn.Sequential):
+    """Two layers; what it is given keeps features that its output may lose.
+
+    Args:
+        input_dim: width of the tokens: the encoder's `embed_dim`, of all levels that are predicted.
+        hidden_dim: width of its middle layer.
+        output_dim: width of the embeddings.
+    """
+
+    def __init__(self, input_dim: int, hidden_dim: int = 256, output_dim: int = 64):
+        super().__init__(
+            nn.Linear(input_dim, hidden_dim),
+            # Layer norm, not batch norm: statistics of a rank's own clips would make two ranks differ from one.
+            nn.LayerNorm(hidden_dim),
+            nn.GELU(),
+            nn.Linear(hidden_dim, output_dim, bias=False),  # no term would see a bias
+        )
+        self.input_dim = input_dim
+
+    def forward(
+        self,
+        tokens: Tensor,  # (..., input_dim)
+    ) -> Tensor:  # (..., output_dim)
+        if tokens.shape[-1] != self.input_dim:
+            raise ValueError(
+                f"the projector's input_dim ({self.input_dim}) must be the width of the tokens, {tokens.shape[-1]}"
+            )
+        return super().forward(tokens)
