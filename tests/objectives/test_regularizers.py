@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vjepa.objectives import BarlowTwins, Projector, Regularizer, SIGReg, VarianceCovariance
+from vjepa.objectives import BarlowTwins, ClipContrast, Projector, Regularizer, SIGReg, VarianceCovariance
 from vjepa.objectives.barlow_twins import cross_correlation
 from vjepa.objectives.sigreg import epps_pulley, unit_directions
 from vjepa.objectives.variance_covariance import missing_variance, off_diagonal
@@ -224,6 +224,7 @@ def regularizers(projector: Projector) -> dict[str, Regularizer]:
     return {
         "vicreg": VarianceCovariance(projector=projector),
         "vicreg of places": VarianceCovariance(over="places", projector=projector),
+        "clip contrast": ClipContrast(projector),
         "barlow twins": BarlowTwins(projector=projector),
         "sigreg": SIGReg(projector=projector, num_directions=7),
         "sigreg of places": SIGReg(over="places", projector=projector, num_directions=7),

@@ -1,4 +1,4 @@
-"""Stronger changes to a clip, for probes: RandAugment and random erasing, in uint8, the same for all frames."""
+"""Stronger changes to a clip: RandAugment, random erasing, other colours; in uint8, the same for all frames."""
 
 import random
 import re
@@ -72,3 +72,21 @@ def erase_box(
             )
             return erased
     return frames
+
+
+def change_colours(
+    frames: np.ndarray,  # (T, H, W, 3) uint8
+    generator: np.random.Generator,
+    strength: float = 1.0,
+) -> np.ndarray:  # (T, H, W, 3) uint8
+    """Mix the channels towards grey, scale contrast about mid-grey, and turn half of the clips into negatives.
+
+    What moves and how stays as it was; by its colours no clip is known again. `strength` scales the spread of contrast
+    (a factor e^N(0, 0.3)) and the share of clips with less colour (0.8).
+    """
+    grey_share = generator.random() * (generator.random() < 0.8 * strength)
+    contrast = np.exp(0.3 * strength * generator.standard_normal())
+    sign = -1.0 if generator.random() < 0.5 else 1.0
+    mixing = sign * contrast * ((1 - grey_share) * np.eye(3) + grey_share / 3)
+    changed = (frames.astype(np.float32) - 127.5) @ mixing.astype(np.float32).T + 127.5
+    return changed.round().clip(0, 255).astype(np.uint8)

@@ -90,6 +90,7 @@ class ClipDataModule(LightningDataModule):
         flip_share: share of training clips that are mirrored.
         rand_augment: timm policy for training clips, such as "rand-m7-n4-mstd0.5-inc1"; none if None.
         erase_share: share of training clips of which a box is erased.
+        colour_changes: strength of other colours, contrasts and negatives in training clips; none at 0.
         eval_segments, eval_views: clips over a file's length, and crops over its frame, in evaluation.
         masks: mask strategies; each draws one mask per clip.
         image_masks: the same for batches of images; `masks` if None.
@@ -126,6 +127,7 @@ class ClipDataModule(LightningDataModule):
         flip_share: float = 0.5,
         rand_augment: str | None = None,
         erase_share: float = 0.0,
+        colour_changes: float = 0.0,
         eval_segments: int = 1,
         eval_views: int = 1,
         image_masks: list[MaskStrategy] | None = None,
@@ -141,6 +143,8 @@ class ClipDataModule(LightningDataModule):
         super().__init__()
         self.grid = TokenGrid.of_clip((num_frames, *crop_size), tubelet)
         check_masks(masks, self.grid)
+        if not 0 <= colour_changes <= 1:
+            raise ValueError(f"colour_changes ({colour_changes}) must be between 0 and 1")
         for name, value in {
             "global_batch_size": global_batch_size,
             "clips_per_video": clips_per_video,
@@ -188,7 +192,7 @@ class ClipDataModule(LightningDataModule):
         self.readers = ReaderChain(readers, decode_time_limit)
         augment = RandAugment(rand_augment) if rand_augment else None
         self.training_cuts = TrainingCuts(
-            crop_size, crop_scale, crop_aspect_ratio, flip_share, clips_per_video, augment, erase_share
+            crop_size, crop_scale, crop_aspect_ratio, flip_share, clips_per_video, augment, erase_share, colour_changes
         )
         self.evaluation_cuts = EvaluationCuts(crop_size, eval_segments, eval_views)
         self.collate = ClipCollate(masks, tubelet, seed, (image_masks or masks) if image_tokenizer else None)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from vjepa.data.augmentation import RandAugment, erase_box
+from vjepa.data.augmentation import RandAugment, change_colours, erase_box
 from vjepa.data.frame_sampling import FrameSampling, window_of
 from vjepa.data.manifest import Manifest
 from vjepa.data.order import ClipKey, MixtureOrder
@@ -63,6 +63,7 @@ class TrainingCuts:
         clips_per_video: cut from a file at once, each from its own stretch of the file.
         rand_augment: changes colours and shapes; nothing if None.
         erase_share: share of clips of which a box is erased.
+        colour_changes: strength of other colours, contrasts and negatives; none at 0.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class TrainingCuts:
         clips_per_video: int = 1,
         rand_augment: RandAugment | None = None,
         erase_share: float = 0.0,
+        colour_changes: float = 0.0,
     ):
         self.crop_size = crop_size
         self.crop_scale = crop_scale
@@ -82,6 +84,7 @@ class TrainingCuts:
         self.clips_per_video = clips_per_video
         self.rand_augment = rand_augment
         self.erase_share = erase_share
+        self.colour_changes = colour_changes
 
     def plan(
         self, facts: VideoFacts, frames: FrameSampling, window: tuple[int, int], generator: np.random.Generator
@@ -104,6 +107,8 @@ class TrainingCuts:
             frames = self.rand_augment(frames, generator)
         if self.erase_share and generator.random() < self.erase_share:
             frames = erase_box(frames, generator)
+        if self.colour_changes:
+            frames = change_colours(frames, generator, self.colour_changes)
         return channels_first(frames, cut.flip)
 
 
