@@ -1,5 +1,6 @@
 """Frames of every reader are those of the ffmpeg command, on the kinds of file that readers get wrong."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -286,3 +287,14 @@ def test_a_name_s_ending_does_not_matter(odd, tmp_path):
     facts = chain.scan(str(tmp_path / "misnamed.mp4"))
     frame = chain.decode(str(tmp_path / "misnamed.mp4"), facts, [20])[0]
     assert largest_difference(frame, list(ffmpeg_frames(odd / "vp9.webm"))[20]) <= ROUNDING
+
+
+def test_a_file_name_that_is_not_utf8_goes_to_a_reader_that_can_open_it(odd, tmp_path):
+    name = os.fsdecode(bytes(tmp_path) + b"/caf\xe9.mp4")
+    shutil.copy(odd / "closed.mp4", name)
+    chain = ReaderChain(["decord", "pyav"])
+    facts = chain.scan(name)
+    with pytest.raises(VideoError):
+        DecordReader().decode(name, facts, [0])
+    plain = ReaderChain(["pyav"]).decode(str(odd / "closed.mp4"), facts, [0, 3])
+    assert np.array_equal(chain.decode(name, facts, [0, 3]), plain)

@@ -67,7 +67,7 @@ class DecordReader:
         try:
             video = decord.VideoReader(source if isinstance(source, str) else io.BytesIO(source), num_threads=1)
             batch = video.get_batch(list(frame_ids))
-        except (RuntimeError, IndexError, decord.DECORDError) as error:
+        except (RuntimeError, IndexError, UnicodeEncodeError, decord.DECORDError) as error:  # names need not be UTF-8
             raise VideoError(_plain(reason_of(error))) from error
         # An open reader goes on decoding to the end of the file: close it before the frames are even copied out.
         del video
