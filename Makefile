@@ -4,7 +4,7 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 VENV ?= .venv
-CONFIG ?= configs/$(if $(filter probe,$(MAKECMDGOALS)),probe,pretrain)/synthetic.yaml
+CONFIG ?= configs/$(if $(filter probe compare,$(MAKECMDGOALS)),probe,pretrain)/synthetic.yaml
 CHECKPOINT ?=
 ARGS ?=
 RESUME ?=
@@ -16,7 +16,7 @@ EMBEDDED_DATA := data/synthetic/dataset.json
 DATA = $(shell grep -qs 'data/synthetic/' $(CONFIG) && echo $(EMBEDDED_DATA))
 
 .SECONDEXPANSION:
-.PHONY: help install data pretrain probe test bench bench-data check format clean
+.PHONY: help install data pretrain probe compare test bench bench-data check format clean
 
 help:  ## list the targets
 	@echo 'usage: make TARGET [CONFIG=recipe.yaml] [ARGS="--key=value ..."] [RESUME=1] [CHECKPOINT=last.ckpt]'
@@ -42,6 +42,9 @@ pretrain: $(INSTALLED) $$(DATA)  ## pretrain by CONFIG, with overrides ARGS; RES
 
 probe: $(INSTALLED) $$(DATA)  ## probe CHECKPOINT, or the newest one, by CONFIG: kNN, linear and attentive, beside baselines
 	$(VJEPA) probe -c $(CONFIG) $(if $(CHECKPOINT),--checkpoint=$(CHECKPOINT)) $(ARGS)
+
+compare: $(INSTALLED) $$(DATA)  ## the same encoder under several objectives, equal steps: docs/compare.md; ARGS="--steps=200 --seeds=[0,1]"
+	$(VJEPA) compare -c $(CONFIG) $(ARGS)
 
 test: $(INSTALLED)  ## run the tests
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses=2 $(ARGS)

@@ -13,6 +13,7 @@ COMMANDS = {
     "test": "one pass over the test clips",
     "predict": "write the target encoder's tokens of the validation clips",
     "probe": "frozen evaluation of a checkpoint: kNN, linear and attentive probes beside baselines",
+    "compare": "one encoder under several objectives: a table, and pictures of why pixels blur and of collapse",
     "anticipate": "what will be done next: frozen evaluation of encoder and predictor (EPIC-Kitchens-100)",
     "convert": "a model from one format to another: native, released, Hugging Face",
     "embed": "write features of videos, folders and manifests, from any checkpoint",
@@ -54,6 +55,11 @@ def _command(name: str) -> Callable[[list[str]], None]:
 
         _quieten_lightning(devices_too=True)
         return run_probe_command
+    if name == "compare":
+        from vjepa.cli.compare_command import run_compare_command
+
+        _quieten_lightning(devices_too=True)
+        return run_compare_command
     if name == "anticipate":
         from vjepa.cli.anticipation_command import run_anticipation_command
 

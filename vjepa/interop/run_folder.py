@@ -29,7 +29,7 @@ class PretrainedRun(NamedTuple):
     def encoder(self, which: EncoderName = "target") -> VideoEncoder:
         """The trained encoder. Raises ValueError where weights and settings don't fit."""
         encoder = self.untrained_encoder()
-        load_all(encoder, self._below(f"{which}_encoder."), self.checkpoint)
+        load_all(encoder, self._below(self._prefix_of(which)), self.checkpoint)
         return encoder
 
     def predictor(self) -> Predictor:
@@ -50,12 +50,13 @@ class PretrainedRun(NamedTuple):
         if name not in ("target", "context"):
             raise ValueError(f"{self.checkpoint} has no encoder '{which}'; a run has target and context")
         report = Report(str(self.checkpoint), f"run, step {self.step}, {name} encoder")
-        taken = (f"{name}_encoder.", "predictor.")
+        prefix = self._prefix_of(name)
+        taken = (prefix, "predictor.")
         others = sorted({key.partition(".")[0] for key in self.weights if not key.startswith(taken)})
         report.dropped += [*others, "optimizer and loops"]
         model = PortableModel(
             "vjepa",
-            Part(whole_settings(VideoEncoder, self.encoder_settings), self._below(f"{name}_encoder.")),
+            Part(whole_settings(VideoEncoder, self.encoder_settings), self._below(prefix)),
             Part(whole_settings(Predictor, self.predictor_settings), self._below("predictor.")),
             preprocessing=preprocessing_of(self.data_settings),
             origin=Origin(
@@ -67,6 +68,10 @@ class PretrainedRun(NamedTuple):
         )
         require_fit(model, report)
         return model, report
+
+    def _prefix_of(self, which: str) -> str:
+        """What an encoder's weights are named by. A pixel baseline has one encoder, whichever is asked for."""
+        return "encoder." if any(name.startswith("encoder.") for name in self.weights) else f"{which}_encoder."
 
     def _below(self, prefix: str) -> dict[str, Tensor]:
         return {name.removeprefix(prefix): value for name, value in self.weights.items() if name.startswith(prefix)}
