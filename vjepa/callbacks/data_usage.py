@@ -5,7 +5,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from vjepa.callbacks.log_now import log_now
 from vjepa.data.clip_data_module import ClipDataModule
-from vjepa.training.jepa import mean_over_ranks
+from vjepa.training.optimization import mean_over_ranks
 
 
 class DataUsage(Callback):

@@ -25,7 +25,7 @@ from vjepa.objectives import (
     normalized_targets,
 )
 from vjepa.training.initial_weights import load_initial_weights, read_teacher
-from vjepa.training.parameter_groups import parameter_groups
+from vjepa.training.optimization import follow_schedules, log_means, run_steps_of, scheduled_adamw
 from vjepa.training.schedule import Schedule
 
 TargetsOf = Literal["average", "self"]
@@ -144,13 +144,13 @@ class JEPA(LightningModule):
         self.initial_weights = initial_weights
 
     def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
-        return self.log_means("train", self.losses(batch), batch)
+        return log_means(self, "train", self.losses(batch), batch)
 
     def validation_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
-        return self.log_means("val", self.losses(batch), batch)
+        return log_means(self, "val", self.losses(batch), batch)
 
     def test_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
-        return self.log_means("test", self.losses(batch), batch)
+        return log_means(self, "test", self.losses(batch), batch)
 
     def losses(self, batch: ClipBatch) -> dict[str, Tensor]:  # () each; "loss" is minimised, the others are its parts
         clips = normalize_clips(batch.clips)  # (B, 3, T, H, W)
@@ -254,51 +254,21 @@ class JEPA(LightningModule):
             for name, values in zip(names, zip(*of_masks, strict=True), strict=True)
         }
 
-    def log_means(self, stage: str, losses: dict[str, Tensor], batch: ClipBatch) -> Tensor:
-        """The loss; it and its parts are logged as one rank would see them on the global batch."""
-        means = mean_over_ranks(torch.stack(list(losses.values())).detach())
-        values = {f"{stage}/{name}": mean for name, mean in zip(losses, means, strict=True)}
-        training = stage == "train"
-        self.log_dict(values, on_step=training, on_epoch=not training, batch_size=len(batch.clips))
-        return losses["loss"]
-
     def optimizer_step(
         self, epoch: int, batch_idx: int, optimizer: torch.optim.Optimizer | LightningOptimizer, optimizer_closure=None
     ) -> None:
         """One step with this step's learning rate and weight decay, then the target encoder follows."""
-        step, run_steps = self.global_step + 1, self.run_steps
-        for group in optimizer.param_groups:
-            group["lr"] = self.learning_rate.value(step, run_steps)
-            group["weight_decay"] = self.weight_decay.value(step, run_steps) if group["decays"] else 0.0
+        step, run_steps = self.global_step + 1, run_steps_of(self.trainer)
+        values = follow_schedules(optimizer, step, run_steps, self.learning_rate, self.weight_decay)
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
         momentum = 0.0 if self.targets == "self" else self.momentum.value(step - 1, run_steps - 1)
         update_ema(self.target_encoder, self.context_encoder, momentum)
-        self.log_dict(
-            {
-                "schedule/learning_rate": optimizer.param_groups[0]["lr"],
-                "schedule/weight_decay": optimizer.param_groups[0]["weight_decay"],
-                "schedule/momentum": momentum,
-            }
-        )
-
-    @property
-    def run_steps(self) -> int:
-        """Optimizer steps of the whole run: the schedules end with it."""
-        steps = self.trainer.estimated_stepping_batches
-        if steps == float("inf"):
-            raise ValueError("the run has no end for its schedules to reach; give --trainer.max_steps or max_epochs")
-        return int(steps)
+        self.log_dict({**values, "schedule/momentum": momentum})
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         parts = (self.context_encoder, self.predictor, self.agreement, self.regularizer)
         trained = [part for part in parts if isinstance(part, nn.Module)]
-        groups = parameter_groups(*trained)
-        learning_rate = self.learning_rate.value(1, self.run_steps)
-        return torch.optim.AdamW(groups, lr=learning_rate, betas=self.betas, eps=self.eps, fused=self._can_fuse())
-
-    def _can_fuse(self) -> bool:
-        # Lightning 2.6 refuses to clip gradients of a fused optimizer under mixed precision.
-        return not (self.trainer.gradient_clip_val and "mixed" in str(self.trainer.precision))
+        return scheduled_adamw(trained, self.trainer, self.learning_rate, self.betas, self.eps)
 
     def setup(self, stage: str) -> None:
         if stage == "fit" and self.initial_weights is not None:
@@ -316,11 +286,3 @@ class JEPA(LightningModule):
         if self.teacher is not None:
             own = self.teacher.state_dict()
             checkpoint["state_dict"] |= {f"teacher.{name}": tensor for name, tensor in own.items()}
-
-
-def mean_over_ranks(values: Tensor) -> Tensor:
-    """In one collective and without waiting for it: Lightning's `sync_dist` has a barrier for each value."""
-    if not torch.distributed.is_initialized():
-        return values
-    torch.distributed.all_reduce(values)
-    return values / torch.distributed.get_world_size()
