@@ -96,7 +96,7 @@ def test_an_unknown_command_is_named(capsys):
     assert slip(capsys, "fitt") == (
         "unknown command 'fitt'; did you mean 'fit'? "
         "(commands: fit, validate, test, predict, probe, compare, anticipate, convert, embed, import-recipe, "
-        "make-data, manifest, doctor, transcode)"
+        "health-bands, make-data, manifest, doctor, transcode)"
     )
     assert "unknown key 'num_trian'; did you mean 'num_train'?" in slip(capsys, "make-data", "--num_trian=3")
 

@@ -5,6 +5,7 @@ from vjepa.callbacks.collapse_monitor import CollapseMonitor
 from vjepa.callbacks.data_usage import DataUsage
 from vjepa.callbacks.gradient_norm import GradientNorm
 from vjepa.callbacks.online_probe import OnlineProbe
+from vjepa.callbacks.pictures import Pictures
 from vjepa.callbacks.progress import RunProgress
 from vjepa.callbacks.run_checkpoint import RunCheckpoint
 from vjepa.callbacks.throughput import Throughput
@@ -16,6 +17,7 @@ __all__ = [
     "DataUsage",
     "GradientNorm",
     "OnlineProbe",
+    "Pictures",
     "RunCheckpoint",
     "RunProgress",
     "Throughput",

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 from lightning.pytorch import Callback, Trainer
 
+from vjepa.callbacks.collapse_monitor import CollapseMonitor, described
 from vjepa.callbacks.online_probe import OnlineProbe
 from vjepa.callbacks.run_checkpoint import RunCheckpoint
 from vjepa.data.clip_data_module import ClipDataModule
@@ -43,6 +44,8 @@ class ClosingSummary(Callback):
                 rank, std = known[f"health/{name}_rank"], known[f"health/{name}_std"]
                 lines.append(f"  {name:<12} effective rank {rank:.1f} of {width} ({rank / width:.0%}), std {std:.3f}")
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, CollapseMonitor) and callback.judgement is not None:
+                lines.append(f"  {'health':<12} {described(callback.judgement)}{_beside_bands(callback)}")
             if isinstance(callback, OnlineProbe) and (accuracies := callback.summary()):
                 lines.append(f"  {'online probe':<12} {accuracies}")
         lines += _lines_of_data(trainer.datamodule)  # type: ignore[attr-defined]
@@ -62,6 +65,14 @@ class ClosingSummary(Callback):
                     f"--trainer.max_steps {2 * trainer.global_step}"
                 )
         return lines
+
+
+def _beside_bands(monitor: CollapseMonitor) -> str:
+    """How many quantities are as in healthy runs of the recipe, where it names them."""
+    if not monitor.num_compared:
+        return ""
+    inside = monitor.num_compared - len(monitor.outside)
+    return f", {inside} of {monitor.num_compared} quantities inside the bands of healthy runs"
 
 
 def _lines_of_data(data: object) -> list[str]:

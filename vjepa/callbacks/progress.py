@@ -8,6 +8,8 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from vjepa.callbacks.collapse_watch import Verdict
+
 SHOWN = {
     "train/loss": "loss {:.4f}",
     "speed/clips_per_second": "{:.0f} clips/s",
@@ -18,7 +20,7 @@ SHOWN = {
 
 
 class RunProgress(ProgressBar):
-    """Step, loss, clips per second, share of time waiting for data, effective rank.
+    """Step, loss, clips per second, share of time waiting for data, effective rank, verdict on health.
 
     On a terminal a bar; elsewhere (log files, SLURM) a plain line every `seconds_between_lines`.
     """
@@ -77,6 +79,8 @@ class RunProgress(ProgressBar):
     def _show(self, trainer: Trainer) -> None:
         known = trainer.callback_metrics
         values = "  ".join(text.format(float(known[name])) for name, text in SHOWN.items() if name in known)
+        if "health/verdict" in known:
+            values += f"  {Verdict(int(known['health/verdict'])).words}"
         if self._bar is not None:
             self._bar.update(self._task, description=values)
             return

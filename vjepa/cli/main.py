@@ -18,6 +18,7 @@ COMMANDS = {
     "convert": "a model from one format to another: native, released, Hugging Face",
     "embed": "write features of videos, folders and manifests, from any checkpoint",
     "import-recipe": "make a recipe of a training YAML of the released code",
+    "health-bands": "curves of healthy runs of a recipe, and pictures of runs over them",
     "make-data": "render the embedded dataset to mp4 files",
     "manifest": "list videos in a manifest, each looked at once",
     "doctor": "look at every file of a dataset, and list what is good",
@@ -26,7 +27,10 @@ COMMANDS = {
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run one command. A user's slip ends in one sentence on stderr and exit code 2; VJEPA_TRACEBACK=1 shows where."""
+    """Run one command. A user's slip ends in one sentence on stderr and exit code 2; VJEPA_TRACEBACK=1 shows where.
+
+    A run that its collapse watch has stopped ends with exit code 3.
+    """
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(_usage())
@@ -42,6 +46,12 @@ def main(arguments: list[str] | None = None) -> None:
         if os.environ.get("VJEPA_TRACEBACK"):
             raise
         _exit_with(_plain_reason(str(error)))
+    except RuntimeError as error:
+        from vjepa.callbacks.collapse_watch_actions import SickRunError
+
+        if not isinstance(error, SickRunError):
+            raise
+        _exit_with(str(error), code=3)
 
 
 def _command(name: str) -> Callable[[list[str]], None]:
@@ -73,6 +83,10 @@ def _command(name: str) -> Callable[[list[str]], None]:
         from vjepa.cli.embed_command import run_embed_command
 
         return run_embed_command
+    if name == "health-bands":
+        from vjepa.cli.health_bands_command import run_health_bands_command
+
+        return run_health_bands_command
     if name == "import-recipe":
         from vjepa.cli.import_recipe_command import run_import_recipe_command
 
@@ -101,6 +115,7 @@ def _quieten_lightning(devices_too: bool = False) -> None:
         "Found .* module.* in eval mode at the start of training",  # the target encoder, by design
         "It is recommended to use .*sync_dist=True",  # losses are means over ranks before they are logged
         "Total length of `list` across ranks is zero",  # no validation clips were asked for
+        "You defined a `validation_step` but have no `val_dataloader`",
         "LightningCLI's args parameter is intended to run from within Python",
         ".*isinstance\\(treespec, LeafSpec\\)",
     ):
@@ -132,6 +147,6 @@ def _usage() -> str:
     )
 
 
-def _exit_with(message: str) -> None:
+def _exit_with(message: str, code: int = 2) -> None:
     sys.stderr.write(f"vjepa: error: {message}\n")
-    sys.exit(2)
+    sys.exit(code)

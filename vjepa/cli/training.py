@@ -17,6 +17,7 @@ from vjepa.callbacks import (
     DataUsage,
     GradientNorm,
     OnlineProbe,
+    Pictures,
     RunCheckpoint,
     RunProgress,
     Throughput,
@@ -30,6 +31,7 @@ RUN_CALLBACKS = (
     ("checkpoint", RunCheckpoint),
     ("collapse_monitor", CollapseMonitor),
     ("online_probe", OnlineProbe),
+    ("pictures", Pictures),
     ("progress", RunProgress),
 )
 

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple, get_args
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, nn
 
 from vjepa.data.batch import ClipBatch, normalize_clips
@@ -273,7 +273,7 @@ class JEPA(LightningModule):
     def setup(self, stage: str) -> None:
         if stage == "fit" and self.initial_weights is not None:
             for note in load_initial_weights(self, self.initial_weights):
-                rank_zero_info(note)
+                rank_zero_only(print)(note)
         if self.teacher_source is not None and self.teacher is None:
             self.teacher = frozen_copy(read_teacher(self.teacher_source, self.predictor))
 

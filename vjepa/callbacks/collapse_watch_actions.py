@@ -1,0 +1,86 @@
+"""What is done about a sick run: it ends, or goes back to where it was healthy, with a lower learning rate."""
+
+import copy
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Literal, NamedTuple
+
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from torch import Tensor
+
+from vjepa.training import JEPA, Schedule
+
+Action = Literal["warn", "stop", "rewind"]
+
+
+class SickRunError(RuntimeError):
+    """Ends a run whose embeddings have collapsed; `vjepa` turns it into one sentence and exit code 3."""
+
+
+class GoodState(NamedTuple):
+    """Weights and optimizer of a step, in main memory."""
+
+    step: int
+    weights: dict[str, Tensor]
+    optimizer: dict[str, Any]
+
+
+class GoodStates:
+    """The last two states that were kept. One goes back to the older: the newer may be from when it began."""
+
+    def __init__(self) -> None:
+        self._states: deque[GoodState] = deque(maxlen=2)
+
+    def __len__(self) -> int:
+        return len(self._states)
+
+    def keep(self, trainer: Trainer, module: JEPA) -> None:
+        self._states.append(
+            GoodState(
+                trainer.global_step,
+                {name: tensor.to("cpu", copy=True) for name, tensor in _changing_weights(module).items()},
+                _copied(trainer.optimizers[0].state_dict()),
+            )
+        )
+
+    @torch.no_grad()
+    def bring_back(self, trainer: Trainer, module: JEPA) -> int:
+        """The step that weights and optimizer are from now on those of. Steps, schedules and clips go on."""
+        state = self._states[0]
+        for name, tensor in _changing_weights(module).items():
+            tensor.copy_(state.weights[name])
+        trainer.optimizers[0].load_state_dict(copy.deepcopy(state.optimizer))
+        self._states = deque([state], maxlen=2)
+        return state.step
+
+
+def require_whole_weights(trainer: Trainer) -> None:
+    """Raises ValueError where a rank holds only a part of the weights."""
+    if not isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy):
+        raise ValueError(
+            f"action 'rewind' of the collapse monitor keeps whole weights on each rank, which "
+            f"{type(trainer.strategy).__name__} does not; give action: stop"
+        )
+
+
+def scaled_schedule(schedule: Schedule, factor: float) -> Schedule:
+    """The same shape, lower."""
+    start, end = (None if value is None else value * factor for value in (schedule.start, schedule.end))
+    return replace(schedule, peak=schedule.peak * factor, start=start, end=end)
+
+
+def _changing_weights(module: JEPA) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in module.state_dict().items() if not name.startswith("teacher.")}
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, Mapping):
+        return {key: _copied(inside) for key, inside in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_copied(inside) for inside in value)
+    return value
