@@ -129,4 +129,4 @@ def test_the_best_is_bold_whoever_it_is():
     lines = table(rows).splitlines()
     assert "55.0 ± 7.1" in lines[2] and "**" not in lines[2]
     assert "**75.0 ± 7.1**" in lines[3]
-    assert winners(rows) == ["* kNN, all labels: pixels, 20.0 points before latent."]
+    assert winners(rows) == ["* kNN, all labels: pixels, 20.0 points ahead of latent."]

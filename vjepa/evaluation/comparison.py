@@ -181,7 +181,7 @@ def winners(rows: Mapping[str, Sequence[Measured]]) -> list[str]:
         means = {recipe: 100 * np.mean([each.accuracies[name] for each in of]) for recipe, of in rows.items()}
         first, *others = sorted(means, key=lambda recipe: -means[recipe])
         ahead = means[first] - means[others[0]] if others else 0.0
-        lead = f", {ahead:.1f} points before {others[0]}" if ahead >= 0.05 else ", and others are as good"
+        lead = f", {ahead:.1f} points ahead of {others[0]}" if ahead >= 0.05 else ", and others are as good"
         lines.append(f"* {name}: {first}{lead}.")
     return lines
 
