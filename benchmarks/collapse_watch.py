@@ -27,12 +27,12 @@ import vjepa  # noqa: F401 (before Lightning: it repairs torchvision beside a CP
 # isort: split
 import torch
 from lightning.pytorch import Callback
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from vjepa.callbacks import CollapseMonitor
 from vjepa.callbacks.collapse_watch import Verdict
 from vjepa.cli.main import main as run_command
 from vjepa.cli.training import TrainingCLI
+from vjepa.evaluation.run_curves import curves_by_step
 
 RECIPES = Path("configs/pretrain")
 NO_AGREEMENT = ("--model.agreement=null",)
@@ -134,9 +134,7 @@ def train(run: Run, runs: Path, arguments: argparse.Namespace) -> Path:
 
 
 def verdicts_of(folder: Path) -> list[tuple[int, float]]:  # step, verdict
-    events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
-    events.Reload()
-    return [(event.step, event.value) for event in events.Scalars("health/verdict")]
+    return [*curves_by_step(folder)["health/verdict"].items()]
 
 
 def first_share(verdicts: list[tuple[int, float]], least: Verdict, steps: int) -> float | None:

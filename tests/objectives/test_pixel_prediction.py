@@ -2,13 +2,8 @@
 
 import torch
 
-from vjepa.grid import TokenGrid
-from vjepa.objectives.pixel_prediction import (
-    clips_of_tubelets,
-    normalized_tubelets,
-    pixel_prediction_loss,
-    tubelet_pixels,
-)
+from vjepa.grid import TokenGrid, clips_of_tubelets, tubelet_pixels
+from vjepa.objectives.pixel_prediction import normalized_tubelets, pixel_prediction_loss
 
 TUBELET = (2, 4, 8)
 

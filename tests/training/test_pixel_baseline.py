@@ -6,10 +6,10 @@ from torch.utils.data import DataLoader
 
 from tests.quiet_trainer import quiet_trainer
 from vjepa.data.batch import ClipBatch, normalize_clips
-from vjepa.grid import TokenGrid
+from vjepa.grid import TokenGrid, clips_of_tubelets, tubelet_pixels
 from vjepa.masking import TubeMask
 from vjepa.models import Predictor, VideoEncoder
-from vjepa.objectives.pixel_prediction import clips_of_tubelets, normalized_tubelets, tubelet_pixels
+from vjepa.objectives.pixel_prediction import normalized_tubelets
 from vjepa.training import PixelBaseline, Schedule
 
 TUBELET = (2, 4, 4)

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import yaml
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from vjepa.data.atomic_file import new_file
+from vjepa.evaluation.run_curves import curves_by_step
 
 NUM_PLACES = 41  # over a run: every 2.5 %
 LOW, HIGH = 10, 90  # percentiles of a band
@@ -114,11 +114,9 @@ def folders_of_runs(paths: Sequence[Path]) -> list[Path]:
 
 def curves_of_run(run: Path) -> dict[str, Curve]:
     """The losses and the health of a run, over the share of it."""
-    events = EventAccumulator(str(run), size_guidance={"scalars": 0})
-    events.Reload()
-    names = [name for name in events.Tags()["scalars"] if name.startswith(("health/", "train/loss"))]
-    # A step that was written twice, by a part of the run that was gone on with, counts as it was written last.
-    values = {name: {event.step: event.value for event in events.Scalars(name)} for name in names}
+    values = {
+        name: by_step for name, by_step in curves_by_step(run).items() if name.startswith(("health/", "train/loss"))
+    }
     if not values:
         raise ValueError(f"the events in {run} hold no health/... and no train/loss; give a folder of `vjepa fit`")
     length = _length_of(run) or max(max(of_name) for of_name in values.values()) or 1
@@ -136,7 +134,7 @@ def draw_over_bands(
     names: Sequence[str] | None = None,
 ) -> None:
     """A panel for each quantity: the band of healthy runs, their median, and the run. All quantities if None."""
-    from vjepa.evaluation.comparison_pictures import require_matplotlib
+    from vjepa.evaluation.comparison_pictures import require_matplotlib, save_picture
 
     plt = require_matplotlib()
     curves = curves_of_run(run)
@@ -163,10 +161,7 @@ def draw_over_bands(
         f"{run} (blue) over {bands.num_runs} healthy runs (green: median, {LOW} to {HIGH} %); share of the run",
         fontsize=9,
     )
-    picture.parent.mkdir(parents=True, exist_ok=True)
-    with new_file(picture) as temporary:
-        figure.savefig(temporary, format="png", dpi=80)
-    plt.close(figure)
+    save_picture(figure, picture)
 
 
 def _length_of(run: Path) -> int | None:

@@ -18,7 +18,6 @@ from vjepa.evaluation.comparison import (
     Probing,
     TrainedRun,
     complete_run,
-    curve,
     decoded,
     keep_measured,
     measured_before,
@@ -28,6 +27,7 @@ from vjepa.evaluation.comparison_pictures import draw_collapse, draw_fork, draw_
 from vjepa.evaluation.fork_comparison import compare_on_forks
 from vjepa.evaluation.frozen_evaluation import Amount
 from vjepa.evaluation.probe import Sweep
+from vjepa.evaluation.run_curves import curves_by_step
 from vjepa.interop.run_folder import read_run
 
 RECIPES = [
@@ -95,10 +95,10 @@ def compare(
     print(f"a ball at a fork, {fork_steps} steps of two models")
     fork = compare_on_forks(fork_steps, decoder_steps)
     draw_fork(fork, pictures / "compare_fork.png")
-    sick_and_healthy = {run.recipe: run.folder for run in (trained[-len(seeds)], trained[0])}
+    sick_and_healthy = {run.recipe: curves_by_step(run.folder) for run in (trained[-len(seeds)], trained[0])}
     draw_collapse(
         {
-            title: {recipe: curve(folder, name) for recipe, folder in sick_and_healthy.items()}
+            title: {recipe: curves.get(name, {}) for recipe, curves in sick_and_healthy.items()}
             for title, name in COLLAPSE.items()
         },
         pictures / "compare_collapse.png",
@@ -169,7 +169,7 @@ def measured_run(run: TrainedRun, probing: Probing) -> Measured:
     if before is not None:
         return before
     measured = probing.measure(read_run(run.checkpoint).encoder(), f"{run.recipe}, seed {run.seed}")
-    _, seconds = curve(run.folder, "speed/processor_seconds_per_step")
+    seconds = [*curves_by_step(run.folder).get("speed/processor_seconds_per_step", {}).values()]
     measured = measured._replace(processor_seconds=seconds[-1] if seconds else None)
     keep_measured(run.folder, probing, measured)
     return measured

@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
 from vjepa.data.atomic_file import new_file
@@ -24,6 +23,7 @@ from vjepa.evaluation.frozen_evaluation import CLASSES, Amount, FrozenEvaluation
 from vjepa.evaluation.frozen_features import EncoderFeatures
 from vjepa.evaluation.latent_decoder import frozen_tokens, train_latent_decoder
 from vjepa.evaluation.probe import Sweep
+from vjepa.evaluation.report import spread
 from vjepa.evaluation.token_statistics import effective_rank, feature_std
 from vjepa.interop.loading import read_checkpoint
 from vjepa.models import VideoEncoder
@@ -110,14 +110,6 @@ def keep_measured(folder: Path, probing: Probing, measured: Measured) -> None:
         temporary.write_text(json.dumps({"probing": probing.fingerprint(), "measured": measured._asdict()}, indent=1))
 
 
-def curve(run: Path, name: str) -> tuple[list[int], list[float]]:  # steps, values
-    """A scalar of a run's TensorBoard events; empty where there is none of the name."""
-    events = EventAccumulator(str(run), size_guidance={"scalars": 0})
-    events.Reload()
-    points = events.Scalars(name) if name in events.Tags()["scalars"] else []
-    return [point.step for point in points], [point.value for point in points]
-
-
 def decoded(
     encoders: Mapping[str, VideoEncoder],
     clips: LabelledClips,
@@ -165,13 +157,6 @@ def table(rows: Mapping[str, Sequence[Measured]]) -> str:
         cells.append(spread(seconds, 2) if seconds else "")
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
-
-
-def spread(values: Sequence[float], decimals: int = 1) -> str:
-    """Mean ± standard deviation, or the one value."""
-    if len(values) == 1:
-        return f"{values[0]:.{decimals}f}"
-    return f"{np.mean(values):.{decimals}f} ± {np.std(values, ddof=1):.{decimals}f}"
 
 
 def winners(rows: Mapping[str, Sequence[Measured]]) -> list[str]:

@@ -1,6 +1,6 @@
-"""Pictures of a comparison of objectives; matplotlib is needed here and nowhere else in the package."""
+"""Pictures of a comparison of objectives; what draws by matplotlib asks for it here."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -11,8 +11,6 @@ from torch import Tensor
 from vjepa.data.atomic_file import new_file
 from vjepa.data.fork_world import PAST_FRAMES
 from vjepa.evaluation.fork_comparison import ForkOutcome
-
-Curve = tuple[Sequence[int], Sequence[float]]  # steps, values
 
 
 def require_matplotlib() -> ModuleType:
@@ -55,17 +53,17 @@ def draw_latents(clips: Tensor, decoded: Mapping[str, tuple[Tensor, float]], pic
     _draw_strips(strips, picture, "decoded from frozen tokens")
 
 
-def draw_collapse(curves: Mapping[str, Mapping[str, Curve]], picture: Path) -> None:
-    """A panel for each measure, a line for each run. `curves[measure][run]`."""
+def draw_collapse(curves: Mapping[str, Mapping[str, Mapping[int, float]]], picture: Path) -> None:
+    """A panel for each measure, a line for each run. `curves[measure][run]` has values by step."""
     plt = require_matplotlib()
     figure, axes = plt.subplots(1, len(curves), figsize=(4 * len(curves), 3.2), constrained_layout=True, squeeze=False)
     for axis, (measure, of_runs) in zip(axes.flat, curves.items(), strict=True):
-        for run, (steps, values) in of_runs.items():
-            axis.plot(steps, values, label=run, marker="." if len(steps) < 3 else None)
+        for run, by_step in of_runs.items():
+            axis.plot([*by_step], [*by_step.values()], label=run, marker="." if len(by_step) < 3 else None)
         axis.set(title=measure, xlabel="step", ylim=(0, None))
         axis.grid(alpha=0.3)
         axis.legend(fontsize=7)
-    _save(figure, picture)
+    save_picture(figure, picture)
 
 
 def _draw_strips(strips: Mapping[str, Tensor], picture: Path, title: str) -> None:
@@ -82,10 +80,11 @@ def _draw_strips(strips: Mapping[str, Tensor], picture: Path, title: str) -> Non
         axis.set(xticks=[], yticks=[])
         axis.spines[:].set_visible(False)
     figure.suptitle(title, fontsize=9)
-    _save(figure, picture)
+    save_picture(figure, picture)
 
 
-def _save(figure: Any, picture: Path) -> None:
+def save_picture(figure: Any, picture: Path) -> None:
+    """Write a figure of matplotlib as PNG, and let go of it."""
     picture.parent.mkdir(parents=True, exist_ok=True)
     with new_file(picture) as temporary:
         figure.savefig(temporary, format="png", dpi=80)

@@ -14,11 +14,10 @@ from torch import Tensor
 from vjepa.data.batch import ClipBatch, normalize_clips
 from vjepa.data.fork_world import PAST_FRAMES, TURNS, Fork, Turn, as_clip, fork_clips, render_fork
 from vjepa.evaluation.latent_decoder import displayable, frozen_tokens, train_latent_decoder
-from vjepa.grid import TokenGrid, gather_tokens
+from vjepa.grid import TokenGrid, clips_of_tubelets, gather_tokens, tubelet_pixels
 from vjepa.masking import TubeMask
 from vjepa.models import Predictor, VideoEncoder
 from vjepa.objectives import ClipAgreement
-from vjepa.objectives.pixel_prediction import clips_of_tubelets, tubelet_pixels
 from vjepa.training import JEPA, PixelBaseline, Schedule
 
 TUBELET = (2, 16, 16)

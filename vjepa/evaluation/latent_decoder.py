@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from vjepa.data.batch import PIXEL_MEAN, PIXEL_STD, normalize_clips
-from vjepa.grid import TokenGrid
+from vjepa.grid import TokenGrid, clips_of_tubelets, tubelet_pixels
 from vjepa.models import VideoEncoder
 from vjepa.models.layers import Block, initialize_transformer
 from vjepa.models.position import Position
 from vjepa.objectives import normalized_targets
-from vjepa.objectives.pixel_prediction import clips_of_tubelets, pixel_prediction_loss, tubelet_pixels
+from vjepa.objectives.pixel_prediction import pixel_prediction_loss
 
 
 class LatentDecoder(nn.Module):

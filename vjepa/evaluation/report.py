@@ -34,11 +34,18 @@ def print_tables(results: Sequence[Result], title: str) -> None:
 
 def cell(results: Sequence[Result]) -> str:
     """Accuracy with its interval over test clips; over several seeds their mean and standard deviation."""
-    accuracies = np.array([result.scores.top1 for result in results]) * 100
+    accuracies = spread([100 * result.scores.top1 for result in results])
     if len(results) > 1:
-        return f"{accuracies.mean():.1f} ± {accuracies.std(ddof=1):.1f}"
+        return accuracies
     low, high = results[0].scores.interval
-    return f"{accuracies[0]:.1f} [{low * 100:.1f}, {high * 100:.1f}]"
+    return f"{accuracies} [{low * 100:.1f}, {high * 100:.1f}]"
+
+
+def spread(values: Sequence[float], decimals: int = 1) -> str:
+    """Mean ± standard deviation, or the one value."""
+    if len(values) == 1:
+        return f"{values[0]:.{decimals}f}"
+    return f"{np.mean(values):.{decimals}f} ± {np.std(values, ddof=1):.{decimals}f}"
 
 
 def write_results(results: Sequence[Result], folder: Path, facts: dict[str, object]) -> None:

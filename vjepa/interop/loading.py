@@ -6,7 +6,7 @@ import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
@@ -42,6 +42,14 @@ def read_checkpoint(path: str | Path, map_location: Any = "cpu", lazily: bool = 
     return checkpoint
 
 
+def read_run_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint of `vjepa fit`, lazily. Raises ValueError as `read_checkpoint`, and where it is of no run."""
+    content = read_checkpoint(path, lazily=True)
+    if "state_dict" not in content:
+        raise ValueError(f"{path} has no 'state_dict': it is no checkpoint of a vjepa run")
+    return content
+
+
 def read_tensors(path: str | Path) -> dict[str, Tensor]:
     """Weights by name: of a safetensors file, or of a checkpoint (what is below its `state_dict` if it has one).
 
@@ -61,16 +69,31 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
     return {str(name): value for name, value in tensors.items() if isinstance(value, Tensor)}
 
 
+class WeightDifferences(NamedTuple):
+    """Names, each with what is wrong where that is not plain."""
+
+    missing: list[str]
+    unexpected: list[str]
+    reshaped: list[str]
+
+
+def weight_differences(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> WeightDifferences:
+    """How found weights differ from those that a network has, by name and shape."""
+    return WeightDifferences(
+        [name for name in wanted if name not in found],
+        [name for name in found if name not in wanted],
+        [
+            f"{name} is {tuple(found[name].shape)}, must be {tuple(tensor.shape)}"
+            for name, tensor in wanted.items()
+            if name in found and found[name].shape != tensor.shape
+        ],
+    )
+
+
 def load_all(module: nn.Module, found: Mapping[str, Tensor], path: str | Path) -> None:
     """Load weights under exactly the module's names and shapes, or raise ValueError with every difference."""
-    wanted = module.state_dict()
-    problems = [f"missing: {name}" for name in wanted if name not in found]
-    problems += [f"unexpected: {name}" for name in found if name not in wanted]
-    problems += [
-        f"reshaped: {name} is {tuple(found[name].shape)}, must be {tuple(tensor.shape)}"
-        for name, tensor in wanted.items()
-        if name in found and found[name].shape != tensor.shape
-    ]
+    differences = weight_differences(module.state_dict(), found)
+    problems = [f"{kind}: {name}" for kind, names in differences._asdict().items() for name in names]
     if problems:
         raise ValueError(f"{path} does not fit this model, nothing was loaded:\n  " + "\n  ".join(problems))
     module.load_state_dict(dict(found))

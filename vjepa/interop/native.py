@@ -10,7 +10,7 @@ from torch import nn
 
 from vjepa.data.atomic_file import new_file
 from vjepa.interop.loading import read_tensors
-from vjepa.interop.networks import parts_of, require_fit, whole_settings
+from vjepa.interop.networks import as_tuple, parts_of, require_fit, whole_settings
 from vjepa.interop.portable import Family, Origin, Part, PortableModel, Preprocessing
 from vjepa.interop.report import Report
 from vjepa.models import ActionPredictor, AttentiveProbe, Predictor, VideoEncoder
@@ -94,8 +94,7 @@ def _read_settings(file: Path) -> dict[str, Any]:
 
 
 def _preprocessing(content: dict[str, Any]) -> Preprocessing:
-    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in content.items()}
-    return Preprocessing(**values)
+    return Preprocessing(**{key: as_tuple(value) for key, value in content.items()})
 
 
 def _plain(value: Any) -> Any:

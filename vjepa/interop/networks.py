@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from vjepa.interop.loading import load_all
+from vjepa.interop.loading import load_all, weight_differences
 from vjepa.interop.portable import Part, PortableModel
 from vjepa.interop.report import Report
 from vjepa.models import SIZES, ActionPredictor, AttentiveProbe, Predictor, VideoEncoder
@@ -39,7 +39,7 @@ def whole_settings(network: type[nn.Module], settings: Mapping[str, Any]) -> dic
     unknown = [name for name in settings if name not in defaults]
     if unknown:
         raise ValueError(f"{network.__name__} has no setting {', '.join(unknown)}; it has {', '.join(defaults)}")
-    values = {name: _as_tuple(settings.get(name, default)) for name, default in defaults.items()}
+    values = {name: as_tuple(settings.get(name, default)) for name, default in defaults.items()}
     if network is VideoEncoder:
         row = SIZES[values.pop("size")]._asdict()
         values |= {name: values[name] or value for name, value in row.items()}
@@ -70,14 +70,9 @@ def build(network: type[Network], part: Part, source: str) -> Network:
 
 def note_fit(name: str, network: type[nn.Module], part: Part, report: Report) -> None:
     """Write into the report how weights differ from what the settings ask for."""
-    wanted = outline(network, part.settings).state_dict()
-    report.missing += [f"{name}.{key}" for key in wanted if key not in part.weights]
-    report.unexpected += [f"{name}.{key}" for key in part.weights if key not in wanted]
-    report.reshaped += [
-        f"{name}.{key} is {tuple(part.weights[key].shape)}, must be {tuple(tensor.shape)}"
-        for key, tensor in wanted.items()
-        if key in part.weights and part.weights[key].shape != tensor.shape
-    ]
+    differences = weight_differences(outline(network, part.settings).state_dict(), part.weights)
+    for kind, keys in differences._asdict().items():
+        getattr(report, kind).extend(f"{name}.{key}" for key in keys)
 
 
 def require_fit(model: PortableModel, report: Report) -> None:
@@ -95,5 +90,6 @@ def trained_mask_tokens(predictor: Mapping[str, Tensor]) -> list[int]:
     return [int(name.rpartition(".")[2]) for name, token in tokens if not token.is_meta and bool(token.any())]
 
 
-def _as_tuple(value: Any) -> Any:
+def as_tuple(value: Any) -> Any:
+    """Lists, as YAML and JSON have them, as the tuples that constructors take."""
     return tuple(value) if isinstance(value, list) else value

@@ -5,7 +5,7 @@ from typing import Any, Literal, NamedTuple
 
 from torch import Tensor
 
-from vjepa.interop.loading import load_all, read_checkpoint
+from vjepa.interop.loading import load_all, read_run_checkpoint
 from vjepa.interop.networks import require_fit, whole_settings
 from vjepa.interop.portable import Origin, Part, PortableModel
 from vjepa.interop.recipe import data_of, preprocessing_of, read_recipe
@@ -82,9 +82,7 @@ def read_run(
     settings: Path | None = None,  # the run's config.yaml; the one in the checkpoint's run folder if None
 ) -> PretrainedRun:
     """Read a checkpoint of `vjepa fit`. Raises ValueError where it or the run's settings are missing or broken."""
-    content = read_checkpoint(checkpoint, lazily=True)
-    if "state_dict" not in content:
-        raise ValueError(f"{checkpoint} has no 'state_dict': it is no checkpoint of a vjepa run")
+    content = read_run_checkpoint(checkpoint)
     file = settings or _settings_beside(checkpoint)
     if not file.exists():
         raise ValueError(f"the settings of {checkpoint} are not at {file}; give the run's config.yaml with --settings")

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vjepa.grid import gather_tokens
+from vjepa.grid import gather_tokens, tubelet_pixels
 from vjepa.models.position import RotaryTable, channels_per_head, rotate
 
 MlpKind = Literal["gelu", "swiglu"]
@@ -28,10 +28,7 @@ class TubeletEmbedding(nn.Module):
         clips: Tensor,  # (B, C, T, H, W)
         token_ids: Tensor | None = None,  # (B, K) int64; all tokens if None
     ) -> Tensor:  # (B, K or N, D)
-        frames, height, width = self.tubelet
-        tubelets = clips.unflatten(4, (-1, width)).unflatten(3, (-1, height)).unflatten(2, (-1, frames))
-        tubelets = tubelets.permute(0, 2, 4, 6, 1, 3, 5, 7)  # (B, grid: t, h, w, C, in a tubelet: t, h, w)
-        tubelets = tubelets.flatten(4).flatten(1, 3)  # (B, N, C * frames * height * width)
+        tubelets = tubelet_pixels(clips, self.tubelet)  # (B, N, C * frames * height * width)
         if token_ids is not None:
             tubelets = gather_tokens(tubelets, token_ids)
         return F.linear(tubelets, self.proj.weight.flatten(1), self.proj.bias)

@@ -71,6 +71,24 @@ class Predictor(nn.Module):
             for token in self.mask_tokens:
                 nn.init.trunc_normal_(token, std=0.02)
 
+    def require_encoder_of(self, embed_dim: int) -> None:
+        """Raise ValueError where an encoder of this width doesn't fit."""
+        if self.encoder_dim != embed_dim:
+            raise ValueError(
+                f"the predictor's encoder_dim ({self.encoder_dim}) must be the encoder's embed_dim ({embed_dim})"
+            )
+
+    def freeze_unused(self, mask_tokens: bool, context: bool) -> None:
+        """What no step uses must not wait for a gradient under DDP, nor decay.
+
+        `mask_tokens`: all but the first; `context`: the head for visible tokens.
+        """
+        if mask_tokens:
+            for unused in self.mask_tokens[1:]:
+                unused.requires_grad_(False)
+        if context and self.context_proj is not None:
+            self.context_proj.requires_grad_(False)
+
     def forward(
         self,
         context: Tensor,  # (B, Nc, num_levels * encoder_dim) tokens of mask.context_ids
@@ -80,8 +98,8 @@ class Predictor(nn.Module):
         is_image: bool = False,
     ) -> Tensor:  # (B, Nt, target_dim) predictions for mask.target_ids
         """Raises ValueError where there is no such mask token."""
-        hidden, _ = self._transformed(context, mask, grid, mask_token, is_image)
-        return self.proj(hidden)
+        tokens, places = self._transformed(context, mask, grid, mask_token, is_image)
+        return self.proj(self.norm(gather_tokens(tokens, places[:, context.shape[1] :])))
 
     def forward_with_context(
         self,
@@ -94,25 +112,25 @@ class Predictor(nn.Module):
         """Raises ValueError where there is no such mask token, or no head for the context."""
         if self.context_proj is None:
             raise ValueError("this predictor has no head for context tokens; give it predict_context")
-        hidden, visible = self._transformed(context, mask, grid, mask_token, is_image)
-        return self.proj(hidden), self.context_proj(visible)
+        tokens, places = self._transformed(context, mask, grid, mask_token, is_image)
+        visible, hidden = (gather_tokens(tokens, part) for part in places.tensor_split([context.shape[1]], dim=1))
+        return self.proj(self.norm(hidden)), self.context_proj(self.norm(visible))
 
     def _transformed(
         self, context: Tensor, mask: TubeMask, grid: TokenGrid, mask_token: int, is_image: bool
-    ) -> tuple[Tensor, Tensor]:  # (B, Nt, embed_dim) of targets, (B, Nc, embed_dim) of context
+    ) -> tuple[Tensor, Tensor]:  # (B, K, embed_dim) in the clip's order, (B, K) places in it: the context's first
         if mask_token >= len(self.mask_tokens):
             raise ValueError(
                 f"mask token {mask_token} was asked for, but num_mask_tokens is {len(self.mask_tokens)}; "
                 f"with one token per mask there must be as many tokens as masks"
             )
-        num_context, num_targets = mask.context_ids.shape[1], mask.target_ids.shape[1]
         token_ids = torch.cat((mask.context_ids, mask.target_ids), dim=1)
         # Attention doesn't care for the order of tokens, but rounding does, and AdamW magnifies it: in the order of the
         # clip whole training steps agree with the reference to 4e-6, with targets behind the context to 1.3e-5.
         order = token_ids.argsort(dim=1)
         token_ids = token_ids.gather(1, order)
         context = self.embed(context)
-        hidden = self.mask_tokens[mask_token].expand(context.shape[0], num_targets, -1)
+        hidden = self.mask_tokens[mask_token].expand(*mask.target_ids.shape, -1)
         tokens = gather_tokens(torch.cat((context, hidden.to(context.dtype)), dim=1), order)
         if self.modality is not None:
             tokens = self.modality(tokens, is_image)
@@ -120,9 +138,4 @@ class Predictor(nn.Module):
         rotary = self.position.rotary(grid, context.device, token_ids)
         for block in self.blocks:
             tokens = run_block(block, tokens, rotary, self.activation_checkpointing)
-        places = order.argsort(dim=1)
-        # Only what is asked for is put back in order: the context's places are left out where nothing predicts them.
-        targets = self.norm(gather_tokens(tokens, places[:, num_context:]))
-        if self.context_proj is None:
-            return targets, targets[:, :0]
-        return targets, self.norm(gather_tokens(tokens, places[:, :num_context]))
+        return tokens, order.argsort(dim=1)

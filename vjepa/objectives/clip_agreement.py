@@ -5,22 +5,13 @@ of the two parts that a mask makes of a clip. Nothing but what both parts share 
 averages out, how the clip moves stays. It needs no moving average; variance and covariance keep embeddings apart.
 """
 
-from typing import NamedTuple, final
+from typing import final
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vjepa.objectives.global_batch import gathered
 from vjepa.objectives.projector import Projector
-from vjepa.objectives.variance_covariance import missing_variance, off_diagonal
-
-
-class Agreement(NamedTuple):
-    """The three terms, each ()."""
-
-    invariance: Tensor  # mean squared difference between the two parts' embeddings
-    variance: Tensor  # how far the spread of each feature over clips is below 1
-    covariance: Tensor  # squared covariances between features, summed over pairs, per feature
+from vjepa.objectives.variance_covariance import VarianceCovarianceTerms, variance_covariance_terms
 
 
 @final
@@ -53,13 +44,9 @@ class ClipAgreement(nn.Module):
         self,
         seen: Tensor,  # (B, Nc, D) tokens of the visible part
         hidden: Tensor,  # (B, Nt, D) tokens of the other part, encoded by themselves
-    ) -> Agreement:
-        first, second = (gathered(self.projector(tokens.mean(1)).float()) for tokens in (seen, hidden))
-        return Agreement(
-            invariance=F.mse_loss(first, second),
-            variance=(missing_variance(first) + missing_variance(second)) / 2,
-            covariance=(off_diagonal(first) + off_diagonal(second)) / 2,
-        )
+    ) -> VarianceCovarianceTerms:
+        parts = [gathered(self.projector(tokens.mean(1)).float()) for tokens in (seen, hidden)]
+        return variance_covariance_terms(parts)
 
-    def loss(self, terms: Agreement) -> Tensor:
+    def loss(self, terms: VarianceCovarianceTerms) -> Tensor:
         return self.weight * (terms.invariance + terms.variance + self.covariance_weight * terms.covariance)

@@ -7,6 +7,7 @@ Bardes et al. 2022, arXiv 2105.04906. With z (B, E) the embeddings of a batch, C
     covariance   sum over i != j of C_ij^2, over E                                 (eq. 3 and 4)
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple, final
 
 import torch
@@ -21,7 +22,7 @@ from vjepa.objectives.regularizer import Over, check_enough_clips, embeddings_of
 class VarianceCovarianceTerms(NamedTuple):
     """The three terms, each ()."""
 
-    invariance: Tensor  # between the means of predicted and of target tokens; 0 over places: there the prediction is it
+    invariance: Tensor  # mean squared difference of two sets of embeddings; 0 over places: there the prediction is it
     variance: Tensor  # how far the spread of each feature over clips is below 1
     covariance: Tensor  # squared covariances between features, summed over pairs, per feature
 
@@ -62,16 +63,23 @@ class VarianceCovariance(nn.Module):
         found = [gathered(part) for part in embeddings_of(predicted, tokens, self.over, self.projector)]
         if self.training:
             check_enough_clips(found[0])
-        return VarianceCovarianceTerms(
-            invariance=F.mse_loss(found[0], found[-1]),
-            variance=torch.stack([missing_variance(part.transpose(0, -2)) for part in found]).mean(),
-            covariance=torch.stack([off_diagonal(part.transpose(0, -2)) for part in found]).mean(),
-        )
+        return variance_covariance_terms(found)
 
     def loss(self, terms: VarianceCovarianceTerms) -> Tensor:
         return self.weight * (
             self.invariance_weight * terms.invariance + terms.variance + self.covariance_weight * terms.covariance
         )
+
+
+def variance_covariance_terms(
+    parts: Sequence[Tensor],  # two of (B, E), or one of (B, ..., E), of the global batch
+) -> VarianceCovarianceTerms:
+    """The three terms, means over the parts; one part alone has no invariance."""
+    return VarianceCovarianceTerms(
+        invariance=F.mse_loss(parts[0], parts[-1]),
+        variance=torch.stack([missing_variance(part.transpose(0, -2)) for part in parts]).mean(),
+        covariance=torch.stack([off_diagonal(part.transpose(0, -2)) for part in parts]).mean(),
+    )
 
 
 def missing_variance(

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vjepa.interop import open_model
-from vjepa.interop.loading import load_all, read_checkpoint
-from vjepa.interop.networks import build, outline
+from vjepa.interop import encoder_part_of, open_model
+from vjepa.interop.loading import load_all, read_run_checkpoint
+from vjepa.interop.networks import build, outline, trained_mask_tokens
 from vjepa.interop.portable import Part
 from vjepa.models import Predictor, VideoEncoder
 
@@ -21,16 +21,15 @@ def load_initial_weights(module: nn.Module, path: Path) -> list[str]:
     missing, unexpected and reshaped name.
     """
     if path.suffix == ".ckpt":
-        content = read_checkpoint(path)
-        if "state_dict" not in content:
-            raise ValueError(f"{path} has no 'state_dict': it is no checkpoint of a vjepa run")
-        load_all(module, content["state_dict"], path)
+        load_all(module, read_run_checkpoint(path)["state_dict"], path)
         return []
-    model, _ = open_model(path)
+    model, report = open_model(path)
     if model.encoder is None:
         raise ValueError(f"{path} holds no encoder to start from")
     parts = dict(module.named_children())
-    context = _context_encoder_of(path) or model.encoder
+    # The trained encoder, where the file holds it beside its moving average.
+    has_both = not {"encoder", "context_encoder"}.isdisjoint(report.dropped)
+    context = encoder_part_of(path, "encoder") if has_both else model.encoder
     notes = [f"encoders begin with those of {path} ({model.family})"]
     _require_same_positions(parts["context_encoder"], VideoEncoder, model.encoder, "encoder", path)
     load_all(parts["context_encoder"], context.weights, path)
@@ -45,10 +44,7 @@ def load_initial_weights(module: nn.Module, path: Path) -> list[str]:
 
 def read_teacher(path: Path, predictor: Predictor) -> VideoEncoder:
     """The encoder that gives a student's targets. Raises ValueError where the predictor's width is not its own."""
-    model, _ = open_model(path)
-    if model.encoder is None:
-        raise ValueError(f"{path} holds no encoder to learn from")
-    teacher = build(VideoEncoder, model.encoder, str(path))
+    teacher = build(VideoEncoder, encoder_part_of(path), str(path))
     width = teacher.embed_dim * predictor.num_levels
     if predictor.target_dim != width:
         raise ValueError(
@@ -61,16 +57,6 @@ def read_teacher(path: Path, predictor: Predictor) -> VideoEncoder:
             f"({teacher.num_output_levels})"
         )
     return teacher
-
-
-def _context_encoder_of(path: Path) -> Part | None:
-    """The trained encoder beside its moving average, where a file has both."""
-    for which in ("encoder", "context"):  # its name in a released file, and in a run of ours
-        try:
-            return open_model(path, which=which, encoder_only=True)[0].encoder
-        except ValueError:
-            continue
-    return None
 
 
 def _require_same_positions(
@@ -95,15 +81,12 @@ def _with_as_many_mask_tokens(
     Released files hold ten, of which training with one number of frames touched one: the trained ones come first here,
     the others are left at zero, as they were.
     """
-
-    def tokens(weights: Mapping[str, Any]) -> list[str]:
-        return [name for name in weights if name.startswith("mask_tokens.")]
-
-    if len(tokens(wanted)) == len(tokens(found)):
+    wanted_names, names = ([name for name in each if name.startswith("mask_tokens.")] for each in (wanted, found))
+    if len(wanted_names) == len(names):
         return found, None
-    values = sorted((found[name] for name in tokens(found)), key=lambda token: not bool(token.any()))  # stable
-    weights = {name: tensor for name, tensor in found.items() if name not in tokens(found)}
-    for number, name in enumerate(tokens(wanted)):
+    trained = {f"mask_tokens.{number}" for number in trained_mask_tokens(found)}
+    values = [found[name] for name in sorted(names, key=lambda name: name not in trained)]  # stable
+    weights = {name: tensor for name, tensor in found.items() if name not in names}
+    for number, name in enumerate(wanted_names):
         weights[name] = values[number] if number < len(values) else torch.zeros_like(values[0])
-    trained = sum(bool(token.any()) for token in values)
-    return weights, f"{len(tokens(found))} mask tokens, {trained} of them trained, became {len(tokens(wanted))}"
+    return weights, f"{len(names)} mask tokens, {len(trained)} of them trained, became {len(wanted_names)}"

@@ -90,11 +90,7 @@ class JEPA(LightningModule):
         initial_weights: Path | None = None,
     ):
         super().__init__()
-        if predictor.encoder_dim != encoder.embed_dim:
-            raise ValueError(
-                f"the predictor's encoder_dim ({predictor.encoder_dim}) must be the encoder's embed_dim "
-                f"({encoder.embed_dim})"
-            )
+        predictor.require_encoder_of(encoder.embed_dim)
         if predictor.num_levels not in (1, encoder.num_output_levels):
             raise ValueError(
                 f"the predictor's num_levels ({predictor.num_levels}) must be 1 or the number of the encoder's "
@@ -125,12 +121,7 @@ class JEPA(LightningModule):
         self.targets = targets
         self.agreement = agreement
         self.regularizer = regularizer
-        # What no step uses must not wait for a gradient under DDP, nor decay.
-        if not mask_token_per_mask:
-            for unused in predictor.mask_tokens[1:]:
-                unused.requires_grad_(False)
-        if predictor.context_proj is not None and context_prediction is None:
-            predictor.context_proj.requires_grad_(False)
+        predictor.freeze_unused(mask_tokens=not mask_token_per_mask, context=context_prediction is None)
         if encoder.num_output_levels > 1 and predictor.num_levels == 1:
             encoder.level_norms[:-1].requires_grad_(False)
         self.learning_rate = learning_rate

@@ -10,10 +10,10 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
 
 from vjepa.data.batch import ClipBatch, normalize_clips
-from vjepa.grid import gather_tokens
+from vjepa.grid import gather_tokens, tubelet_pixels
 from vjepa.masking import TubeMask
 from vjepa.models import Predictor, VideoEncoder
-from vjepa.objectives.pixel_prediction import normalized_tubelets, pixel_prediction_loss, tubelet_pixels
+from vjepa.objectives.pixel_prediction import normalized_tubelets, pixel_prediction_loss
 from vjepa.training.optimization import follow_schedules, log_means, run_steps_of, scheduled_adamw
 from vjepa.training.schedule import Schedule
 
@@ -45,11 +45,7 @@ class PixelBaseline(LightningModule):
         super().__init__()
         frames, height, width = encoder.tubelet
         num_pixels = 3 * frames * height * width
-        if predictor.encoder_dim != encoder.embed_dim:
-            raise ValueError(
-                f"the predictor's encoder_dim ({predictor.encoder_dim}) must be the encoder's embed_dim "
-                f"({encoder.embed_dim})"
-            )
+        predictor.require_encoder_of(encoder.embed_dim)
         if predictor.target_dim != num_pixels:
             raise ValueError(
                 f"the predictor's target_dim ({predictor.target_dim}) must be the numbers of a tubelet of 3 colours x "
@@ -62,11 +58,7 @@ class PixelBaseline(LightningModule):
             )
         self.encoder = encoder
         self.predictor = predictor
-        # What no step uses must not wait for a gradient under DDP, nor decay.
-        for unused in predictor.mask_tokens[1:]:
-            unused.requires_grad_(False)
-        if predictor.context_proj is not None:
-            predictor.context_proj.requires_grad_(False)
+        predictor.freeze_unused(mask_tokens=True, context=True)
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.betas = betas
