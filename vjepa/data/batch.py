@@ -37,13 +37,21 @@ def normalize_clips(
 ) -> Tensor:  # (B, 3, T, H, W) float32
     """Pixels to zero mean and unit variance on ImageNet, on the device that the clips are on."""
     mean, std = _pixel_statistics(clips.device)
-    return (clips.float() - mean) / std
+    return (clips.float() - mean[..., None]) / std[..., None]
+
+
+def normalize_frames(
+    frames: Tensor,  # (..., 3, H, W) uint8
+) -> Tensor:  # (..., 3, H, W) float32
+    """As `normalize_clips`, for frames that stand alone."""
+    mean, std = _pixel_statistics(frames.device)
+    return (frames.float() - mean) / std
 
 
 @lru_cache
-def _pixel_statistics(device: torch.device) -> tuple[Tensor, Tensor]:  # (3, 1, 1, 1) each
+def _pixel_statistics(device: torch.device) -> tuple[Tensor, Tensor]:  # (3, 1, 1) each
     # Kept: making them anew would copy to the device, and wait for it, at every step.
-    mean, std = (torch.tensor(values, device=device).view(3, 1, 1, 1) * 255 for values in (PIXEL_MEAN, PIXEL_STD))
+    mean, std = (torch.tensor(values, device=device).view(3, 1, 1) * 255 for values in (PIXEL_MEAN, PIXEL_STD))
     return mean, std
 
 

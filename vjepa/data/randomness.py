@@ -23,6 +23,11 @@ class Purpose(IntEnum):
     ORDER_OF_FEATURES = 8
     BOOTSTRAP = 9
     TEMPORAL_TASK = 10
+    TASK = 11
+    WORLD = 12
+    BEHAVIOUR = 13
+    WINDOW = 14
+    PLAN = 15
 
 
 def generator_for(seed: int, purpose: Purpose, *place: int) -> np.random.Generator:
