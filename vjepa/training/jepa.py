@@ -135,13 +135,13 @@ class JEPA(LightningModule):
         self.initial_weights = initial_weights
 
     def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
-        return log_means(self, "train", self.losses(batch), batch)
+        return log_means(self, "train", self.losses(batch), len(batch.clips))
 
     def validation_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
-        return log_means(self, "val", self.losses(batch), batch)
+        return log_means(self, "val", self.losses(batch), len(batch.clips))
 
     def test_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
-        return log_means(self, "test", self.losses(batch), batch)
+        return log_means(self, "test", self.losses(batch), len(batch.clips))
 
     def losses(self, batch: ClipBatch) -> dict[str, Tensor]:  # () each; "loss" is minimised, the others are its parts
         clips = normalize_clips(batch.clips)  # (B, 3, T, H, W)

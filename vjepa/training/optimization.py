@@ -7,7 +7,6 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
-from vjepa.data.batch import ClipBatch
 from vjepa.training.parameter_groups import parameter_groups
 from vjepa.training.schedule import Schedule
 
@@ -49,12 +48,12 @@ def follow_schedules(
     return {"schedule/learning_rate": rate, "schedule/weight_decay": decay}
 
 
-def log_means(module: LightningModule, stage: str, losses: dict[str, Tensor], batch: ClipBatch) -> Tensor:
+def log_means(module: LightningModule, stage: str, losses: dict[str, Tensor], batch_size: int) -> Tensor:
     """The loss; it and its parts are logged as one rank would see them on the global batch."""
     means = mean_over_ranks(torch.stack(list(losses.values())).detach())
     values = {f"{stage}/{name}": mean for name, mean in zip(losses, means, strict=True)}
     training = stage == "train"
-    module.log_dict(values, on_step=training, on_epoch=not training, batch_size=len(batch.clips))
+    module.log_dict(values, on_step=training, on_epoch=not training, batch_size=batch_size)
     return losses["loss"]
 
 
