@@ -1,0 +1,1 @@
+"""Simulated worlds: what an agent can see, do and reach."""

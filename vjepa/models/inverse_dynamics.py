@@ -1,0 +1,30 @@
+"""Inverse dynamics: which action leads from one latent to the next; only latents that hold the agent can tell."""
+
+from typing import final
+
+import torch
+from torch import Tensor, nn
+
+
+@final
+class InverseDynamics(nn.Module):
+    """A small network over the mean tokens of two frames.
+
+    Args:
+        embed_dim: width of a latent.
+        action_dim: numbers of an action block.
+        hidden_dim: width of the hidden layer.
+    """
+
+    def __init__(self, embed_dim: int, action_dim: int, hidden_dim: int = 128):
+        super().__init__()
+        self.embed_dim = embed_dim
+        self.action_dim = action_dim
+        self.network = nn.Sequential(nn.Linear(2 * embed_dim, hidden_dim), nn.SiLU(), nn.Linear(hidden_dim, action_dim))
+
+    def forward(
+        self,
+        before: Tensor,  # (B, T, N, D)
+        after: Tensor,  # (B, T, N, D)
+    ) -> Tensor:  # (B, T, A)
+        return self.network(torch.cat((before.mean(-2), after.mean(-2)), dim=-1))

@@ -1,0 +1,66 @@
+"""A rollout: dynamics fed with their own predictions, step after step."""
+
+import torch
+from torch import Tensor, nn
+
+
+class Dynamics(nn.Module):
+    """Dynamics: forward(latents, actions, states, extrinsics) names, at each frame, the latent of the next.
+
+    latents (B, T, N, D), actions (B, T, A) the block after each frame, states (B, T, S) or None, extrinsics (B, X) or
+    None, to (B, T, N, D). Nothing at a frame may depend on later frames or actions.
+    """
+
+    embed_dim: int
+    action_dim: int  # numbers of an action block
+    context: int = 1  # frames that it looks back at; 1 says that the last latent tells all (Markov)
+
+    def require_action_dim(self, actions: Tensor) -> None:
+        """Raise ValueError where actions are of another length than the dynamics take."""
+        if actions.shape[-1] != self.action_dim:
+            raise ValueError(
+                f"actions of {actions.shape[-1]} numbers can't drive dynamics that take {self.action_dim} for a "
+                f"block; give data and dynamics the same action_dim and frame_step"
+            )
+
+
+def rollout(
+    dynamics: Dynamics,
+    latents: Tensor,  # (B, C, N, D) of the first frames
+    actions: Tensor,  # (B, C - 1 + H, A)
+    states: Tensor | None = None,  # (B, at least C, S); where they end, the last one is held
+    extrinsics: Tensor | None = None,  # (B, X)
+) -> Tensor:  # (B, H, N, D) of the frames after the C-th
+    """Latents after each block from the C-th on; at most `context` frames are looked back at.
+
+    Raises ValueError where there are no actions to imagine with.
+    """
+    num_known = latents.shape[1]
+    if actions.shape[1] < num_known:
+        raise ValueError(
+            f"{actions.shape[1]} action blocks after {num_known} frames leave nothing to imagine; give at least "
+            f"{num_known}"
+        )
+    window = latents[:, -dynamics.context :]
+    imagined = []
+    for now in range(num_known - 1, actions.shape[1]):  # the last frame that is known or imagined
+        first = now + 1 - window.shape[1]
+        of_window = None if states is None else states[:, [min(t, states.shape[1] - 1) for t in range(first, now + 1)]]
+        following = dynamics(window, actions[:, first : now + 1], of_window, extrinsics)[:, -1:]
+        imagined.append(following)
+        window = following if dynamics.context == 1 else torch.cat((window, following), dim=1)[:, -dynamics.context :]
+    return torch.cat(imagined, dim=1)
+
+
+def rollouts_from_every_frame(
+    dynamics: Dynamics,
+    latents: Tensor,  # (B, T, N, D)
+    actions: Tensor,  # (B, T - 1, A)
+) -> list[Tensor]:  # for k = 1 .. T - 1 of (B, T - k, N, D): latents k blocks after frames 0, 1, ...
+    """All rollouts that a window holds, for dynamics that look at one frame: as cheap as the longest of them."""
+    imagined, latents = [], latents[:, :-1]
+    for steps in range(1, actions.shape[1] + 1):
+        latents = dynamics(latents, actions[:, steps - 1 :])
+        imagined.append(latents)
+        latents = latents[:, :-1]
+    return imagined

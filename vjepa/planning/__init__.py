@@ -1,0 +1,1 @@
+"""Planning: actions by search through what a model imagines."""

@@ -1,0 +1,73 @@
+"""Receding horizon: plan, do the first actions of the plan, look, plan again from what is left of it."""
+
+import time
+from typing import NamedTuple, final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vjepa.planning.planner import Plan, Planner, Problem
+
+
+class PlanningTime(NamedTuple):
+    """What planning has cost so far."""
+
+    plans: int
+    processor_seconds: float
+    seconds: float
+
+
+@final
+class RecedingHorizon:
+    """Plans of several episodes, each planned by itself with a generator of its own.
+
+    Args:
+        planner: of one episode.
+        seeds: of the episodes.
+        replan_every: actions of a plan that are done before the next.
+        warm_start: begin a search with what is left of the plan before, its last action held.
+    """
+
+    def __init__(self, planner: Planner, seeds: np.ndarray, replan_every: int = 1, warm_start: bool = True):
+        if not 1 <= replan_every <= planner.horizon:
+            raise ValueError(
+                f"replan_every ({replan_every}) must be from 1 to the planner's horizon ({planner.horizon})"
+            )
+        self.planner = planner
+        self.replan_every = replan_every
+        self.warm_start = warm_start
+        self.spent = PlanningTime(0, 0.0, 0.0)
+        self._generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
+        self._previous: list[Tensor | None] = [None] * len(seeds)
+
+    def plan(self, problems: list[Problem]) -> list[Plan]:
+        """A plan for each episode; its first `replan_every` actions are to be done."""
+        processor, wall = time.process_time(), time.perf_counter()
+        plans = []
+        for number, problem in enumerate(problems):
+            plan = self.planner.plan(problem, self._generators[number], self._previous[number])
+            plans.append(plan)
+            if self.warm_start:
+                self._previous[number] = shifted(plan.actions, self.replan_every)
+        self.spent = PlanningTime(
+            self.spent.plans + len(plans),
+            self.spent.processor_seconds + time.process_time() - processor,
+            self.spent.seconds + time.perf_counter() - wall,
+        )
+        return plans
+
+
+def shifted(
+    actions: Tensor,  # (H, A)
+    steps: int,
+) -> Tensor:  # (H, A)
+    """What is left after so many actions, the last one held to the end."""
+    return torch.cat((actions[steps:], actions[-1:].expand(min(steps, len(actions)), -1)))[: len(actions)]
+
+
+def repeated(
+    actions: Tensor,  # (..., A) one action for a block
+    frame_step: int,
+) -> Tensor:  # (..., frame_step * A), the same action at each raw step
+    return actions.repeat(*(1,) * (actions.ndim - 1), frame_step)

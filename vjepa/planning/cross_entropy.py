@@ -1,0 +1,63 @@
+"""The cross-entropy method: sample, keep the best, sample around them (Rubinstein 1999; planning: 1811.04551)."""
+
+from typing import final
+
+import torch
+from torch import Tensor
+
+from vjepa.planning.planner import Plan, Problem, correlated_noise, require_counts, start_of
+
+
+@final
+class CrossEntropyMethod:
+    """A Gaussian over action sequences that moves to its best samples.
+
+    Args:
+        horizon: actions of a plan.
+        samples, elites, iterations: sequences drawn in each iteration, and how many of them are kept.
+        initial_std, min_std: of the Gaussian, in shares of the action limit.
+        noise_correlation: between one action's noise and the next's; 0 is the textbook's.
+        momentum: share of mean and deviation that an iteration leaves as they were.
+    """
+
+    def __init__(
+        self,
+        horizon: int = 25,
+        samples: int = 256,
+        elites: int = 16,
+        iterations: int = 8,
+        initial_std: float = 0.7,
+        min_std: float = 0.05,
+        noise_correlation: float = 0.8,
+        momentum: float = 0.0,
+    ):
+        require_counts(horizon, samples, elites, iterations)
+        self.horizon = horizon
+        self.samples = samples
+        self.elites = elites
+        self.iterations = iterations
+        self.initial_std = initial_std
+        self.min_std = min_std
+        self.noise_correlation = noise_correlation
+        self.momentum = momentum
+
+    @torch.inference_mode()
+    def plan(self, problem: Problem, generator: torch.Generator, previous: Tensor | None = None) -> Plan:
+        """The mean of the last elites, or the best sequence of all where that is cheaper."""
+        size, limit = problem.limit.size, problem.limit
+        mean = limit.bounded(start_of(problem, self.horizon, previous))
+        deviation = torch.full_like(mean, self.initial_std * size)
+        for _ in range(self.iterations):
+            noise = correlated_noise(self.samples, self.horizon, problem.action_dim, self.noise_correlation, generator)
+            actions = limit.bounded(mean + deviation * noise)
+            actions[0] = mean  # what is good already is not lost
+            costs = problem.cost(actions)
+            elites = actions[costs.topk(self.elites, largest=False).indices]
+            mean = torch.lerp(elites.mean(0), mean, self.momentum)
+            spread = elites.std(0, correction=0).clamp(min=self.min_std * size)
+            deviation = torch.lerp(spread, deviation, self.momentum)
+        mean = limit.bounded(mean)
+        best = actions[costs.argmin()]
+        last = problem.cost(torch.stack((mean, best)))
+        chosen = int(last.argmin())
+        return Plan((mean, best)[chosen].clone(), float(last[chosen]))
