@@ -10,6 +10,7 @@ from vjepa.callbacks.progress import RunProgress
 from vjepa.callbacks.run_checkpoint import RunCheckpoint
 from vjepa.callbacks.throughput import Throughput
 from vjepa.callbacks.token_writer import TokenWriter
+from vjepa.callbacks.world_model_health import WorldModelHealth
 
 __all__ = [
     "ClosingSummary",
@@ -22,4 +23,5 @@ __all__ = [
     "RunProgress",
     "Throughput",
     "TokenWriter",
+    "WorldModelHealth",
 ]

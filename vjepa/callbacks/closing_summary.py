@@ -8,8 +8,9 @@ from lightning.pytorch import Callback, Trainer
 from vjepa.callbacks.collapse_monitor import CollapseMonitor, described
 from vjepa.callbacks.online_probe import OnlineProbe
 from vjepa.callbacks.run_checkpoint import RunCheckpoint
+from vjepa.callbacks.world_model_health import WorldModelHealth
 from vjepa.data.clip_data_module import ClipDataModule
-from vjepa.training import JEPA
+from vjepa.training import JEPA, PixelBaseline
 
 
 class ClosingSummary(Callback):
@@ -38,14 +39,16 @@ class ClosingSummary(Callback):
         lines = [f"Finished at step {trainer.global_step} after {elapsed}."]
         if self._first_loss is not None and "train/loss" in known:
             lines.append(f"  loss         {self._first_loss:.4f} -> {known['train/loss']:.4f}")
-        width = module.context_encoder.embed_dim
         for name in ("context", "target", "predicted"):
             if f"health/{name}_rank" in known:
+                width = module.context_encoder.embed_dim
                 rank, std = known[f"health/{name}_rank"], known[f"health/{name}_std"]
                 lines.append(f"  {name:<12} effective rank {rank:.1f} of {width} ({rank / width:.0%}), std {std:.3f}")
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, CollapseMonitor) and callback.judgement is not None:
                 lines.append(f"  {'health':<12} {described(callback.judgement)}{_beside_bands(callback)}")
+            if isinstance(callback, WorldModelHealth) and callback.judgement is not None:
+                lines += _lines_of_world_model(callback)
             if isinstance(callback, OnlineProbe) and (accuracies := callback.summary()):
                 lines.append(f"  {'online probe':<12} {accuracies}")
         lines += _lines_of_data(trainer.datamodule)  # type: ignore[attr-defined]
@@ -59,12 +62,25 @@ class ClosingSummary(Callback):
                 f"  tensorboard --logdir {self._folder}",
             ]
             if checkpoints:
-                lines.append(f"  make probe CHECKPOINT={checkpoints[0].last}")
+                what = "probe" if isinstance(module, JEPA | PixelBaseline) else "plan"
+                lines.append(f"  make {what} CHECKPOINT={checkpoints[0].last}")
                 lines.append(
                     f"  vjepa fit -c {self._folder}/config.yaml --ckpt_path {checkpoints[0].last} "
                     f"--trainer.max_steps {2 * trainer.global_step}"
                 )
         return lines
+
+
+def _lines_of_world_model(watch: WorldModelHealth) -> list[str]:
+    of = watch.health
+    lines = [
+        f"  {'latents':<12} effective rank {of['rank']:.1f}, std {of['std']:.2f}",
+        f"  {'imagined':<12} error {of['error_over_change']:.0%} of what changes in a block, "
+        f"{of['error_over_change_last']:.0%} in a window; {of['action_sensitivity']:.1f} times that by other actions",
+    ]
+    if "state_error" in of:
+        lines.append(f"  {'state':<12} read from latents with a mean error of {of['state_error']:.2f}")
+    return [*lines, f"  {'health':<12} {watch.judgement}"]
 
 
 def _beside_bands(monitor: CollapseMonitor) -> str:

@@ -6,6 +6,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from vjepa.callbacks.log_now import log_now
 from vjepa.data.batch import ClipBatch
+from vjepa.data.trajectory_batch import TrajectoryBatch
 
 
 class Throughput(Callback):
@@ -20,18 +21,25 @@ class Throughput(Callback):
         self._step_ended = self._waited = 0.0
         self._clips = 0
 
-    def on_train_batch_start(self, trainer: Trainer, module: LightningModule, batch: ClipBatch, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: Trainer, module: LightningModule, batch: ClipBatch | TrajectoryBatch, batch_idx: int
+    ) -> None:
         if self._since is not None:
             self._waited += time.perf_counter() - self._step_ended
 
     def on_train_batch_end(
-        self, trainer: Trainer, module: LightningModule, outputs: object, batch: ClipBatch, batch_idx: int
+        self,
+        trainer: Trainer,
+        module: LightningModule,
+        outputs: object,
+        batch: ClipBatch | TrajectoryBatch,
+        batch_idx: int,
     ) -> None:
         now = time.perf_counter()
         if self._since is None:
             self._restart(now)
             return
-        self._clips += len(batch.clips) * trainer.world_size
+        self._clips += len(batch[0]) * trainer.world_size
         self._step_ended = now
         elapsed = now - self._since
         if elapsed >= self.seconds_between_logs:

@@ -14,6 +14,8 @@ COMMANDS = {
     "predict": "write the target encoder's tokens of the validation clips",
     "probe": "frozen evaluation of a checkpoint: kNN, linear and attentive probes beside baselines",
     "compare": "one encoder under several objectives: a table, and pictures of why pixels blur and of collapse",
+    "collect": "run a simulated world, and write episodes for a world model to learn from",
+    "plan": "closed-loop planning with world models, beside what plans nothing: table, JSON, pictures",
     "anticipate": "what will be done next: frozen evaluation of encoder and predictor (EPIC-Kitchens-100)",
     "convert": "a model from one format to another: native, released, Hugging Face",
     "embed": "write features of videos, folders and manifests, from any checkpoint",
@@ -75,6 +77,14 @@ def _command(name: str) -> Callable[[list[str]], None]:
 
         _quieten_lightning(devices_too=True)
         return run_anticipation_command
+    if name == "plan":
+        from vjepa.cli.plan_command import run_plan_command
+
+        return run_plan_command
+    if name == "collect":
+        from vjepa.cli.collect_command import run_collect_command
+
+        return run_collect_command
     if name == "convert":
         from vjepa.cli.convert_command import run_convert_command
 

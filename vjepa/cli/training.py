@@ -22,9 +22,11 @@ from vjepa.callbacks import (
     RunProgress,
     Throughput,
     TokenWriter,
+    WorldModelHealth,
 )
 from vjepa.cli.parser import HelpfulParser
 from vjepa.models import SIZES, EncoderSize
+from vjepa.training import WorldModel
 from vjepa.training.checkpoint import AtomicCheckpointIO
 
 RUN_CALLBACKS = (
@@ -33,7 +35,12 @@ RUN_CALLBACKS = (
     ("online_probe", OnlineProbe),
     ("pictures", Pictures),
     ("progress", RunProgress),
+    ("world_model_health", WorldModelHealth),
 )
+
+# What watches one kind of model is left out where another is trained.
+OF_MASKED_CLIPS = (CollapseMonitor, OnlineProbe, Pictures)
+OF_WORLD_MODELS = (WorldModelHealth,)
 
 
 def run_training_command(arguments: list[str]) -> None:
@@ -108,7 +115,10 @@ class TrainingCLI(LightningCLI):
             kwargs["logger"] = logger
             if given.default_root_dir is None:  # where a pre-empted job leaves what it resumes from
                 kwargs["default_root_dir"] = logger.log_dir if version else logger.root_dir
-        return super().instantiate_trainer(**kwargs)
+        trainer = super().instantiate_trainer(**kwargs)
+        unfit = OF_MASKED_CLIPS if isinstance(self.model, WorldModel) else OF_WORLD_MODELS
+        trainer.callbacks = [callback for callback in trainer.callbacks if not isinstance(callback, unfit)]  # type: ignore[attr-defined]
+        return trainer
 
     def _parse_ckpt_path(self) -> None:
         """Lightning would take settings out of the checkpoint over those of the recipe and the command line."""

@@ -13,6 +13,7 @@ class Dynamics(nn.Module):
 
     embed_dim: int
     action_dim: int  # numbers of an action block
+    needs_states: bool = False
     context: int = 1  # frames that it looks back at; 1 says that the last latent tells all (Markov)
 
     def require_action_dim(self, actions: Tensor) -> None:

@@ -16,6 +16,9 @@ class CrossEntropyMethod:
         horizon: actions of a plan.
         samples, elites, iterations: sequences drawn in each iteration, and how many of them are kept.
         initial_std, min_std: of the Gaussian, in shares of the action limit.
+        finest: samples of an iteration have noise of all sizes, from the deviation itself down to this share of it. A
+            plan that was good already is then refined, where noise of one size only spoils it: in Two Rooms 95 % of
+            episodes ended within 2.3 px instead of 7 %. 1 is the textbook's.
         noise_correlation: between one action's noise and the next's; 0 is the textbook's.
         momentum: share of mean and deviation that an iteration leaves as they were.
     """
@@ -23,21 +26,25 @@ class CrossEntropyMethod:
     def __init__(
         self,
         horizon: int = 25,
-        samples: int = 256,
+        samples: int = 128,
         elites: int = 16,
-        iterations: int = 8,
+        iterations: int = 4,
         initial_std: float = 0.7,
-        min_std: float = 0.05,
+        min_std: float = 0.01,
+        finest: float = 0.03,
         noise_correlation: float = 0.8,
         momentum: float = 0.0,
     ):
         require_counts(horizon, samples, elites, iterations)
+        if not 0 < finest <= 1:
+            raise ValueError(f"finest ({finest}) must be more than 0 and at most 1")
         self.horizon = horizon
         self.samples = samples
         self.elites = elites
         self.iterations = iterations
         self.initial_std = initial_std
         self.min_std = min_std
+        self.finest = finest
         self.noise_correlation = noise_correlation
         self.momentum = momentum
 
@@ -47,9 +54,10 @@ class CrossEntropyMethod:
         size, limit = problem.limit.size, problem.limit
         mean = limit.bounded(start_of(problem, self.horizon, previous))
         deviation = torch.full_like(mean, self.initial_std * size)
+        sizes = self.finest ** torch.linspace(0, 1, self.samples)[:, None, None]
         for _ in range(self.iterations):
             noise = correlated_noise(self.samples, self.horizon, problem.action_dim, self.noise_correlation, generator)
-            actions = limit.bounded(mean + deviation * noise)
+            actions = limit.bounded(mean + deviation * sizes * noise)
             actions[0] = mean  # what is good already is not lost
             costs = problem.cost(actions)
             elites = actions[costs.topk(self.elites, largest=False).indices]

@@ -1,0 +1,89 @@
+"""Watches whether a world model learns what planning needs; goes to the run's logger as `health/...`."""
+
+import numpy as np
+import torch
+from lightning.pytorch import Callback, Trainer
+
+from vjepa.data.trajectory_batch import gather_windows
+from vjepa.data.trajectory_data_module import TrajectoryDataModule
+from vjepa.data.trajectory_windows import Windows as WindowPlaces
+from vjepa.evaluation.world_model_health import (
+    HealthLimitsOfWorldModel,
+    Windows,
+    verdict,
+    world_model_health,
+)
+from vjepa.training import WorldModel
+
+
+class WorldModelHealth(Callback):
+    """Every `every_n_steps` steps and at the end: health on episodes that are not trained on. It changes no run.
+
+    Args:
+        every_n_steps: steps from one reading to the next; 0 leaves only the one at the end.
+        num_windows: of validation episodes, or of training episodes where there are no others.
+        limits: what the model is judged by.
+    """
+
+    def __init__(
+        self,
+        every_n_steps: int = 500,
+        num_windows: int = 240,
+        limits: HealthLimitsOfWorldModel = HealthLimitsOfWorldModel(),  # noqa: B008 (frozen)
+    ):
+        if every_n_steps < 0 or num_windows < 3:
+            raise ValueError(
+                f"every_n_steps ({every_n_steps}) must not be negative, num_windows ({num_windows}) be at least 3"
+            )
+        self.every_n_steps = every_n_steps
+        self.num_windows = num_windows
+        self.limits = limits
+        self.health: dict[str, float] = {}
+        self._read_at: int | None = None
+
+    @property
+    def judgement(self) -> str | None:
+        """In words; None before the first reading."""
+        return verdict(self.health, self.limits) if self.health else None
+
+    def on_train_batch_end(
+        self, trainer: Trainer, module: WorldModel, outputs: object, batch: object, batch_idx: int
+    ) -> None:
+        step = trainer.global_step
+        if self.every_n_steps and step % self.every_n_steps == 0 and step != self._read_at:
+            self._read(trainer, module)
+
+    def on_train_end(self, trainer: Trainer, module: WorldModel) -> None:
+        if trainer.global_step != self._read_at:
+            self._read(trainer, module)
+
+    def _read(self, trainer: Trainer, module: WorldModel) -> None:
+        self._read_at = trainer.global_step
+        if not trainer.is_global_zero:
+            return
+        was_training = module.training
+        module.eval()
+        with torch.no_grad():
+            self.health = world_model_health(self._windows(trainer.datamodule, module))  # type: ignore[attr-defined]
+        module.train(was_training)
+        for logger in trainer.loggers:  # not by the module: it may log no more when training has ended
+            logger.log_metrics({f"health/{name}": value for name, value in self.health.items()}, trainer.global_step)
+
+    def _windows(self, data: TrajectoryDataModule, module: WorldModel) -> Windows:
+        train, val = data.split
+        places = WindowPlaces(data.store, val if len(val) else train, data.num_steps, data.frame_step)
+        rows = np.unique(np.linspace(0, len(places) - 1, self.num_windows).astype(int))
+        episodes, starts = places.at(rows)
+        latents, rolled, by_others, actions, states = [], [], [], [], []
+        for part in np.array_split(np.arange(len(rows)), max(1, len(rows) // 40)):
+            batch = gather_windows(data.store, episodes[part], starts[part], data.num_steps, data.frame_step)
+            frames = batch.frames.to(module.device)
+            seen = module.encode_frames(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
+            done = batch.actions.to(module.device)
+            known = batch.states.to(module.device) if module.dynamics.needs_states else None
+            latents.append(seen)
+            rolled.append(module.imagine(seen[:, 0], done, known))
+            by_others.append(module.imagine(seen[:, 0], done.roll(1, 0), known))
+            actions.append(module.normalized_actions(done))
+            states.append(batch.states)
+        return Windows(*(torch.cat(parts) for parts in (latents, rolled, by_others, actions, states)))

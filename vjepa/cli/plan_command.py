@@ -1,0 +1,212 @@
+"""`vjepa plan`: does planning with a world model reach goals? One table, beside who plans nothing and who knows all."""
+
+import importlib.util
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch
+
+from vjepa.cli.collect_command import run_with_configuration
+from vjepa.cli.parser import HelpfulParser
+from vjepa.cli.simulation_parts import AnyPlanner, AnySuite
+from vjepa.envs.behaviour import RandomWalk
+from vjepa.envs.floors import Aimless, StraightLine
+from vjepa.envs.world import Suite, Tasks
+from vjepa.evaluation.behaviour_cloning import Cloning, clone_behaviour
+from vjepa.evaluation.goal_reaching import Policy, evaluate, replay, require_fitting, require_starts_away_from_goals
+from vjepa.evaluation.goal_reaching_pictures import (
+    can_be_drawn,
+    draw_energy,
+    draw_paths,
+    first_imagined,
+    write_film,
+)
+from vjepa.evaluation.goal_reaching_report import Result, print_tables, result_of, write_report
+from vjepa.evaluation.model_policy import ModelPolicy
+from vjepa.evaluation.oracle import OraclePolicy
+from vjepa.evaluation.read_out import fit_read_out
+from vjepa.planning.cost import Over
+from vjepa.planning.planner import Planner
+from vjepa.training.world_model_run import WorldModelRun, newest_world_model, read_world_model
+
+FloorName = Literal["oracle", "behaviour_cloning", "straight_line", "random"]
+WORLD_MODEL = "world model"
+
+
+def plan(
+    suite: AnySuite,
+    planner: AnyPlanner,
+    checkpoint: list[Path] | Path | None = None,
+    settings: Path | None = None,
+    replan_every: int = 2,
+    over: Over = "path",
+    terminal_weight: float = 1.0,
+    splits: list[str] = ["test"],  # noqa: B006 (read only)
+    episodes: int = 200,
+    steps: int = 200,
+    seed: int = 1_000_003,
+    floors: list[FloorName] = ["oracle", "behaviour_cloning", "straight_line", "random"],  # noqa: B006 (read only)
+    oracle_episodes: int = 40,
+    cloning: Cloning = Cloning(),  # noqa: B008 (frozen)
+    pictures: int = 8,
+    episodes_per_batch: int = 50,
+    runs: Path = Path("runs"),
+    output: Path | None = None,
+    configuration: dict[str, Any] | None = None,
+) -> None:
+    """Run closed-loop episodes, print a table for each split, write a report, pictures and a film.
+
+    Args:
+        suite: worlds and tasks.
+        planner: searches for actions; the oracle has the same one.
+        checkpoint: of a run of `vjepa fit` on a world model, or several of them (training seeds), over which the table
+            shows mean and standard deviation; the newest below `runs` if None.
+        settings: the run's config.yaml, where it does not lie in the checkpoint's run folder.
+        replan_every: blocks of a plan that are done before the next is made.
+        over: what of an imagined path costs, "path" or "last".
+        terminal_weight: of the path's last latent beside its others.
+        splits: of the suite's tasks, a table for each.
+        episodes: of each split.
+        steps: raw steps of each episode; nobody is stopped at the goal.
+        seed: of the tasks and of planning; training draws by other, small ones.
+        floors: who stands beside the model: the same planner with the world itself as its model, behaviour cloned on
+            the same data and latents, straight on to the goal, a random walk.
+        oracle_episodes: it runs the first so many alone, because simulating is slow.
+        cloning: how behaviour is cloned.
+        pictures: first episodes that are drawn and filmed; none with 0.
+        episodes_per_batch: bounds the memory, and changes no result.
+        runs: folder of all runs.
+        output: folder of results; `plan` in the run's folder if None.
+        configuration: all of this as it is written in the report.
+    """
+    started = time.monotonic()
+    simulated, search = cast(Suite, suite), cast(Planner, planner)
+    checkpoints = checkpoint if isinstance(checkpoint, list) else [checkpoint or newest_world_model(runs)]
+    models = [read_world_model(path, settings) for path in checkpoints]
+    if not models or not splits:
+        raise ValueError("there is nothing to evaluate; give at least one checkpoint and one of splits")
+    tasks = {split: simulated.tasks(episodes, seed, split) for split in splits}
+    for run in models:
+        require_fitting(simulated, run.model.action_dim, run.model.frame_size)
+    for part in tasks.values():
+        require_starts_away_from_goals(simulated, part)
+    named = ", ".join(f"{run.checkpoint}, step {run.step}" for run in models)
+    print(f"planning with {named}")
+
+    results: list[Result] = []
+    drawn: dict[str, Any] = {}
+    with one_thread():
+        policies = policies_of(models, simulated, search, floors, replan_every, over, terminal_weight, cloning, steps)
+        for split, drawn_tasks in tasks.items():
+            for name, path, policy in policies:
+                these = drawn_tasks.rows(slice(oracle_episodes)) if name == "oracle" else drawn_tasks
+                keep = pictures if policy is policies[0][2] else 0
+                done = evaluate(policy, simulated, these, steps, episodes_per_batch, keep)
+                results.append(result_of(name, split, path, done, simulated))
+                drawn.setdefault(split, done.actions)
+                _say(results[-1], simulated)
+    folder = output or checkpoints[0].parent.parent / "plan"
+    facts = {
+        "configuration": configuration,
+        "checkpoints": [{"path": str(run.checkpoint), "step": run.step} for run in models],
+    }
+    report = write_report(folder, results, simulated, tasks, facts)
+    print_tables(results, simulated, f"{models[0].name}, step {models[0].step}")
+    print(
+        "intervals are 95 % over episodes (Wilson); path efficiency (SPL) and steps are those of the largest radius; in "
+        "brackets what plans take of an episode's processor time"
+    )
+    if pictures:
+        model_policy = cast(ModelPolicy, policies[0][2])
+        with one_thread():
+            for split, actions in drawn.items():
+                draw(model_policy, simulated, tasks[split], actions, split, seed, folder)
+    print(f"{report} is written, after {time.monotonic() - started:.0f} s")
+
+
+def policies_of(
+    models: list[WorldModelRun],
+    suite: Suite,
+    planner: Planner,
+    floors: list[FloorName],
+    replan_every: int,
+    over: Over,
+    terminal_weight: float,
+    cloning: Cloning,
+    steps: int,
+) -> list[tuple[str, str | None, Policy]]:
+    """The rows of the table, with the checkpoint that each is of: the models first."""
+    policies: list[tuple[str, str | None, Policy]] = [
+        (WORLD_MODEL, str(run.checkpoint), ModelPolicy(run.model, planner, replan_every, over, terminal_weight))
+        for run in models
+    ]
+    if "oracle" in floors:
+        oracle = OraclePolicy(planner, models[0].model.frame_step, replan_every, over, terminal_weight)
+        policies.append(("oracle", None, oracle))
+    if "behaviour_cloning" in floors:
+        for run in models:
+            started = time.process_time()
+            cloned = clone_behaviour(run.model, run.data(), suite, cloning)
+            seconds = time.process_time() - started
+            print(f"behaviour is cloned on the latents of {run.name}, gain {cloned.gain:g}, {seconds:.0f} CPU-s")
+            policies.append(("behaviour cloning", str(run.checkpoint), cloned))
+    if "straight_line" in floors:
+        policies.append(("straight line", None, StraightLine()))
+    if "random" in floors:
+        policies.append(("random walk", None, Aimless(RandomWalk(), steps)))
+    return policies
+
+
+def draw(policy: ModelPolicy, suite: Suite, tasks: Tasks, actions: Any, split: str, seed: int, folder: Path) -> None:
+    """Pictures and a film of the first episodes of the first checkpoint."""
+    if not can_be_drawn(suite):
+        print(f"no pictures: they need states that begin with x and y in pixels, and {suite.name} has none")
+        return
+    first = tasks.rows(slice(len(actions)))
+    replayed = replay(suite, first, actions)
+    write_film(replayed.frames[:4], suite.render_goals(first)[:4], first.goals[:4], folder / f"episodes_{split}.mp4")
+    if importlib.util.find_spec("matplotlib") is None:
+        print("no pictures: they need matplotlib; install it with `pip install matplotlib`")
+        return
+    read_out = fit_read_out(policy.model, suite, split, seed + 1)
+    title = (
+        f"{suite.name}, {split}; imagined latents read out by ridge regression ({read_out.error:.1f} {suite.unit} off)"
+    )
+    imagined = first_imagined(policy, suite, first, read_out)
+    draw_paths(replayed, first, imagined, suite, title, folder / f"paths_{split}.png")
+    draw_energy(
+        policy.model,
+        suite,
+        tasks,
+        f"{suite.name}, {split}: latent distance to the goal",
+        folder / f"energy_{split}.png",
+    )
+
+
+def _say(result: Result, suite: Suite) -> None:
+    widest = result.scores.at[0]
+    print(
+        f"{result.split}, {result.policy}: {widest.touched.share:.1%} of {result.scores.episodes} episodes touched the "
+        f"goal within {widest.radius:g} {suite.unit}, {result.evaluation.seconds:.0f} CPU-s",
+        flush=True,
+    )
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Small matrices are multiplied fastest by one thread, and processor time then says what was computed."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def run_plan_command(arguments: list[str]) -> None:
+    """Parse and run `vjepa plan`."""
+    parser = HelpfulParser(prog="vjepa plan", description="Reach goals by planning with a world model.")
+    run_with_configuration(parser, plan, arguments)

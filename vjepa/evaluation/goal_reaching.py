@@ -1,0 +1,168 @@
+"""Does a policy reach its goals? Closed-loop episodes in a simulated world, all of them as long as each other.
+
+A goal is "touched" if the world is within the radius after any raw step, and reached "at the end" if it is so after the
+last one; nobody is told that they have arrived. Episodes run together in batches, and how many are in one changes no
+result: a world's episodes don't touch each other, and a policy must look at each of them alone.
+"""
+
+import time
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+
+from vjepa.envs.world import Suite, Tasks, World
+
+
+class Policy(Protocol):
+    """What acts. Who plans with a model sees frames and the goal's frame; floors may see more."""
+
+    def begin(self, suite: Suite, tasks: Tasks) -> None:
+        """Other episodes begin; forget those before."""
+        ...
+
+    def act(self, world: World) -> np.ndarray:  # (B, A), for the next raw step
+        ...
+
+
+@runtime_checkable
+class CountsPlans(Protocol):
+    """A policy that plans says what that costs."""
+
+    num_plans: int  # since the policy was made
+    plan_seconds: float  # of the processor, for those plans
+
+
+class Outcomes(NamedTuple):
+    """Of B episodes, for R radii; distances in the suite's unit."""
+
+    closest: np.ndarray  # (B,) distance to the goal after that raw step after which it was smallest
+    last: np.ndarray  # (B,) after the last raw step
+    touched_after: np.ndarray  # (B, R) int64 raw steps; 0 where it never was within the radius
+    travelled: np.ndarray  # (B, R) until then; NaN where it never was
+    shortest: np.ndarray  # (B,) from start to goal; NaN where it is not known
+
+    def at_end(
+        self,
+        radii: tuple[float, ...],
+    ) -> np.ndarray:  # (B, R) bool
+        return self.last[:, None] < np.array(radii)
+
+
+class Evaluation(NamedTuple):
+    outcomes: Outcomes
+    actions: np.ndarray  # (K, T, A) of the first K episodes, to see them again
+    num_plans: int
+    plan_seconds: float  # of the processor
+    seconds: float  # of the processor, with frames, latents and the world's steps
+
+
+def evaluate(
+    policy: Policy,
+    suite: Suite,
+    tasks: Tasks,
+    steps: int = 200,
+    episodes_per_batch: int = 50,
+    keep: int = 0,
+) -> Evaluation:
+    """Run every task for so many raw steps.
+
+    Args:
+        policy: what acts.
+        suite: of the tasks.
+        tasks: one for each episode.
+        steps: raw steps of each episode.
+        episodes_per_batch: bounds the memory.
+        keep: first episodes whose actions are kept.
+
+    Raises:
+        ValueError: an episode would start at its goal.
+    """
+    for name, count in {"steps": steps, "episodes": len(tasks.seeds), "episodes_per_batch": episodes_per_batch}.items():
+        if count < 1:
+            raise ValueError(f"{name} ({count}) must be at least 1")
+    require_starts_away_from_goals(suite, tasks)
+    plans_before, planning_before = _spent(policy)
+    started = time.process_time()
+    parts = [
+        _run_batch(policy, suite, tasks.rows(slice(first, first + episodes_per_batch)), steps, keep - first)
+        for first in range(0, len(tasks.seeds), episodes_per_batch)
+    ]
+    seconds = time.process_time() - started
+    outcomes = Outcomes(*(np.concatenate(columns) for columns in zip(*(part[0] for part in parts), strict=True)))
+    actions = np.concatenate([part[1] for part in parts])
+    num_plans, planning = _spent(policy)
+    return Evaluation(outcomes, actions, num_plans - plans_before, planning - planning_before, seconds)
+
+
+def _spent(policy: Policy) -> tuple[int, float]:
+    return (policy.num_plans, policy.plan_seconds) if isinstance(policy, CountsPlans) else (0, 0.0)
+
+
+def _run_batch(
+    policy: Policy, suite: Suite, tasks: Tasks, steps: int, keep: int
+) -> tuple[Outcomes, np.ndarray]:  # outcomes and (K, T, A)
+    radii = np.array(suite.radii)
+    shape = len(tasks.seeds), len(radii)
+    closest, touched_after = np.full(shape[0], np.inf), np.zeros(shape, np.int64)
+    travelled, travelled_until = np.zeros(shape[0]), np.full(shape, np.nan)
+    actions = np.zeros((min(max(keep, 0), shape[0]), steps, suite.action_dim))
+    world = suite.begin(tasks)
+    policy.begin(suite, tasks)
+    states = world.states
+    distances = suite.distances(tasks, states)
+    for step in range(1, steps + 1):
+        action = policy.act(world)
+        actions[:, step - 1] = action[: len(actions)]
+        world.step(action)
+        states, before = world.states, states
+        travelled += suite.distances(tasks._replace(goals=before), states)
+        distances = suite.distances(tasks, states)
+        closest = np.minimum(closest, distances)
+        newly = (distances[:, None] < radii) & (touched_after == 0)
+        touched_after[newly] = step
+        travelled_until = np.where(newly, travelled[:, None], travelled_until)
+    return Outcomes(closest, distances, touched_after, travelled_until, suite.shortest_paths(tasks)), actions
+
+
+def require_starts_away_from_goals(suite: Suite, tasks: Tasks) -> None:
+    """Raises ValueError: who starts at the goal reaches it by doing nothing."""
+    inside = np.flatnonzero(suite.distances(tasks, tasks.starts) < max(suite.radii))
+    if len(inside):
+        raise ValueError(
+            f"{len(inside)} of {len(tasks.seeds)} episodes (the first is number {inside[0]}) start within the largest "
+            f"radius ({max(suite.radii)} {suite.unit}) of their goal; draw tasks that start farther away"
+        )
+
+
+def require_fitting(suite: Suite, action_dim: int, frame_size: tuple[int, int]) -> None:
+    """Raises ValueError where a model does not see or act as a suite's worlds need it."""
+    if tuple(frame_size) != tuple(suite.frame_size):
+        raise ValueError(
+            f"the model sees frames of {frame_size[0]}x{frame_size[1]} pixels, and those of {suite.name}, goals too, "
+            f"have {suite.frame_size[0]}x{suite.frame_size[1]}; give a checkpoint that was trained on this suite"
+        )
+    if action_dim != suite.action_dim:
+        raise ValueError(
+            f"the model's actions have {action_dim} numbers, those of {suite.name} have {suite.action_dim}; give a "
+            f"checkpoint that was trained on this suite"
+        )
+
+
+class Replay(NamedTuple):
+    states: np.ndarray  # (K, T + 1, S)
+    frames: np.ndarray  # (K, T + 1, H, W, 3) uint8
+
+
+def replay(
+    suite: Suite,
+    tasks: Tasks,  # K of them
+    actions: np.ndarray,  # (K, T, A)
+) -> Replay:
+    """Episodes seen again: a world does the same for the same actions."""
+    world = suite.begin(tasks)
+    states, frames = [world.states], [world.render()]
+    for step in range(actions.shape[1]):
+        world.step(actions[:, step])
+        states.append(world.states)
+        frames.append(world.render())
+    return Replay(np.stack(states, axis=1), np.stack(frames, axis=1))

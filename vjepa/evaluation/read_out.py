@@ -1,0 +1,64 @@
+"""Where the model thinks that it is: a linear read-out of states from latents, for pictures. It trains nothing else."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vjepa.envs.world import Suite
+from vjepa.training.world_model import WorldModel
+
+FRAMES_PER_PASS = 256
+RIDGE = 1e-4  # share of the latents' mean variance
+
+
+class ReadOut(NamedTuple):
+    """States as a linear function of latents, and how far it is off on frames that it was not fitted on."""
+
+    weights: Tensor  # (N * D, S)
+    latent_mean: Tensor  # (N * D,)
+    state_mean: Tensor  # (S,)
+    error: float  # mean distance, in the suite's unit
+
+    def states(
+        self,
+        latents: Tensor,  # (..., N, D)
+    ) -> np.ndarray:  # (..., S)
+        centred = latents.flatten(-2) - self.latent_mean
+        return (centred @ self.weights + self.state_mean).numpy()
+
+
+def fit_read_out(model: WorldModel, suite: Suite, split: str, seed: int, tasks: int = 1000) -> ReadOut:
+    """Ridge regression on the starts and goals of tasks; the last fifth of the tasks tells the error."""
+    drawn = suite.tasks(tasks, seed, split)
+    frames = np.stack((suite.begin(drawn).render(), suite.render_goals(drawn)), axis=1)  # (T, 2, H, W, 3)
+    latents = encoded(model, frames.reshape(-1, *frames.shape[2:])).flatten(1)
+    states = torch.from_numpy(np.stack((drawn.starts, drawn.goals), axis=1).reshape(len(latents), -1)).float()
+    fitted = len(latents) * 4 // 5
+    x_mean, y_mean = latents[:fitted].mean(0), states[:fitted].mean(0)
+    weights = _ridge((latents[:fitted] - x_mean).double(), (states[:fitted] - y_mean).double()).float()
+    guessed = (latents[fitted:] - x_mean) @ weights + y_mean
+    error = float(torch.linalg.vector_norm(guessed - states[fitted:], dim=1).mean())
+    return ReadOut(weights, x_mean, y_mean, error)
+
+
+def _ridge(
+    x: Tensor,  # (R, F)
+    y: Tensor,  # (R, S)
+) -> Tensor:  # (F, S)
+    """Solved on the smaller side: features, or rows."""
+    rows, features = x.shape
+    penalty = RIDGE * rows * x.square().mean()
+    if features <= rows:
+        return torch.linalg.solve(x.T @ x + penalty * torch.eye(features).double(), x.T @ y)
+    return x.T @ torch.linalg.solve(x @ x.T + penalty * torch.eye(rows).double(), y)
+
+
+def encoded(
+    model: WorldModel,
+    frames: np.ndarray,  # (R, H, W, 3) uint8
+) -> Tensor:  # (R, N, D)
+    """Latents of many frames, in passes that fit any memory."""
+    parts = np.split(frames, range(FRAMES_PER_PASS, len(frames), FRAMES_PER_PASS))
+    return torch.cat([model.encode_frames(part) for part in parts])

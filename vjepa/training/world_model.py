@@ -1,0 +1,462 @@
+"""WorldModel: what will be seen after an action, in the space of the model's own embeddings.
+
+A frame encoder, and dynamics that roll its latents forward by actions. V-JEPA 2-AC (arXiv 2506.09985), DINO-WM
+(2411.04983), PLDM (2502.14819), EB-JEPA (2602.03604) and LeWorldModel (2603.19312) are one module with other parts. A
+frame is seen every `frame_step` raw steps; the raw actions in between are one block.
+"""
+
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from lightning.pytorch import LightningModule
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from torch import Tensor, nn
+
+from vjepa.data.batch import normalize_frames
+from vjepa.data.trajectory_batch import TrajectoryBatch
+from vjepa.models import frozen_copy, update_ema
+from vjepa.models.frame_decoder import FrameDecoder
+from vjepa.models.frame_encoder import FrameEncoder
+from vjepa.models.inverse_dynamics import InverseDynamics
+from vjepa.models.rollout import Dynamics, rollout, rollouts_from_every_frame
+from vjepa.objectives import ClipContrast, Distance, Regularizer, latent_prediction_loss
+from vjepa.objectives.trajectory_shape import straightening, time_similarity
+from vjepa.planning.limits import ActionLimit
+from vjepa.training.dynamics_phase import DynamicsPhase, LatentEpisodes, windows_of_step
+from vjepa.training.optimization import follow_schedules, log_means, run_steps_of, scheduled_adamw
+from vjepa.training.schedule import Schedule
+
+Predicts = Literal["latents", "pixels"]
+FrameTargets = Literal["self", "average"]
+
+
+class WorldModel(LightningModule):
+    """Latents of frames, rolled forward by actions.
+
+    Args:
+        encoder: of single frames, `vjepa.models`' ConvFrameEncoder, VideoFrameEncoder or PretrainedFrameEncoder.
+        dynamics: the latent after each action block; its `embed_dim` must be the encoder's.
+        action_dim: numbers of one raw action; those of a block are `frame_step` times as many.
+        frame_step: raw steps between two frames that the model sees.
+        predicts: "latents": the latents of the frames to come; "pixels": the twin with the same encoder and dynamics
+            that must draw the frames to come from them, by a decoder, and has no other term but inverse dynamics.
+        targets: whose latents are predicted: "self": the encoder's own; "average": those of its moving average (EMA).
+        detach_targets: let no gradient flow into own latents that are predicted.
+        freeze_encoder: train the dynamics alone.
+        rollout_weight: of the loss over all steps of a rollout that sees nothing but its first frames.
+        teacher_forcing_weight: of the loss of single steps from true latents.
+        loss_exponent, distance: of both, as in `JEPA`; 2 is half of the squared error.
+        regularizer: keeps latents apart over all frames of a batch: VarianceCovariance, BarlowTwins, SIGReg.
+        episode_regularizer: the same for latents less their mean over an episode: what differs within an episode must
+            spread, too. Without it a model of worlds with many layouts may embed nothing but the layout. It needs
+            several frames of an episode in a batch, as each window has.
+        episode_contrast: two windows of one episode must be told from those of other episodes by their mean latents.
+            What lasts over an episode, as a layout does, is then encoded though no term of prediction asks for it. It
+            needs windows of an episode one behind the other: `windows_per_episode: 2`.
+        time_similarity_weight: of the squared difference between latents of neighbouring frames.
+        inverse_dynamics: names the action block between two latents; `inverse_dynamics_weight` is its weight.
+        straightening_weight: of 1 - the cosine between one latent change and the next (arXiv 2603.12231).
+        dynamics_phase: the last steps of the run train the dynamics alone, on latents that are encoded once.
+        learning_rate, weight_decay, betas, eps: of AdamW; the schedules end where the dynamics phase begins.
+        momentum: of the moving average where it gives the targets.
+    """
+
+    action_mean: Tensor
+    action_std: Tensor
+    limit_size: Tensor
+    encoder: FrameEncoder
+
+    def __init__(
+        self,
+        encoder: FrameEncoder,
+        dynamics: Dynamics,
+        action_dim: int,
+        frame_step: int = 4,
+        predicts: Predicts = "latents",
+        targets: FrameTargets = "self",
+        detach_targets: bool = False,
+        freeze_encoder: bool = False,
+        rollout_weight: float = 1.0,
+        teacher_forcing_weight: float = 0.0,
+        loss_exponent: float = 2.0,
+        distance: Distance = "power",
+        regularizer: Regularizer | None = None,
+        episode_regularizer: Regularizer | None = None,
+        episode_contrast: ClipContrast | None = None,
+        time_similarity_weight: float = 0.0,
+        inverse_dynamics: InverseDynamics | None = None,
+        inverse_dynamics_weight: float = 1.0,
+        straightening_weight: float = 0.0,
+        dynamics_phase: DynamicsPhase | None = None,
+        learning_rate: Schedule = Schedule(start=1e-5, peak=1e-3, end=1e-6, warmup_steps=300),  # noqa: B008 (frozen)
+        weight_decay: Schedule = Schedule(peak=1e-5),  # noqa: B008 (frozen)
+        momentum: Schedule = Schedule(peak=0.99),  # noqa: B008 (frozen)
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+    ):
+        super().__init__()
+        for name, value, known in (("predicts", predicts, Predicts), ("targets", targets, FrameTargets)):
+            if value not in get_args(known):
+                raise ValueError(f"{name} '{value}' must be one of {', '.join(get_args(known))}")
+        _require_parts_that_fit(encoder, dynamics, inverse_dynamics, action_dim, frame_step)
+        if rollout_weight == 0 and teacher_forcing_weight == 0:
+            raise ValueError("rollout_weight and teacher_forcing_weight are both 0; nothing would train the dynamics")
+        if predicts == "pixels" and (freeze_encoder or targets == "average"):
+            raise ValueError(
+                "predicts: pixels trains the encoder by what is drawn; leave out freeze_encoder and targets"
+            )
+        self.encoder = encoder.requires_grad_(not freeze_encoder)
+        self.target_encoder = frozen_copy(encoder) if targets == "average" else None
+        self.dynamics = dynamics
+        self.inverse_dynamics = inverse_dynamics
+        self.decoder = FrameDecoder(encoder.embed_dim, encoder.frame_size) if predicts == "pixels" else None
+        self.regularizer = regularizer
+        self.episode_regularizer = episode_regularizer
+        self.episode_contrast = episode_contrast
+        self.dynamics_phase = dynamics_phase
+        self.latent_episodes: LatentEpisodes | None = None  # encoded when the dynamics phase begins
+        self.action_dim = action_dim
+        self.frame_step = frame_step
+        self.predicts = predicts
+        self.detach_targets = detach_targets
+        self.freeze_encoder = freeze_encoder
+        self.rollout_weight = rollout_weight
+        self.teacher_forcing_weight = teacher_forcing_weight
+        self.loss_exponent = loss_exponent
+        self.distance: Distance = distance
+        self.time_similarity_weight = time_similarity_weight
+        self.inverse_dynamics_weight = inverse_dynamics_weight
+        self.straightening_weight = straightening_weight
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.momentum = momentum
+        self.betas = betas
+        self.eps = eps
+        # Of single raw actions; actions enter the networks with zero mean and unit variance.
+        self.register_buffer("action_mean", torch.zeros(action_dim))
+        self.register_buffer("action_std", torch.ones(action_dim))
+        self.register_buffer("limit_size", torch.tensor(0.0))  # of actions in the data's world; 0 where it is unknown
+        self.limit_kind: Literal["norm", "box"] = "box"
+
+    @property
+    def embed_dim(self) -> int:
+        return self.encoder.embed_dim
+
+    @property
+    def frame_size(self) -> tuple[int, int]:
+        return self.encoder.frame_size
+
+    def training_step(self, batch: TrajectoryBatch, batch_idx: int) -> Tensor:
+        if self.is_in_dynamics_phase:
+            return log_means(self, "train", self.dynamics_losses(), len(batch.frames))
+        return log_means(self, "train", self.losses(batch), len(batch.frames))
+
+    def validation_step(self, batch: TrajectoryBatch, batch_idx: int) -> Tensor:
+        return log_means(self, "val", self.losses(batch), len(batch.frames))
+
+    def losses(self, batch: TrajectoryBatch) -> dict[str, Tensor]:  # () each; "loss" is minimised
+        frames = normalize_frames(batch.frames)  # (B, T, 3, H, W)
+        latents = self.encode(self.encoder, frames)  # (B, T, N, D)
+        actions = self.normalized_actions(batch.actions)  # (B, T - 1, A)
+        known = (
+            batch.states if batch.states.shape[-1] else None,
+            batch.extrinsics if batch.extrinsics.shape[-1] else None,
+        )
+        first = min(self.dynamics.context, latents.shape[1] - 1)
+        predicted = rollout(self.dynamics, latents[:, :first], actions, *known)  # (B, T - first, N, D)
+        if self.decoder is not None:
+            return self.pixel_losses(frames, latents, predicted, actions)
+        targets = self.target_latents(frames, latents)
+        of_rollouts = self.distance_between(predicted, targets[:, first:])
+        if self.dynamics.context == 1:
+            of_rollouts = self.distance_of_all_rollouts(latents, targets, actions)
+        terms = {"rollout": (self.rollout_weight, of_rollouts)}
+        if self.teacher_forcing_weight:
+            of_single_steps = self.single_steps(latents, actions, *known)
+            terms["teacher_forcing"] = (
+                self.teacher_forcing_weight,
+                self.distance_between(of_single_steps, targets[:, 1:]),
+            )
+        terms |= self.shaping_terms(latents, actions)
+        losses = {"loss": _weighted_sum(terms), **{name: value for name, (_, value) in terms.items()}}
+        if self.episode_contrast is not None:
+            contrast = self.episode_contrast.forward(latents[:, 0], latents.mean(1), self.global_step)
+            losses["loss"] = losses["loss"] + self.episode_contrast.loss(contrast)
+            losses |= {f"episode_{key}": value for key, value in contrast._asdict().items()}
+        for name, regularizer in (("regularizer", self.regularizer), ("episode", self.episode_regularizer)):
+            if regularizer is None:
+                continue
+            seen, foreseen = latents[:, first:], predicted
+            if name == "episode":
+                seen, foreseen = (less_episode_means(part, batch.episodes) for part in (seen, foreseen))
+            parts = regularizer.forward(foreseen.flatten(0, 1), seen.flatten(0, 1), self.global_step)
+            losses["loss"] = losses["loss"] + regularizer.loss(parts)
+            losses |= {f"{name}_{key}": value for key, value in parts._asdict().items()}
+        return losses
+
+    def pixel_losses(
+        self,
+        frames: Tensor,  # (B, T, 3, H, W)
+        latents: Tensor,  # (B, T, N, D)
+        predicted: Tensor,  # (B, K, N, D) of the last K frames
+        actions: Tensor,  # (B, T - 1, A)
+    ) -> dict[str, Tensor]:
+        """Of frames drawn from their own latents, and from imagined ones."""
+        assert self.decoder is not None
+        drawn = [self.decoder(part.flatten(0, 1)) for part in (latents, predicted)]
+        to_come = frames[:, -predicted.shape[1] :]
+        terms = {
+            "reconstruction": (1.0, (drawn[0] - frames.flatten(0, 1)).square().mean()),
+            "rollout": (self.rollout_weight, (drawn[1] - to_come.flatten(0, 1)).square().mean()),
+        }
+        if self.inverse_dynamics is not None:
+            error = F.mse_loss(self.inverse_dynamics(latents[:, :-1], latents[:, 1:]), actions)
+            terms["inverse_dynamics"] = (self.inverse_dynamics_weight, error)
+        return {"loss": _weighted_sum(terms), **{name: value for name, (_, value) in terms.items()}}
+
+    def shaping_terms(
+        self,
+        latents: Tensor,  # (B, T, N, D)
+        actions: Tensor,  # (B, T - 1, A)
+    ) -> dict[str, tuple[float, Tensor]]:  # weight and value
+        """What makes the space of latents one to plan in. A term without weight is logged, and not minimised."""
+        terms = {"time_similarity": (self.time_similarity_weight, time_similarity(latents))}
+        if latents.shape[1] > 2:
+            terms["straightening"] = (self.straightening_weight, straightening(latents))
+        if self.inverse_dynamics is not None:
+            named = self.inverse_dynamics(latents[:, :-1], latents[:, 1:])
+            terms["inverse_dynamics"] = (self.inverse_dynamics_weight, F.mse_loss(named, actions))
+        return terms
+
+    def distance_of_all_rollouts(
+        self,
+        latents: Tensor,  # (B, T, N, D)
+        targets: Tensor,  # (B, T, N, D)
+        actions: Tensor,  # (B, T - 1, A)
+    ) -> Tensor:  # ()
+        """Of rollouts from every frame of a window to its end, for dynamics that look at one frame."""
+        imagined = rollouts_from_every_frame(self.dynamics, latents, actions)
+        to_come = [targets[:, steps:] for steps in range(1, len(imagined) + 1)]
+        return self.distance_between(torch.cat(imagined, dim=1), torch.cat(to_come, dim=1))
+
+    def dynamics_losses(self) -> dict[str, Tensor]:  # () each
+        """Of a step of the dynamics phase."""
+        assert self.dynamics_phase is not None
+        if self.latent_episodes is None:
+            data = self.trainer.datamodule  # type: ignore[attr-defined]
+            train, _ = data.split
+            phase = self.dynamics_phase
+            self.latent_episodes = LatentEpisodes(
+                self.encoder, data.store, train, self.frame_step, phase.num_steps, self.device
+            )
+        latents, actions = windows_of_step(self.latent_episodes, self.dynamics_phase, self.global_step)
+        first = min(self.dynamics.context, self.dynamics_phase.num_steps)
+        predicted = rollout(self.dynamics, latents[:, :first], self.normalized_actions(actions))
+        loss = self.distance_between(predicted, latents[:, first:])
+        return {"loss": loss, "rollout": loss}
+
+    @property
+    def is_in_dynamics_phase(self) -> bool:
+        return self.dynamics_phase is not None and self.global_step >= self._steps_before_phase()
+
+    def _steps_before_phase(self) -> int:
+        phase = 0 if self.dynamics_phase is None else self.dynamics_phase.steps
+        return run_steps_of(self.trainer) - phase
+
+    def target_latents(self, frames: Tensor, latents: Tensor) -> Tensor:  # (B, T, N, D)
+        if self.target_encoder is not None:
+            with torch.no_grad():
+                return self.encode(self.target_encoder, frames)
+        return latents.detach() if self.detach_targets else latents
+
+    def single_steps(
+        self,
+        latents: Tensor,  # (B, T, N, D)
+        actions: Tensor,  # (B, T - 1, A)
+        states: Tensor | None,
+        extrinsics: Tensor | None,
+    ) -> Tensor:  # (B, T - 1, N, D)
+        states = None if states is None else states[:, :-1]
+        return self.dynamics(latents[:, :-1], actions, states, extrinsics)
+
+    def distance_between(self, predicted: Tensor, targets: Tensor) -> Tensor:  # ()
+        return latent_prediction_loss(predicted, targets, self.loss_exponent, self.distance)
+
+    def encode(
+        self,
+        encoder: nn.Module,
+        frames: Tensor,  # (B, T, 3, H, W) normalised
+    ) -> Tensor:  # (B, T, N, D)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.freeze_encoder):
+            return encoder(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
+
+    def normalized_actions(
+        self,
+        actions: Tensor,  # (..., frame_step * action_dim) raw
+    ) -> Tensor:
+        if actions.shape[-1] != self.frame_step * self.action_dim:
+            raise ValueError(
+                f"an action block of {actions.shape[-1]} numbers is none of this model, which takes "
+                f"{self.frame_step} raw actions of {self.action_dim} numbers ({self.frame_step * self.action_dim}); "
+                f"give data and model the same frame_step and action_dim"
+            )
+        raw = actions.unflatten(-1, (self.frame_step, self.action_dim))
+        return ((raw - self.action_mean) / self.action_std).flatten(-2)
+
+    # What planning and evaluation ask for.
+
+    @property
+    def action_limit(self) -> ActionLimit | None:
+        """Of raw actions in the world that the data is from, where the data says it."""
+        size = float(self.limit_size)
+        return ActionLimit(size, self.limit_kind) if size > 0 else None
+
+    @torch.no_grad()
+    def encode_frames(
+        self,
+        frames: np.ndarray | Tensor,  # (B, H, W, 3) uint8 array, or (B, 3, H, W) uint8 tensor
+    ) -> Tensor:  # (B, N, D)
+        """Latents of single frames. Raises ValueError where they are of another size than the model's."""
+        if isinstance(frames, np.ndarray):
+            frames = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2)
+        if tuple(frames.shape[2:]) != tuple(self.frame_size):
+            raise ValueError(
+                f"frames of {frames.shape[2]}x{frames.shape[3]} pixels are none of this model's, which sees "
+                f"{self.frame_size[0]}x{self.frame_size[1]}; resize them, the goal as well"
+            )
+        return self.encoder(normalize_frames(frames.to(self.device)))
+
+    def imagine(
+        self,
+        latents: Tensor,  # (B, N, D) of now, or (B, C, N, D) of the last C frames
+        actions: Tensor,  # (B, H, frame_step * action_dim) raw; with C frames C - 1 + H blocks
+        states: Tensor | None = None,  # (B, C, S)
+        extrinsics: Tensor | None = None,  # (B, X)
+    ) -> Tensor:  # (B, H, N, D)
+        """Latents after each block of actions."""
+        latents = latents.unsqueeze(1) if latents.ndim == 3 else latents
+        return rollout(self.dynamics, latents, self.normalized_actions(actions), states, extrinsics)
+
+    # Lightning.
+
+    def setup(self, stage: str) -> None:
+        data = getattr(self.trainer, "datamodule", None)
+        if data is None or not hasattr(data, "action_statistics"):
+            return
+        _require_data_that_fits(self, data)
+        if stage == "fit" and self.dynamics_phase is not None:
+            self._require_room_for_phase()
+        if stage == "fit":
+            mean, std = data.action_statistics()
+            self.action_mean.copy_(torch.as_tensor(mean))
+            self.action_std.copy_(torch.as_tensor(std))
+            if data.action_limit is not None:
+                self.limit_size.fill_(data.action_limit.size)
+                self.limit_kind = data.action_limit.kind
+
+    def _require_room_for_phase(self) -> None:
+        assert self.dynamics_phase is not None
+        if self.trainer.world_size > 1:
+            raise ValueError(
+                f"a dynamics phase runs on one device, not on {self.trainer.world_size}; give "
+                f"--model.dynamics_phase=null, and afterwards a run of one device with freeze_encoder: true"
+            )
+        if self.dynamics.needs_states:
+            raise ValueError("a dynamics phase knows no states; leave it out for dynamics that need them")
+
+    def train(self, mode: bool = True) -> "WorldModel":
+        super().train(mode)
+        if self.freeze_encoder:
+            self.encoder.eval()
+        if self.target_encoder is not None:
+            self.target_encoder.eval()
+        return self
+
+    def optimizer_step(
+        self, epoch: int, batch_idx: int, optimizer: torch.optim.Optimizer | LightningOptimizer, optimizer_closure=None
+    ) -> None:
+        """One step with this step's learning rate and weight decay, then the moving average follows."""
+        step, run_steps = self.global_step + 1, self._steps_before_phase()
+        learning_rate, in_phase = self.learning_rate, step > run_steps
+        if in_phase:
+            assert self.dynamics_phase is not None
+            learning_rate = self.dynamics_phase.learning_rate
+            step, run_steps = step - run_steps, self.dynamics_phase.steps
+        values = follow_schedules(optimizer, step, run_steps, learning_rate, self.weight_decay)
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        if self.target_encoder is not None and not in_phase:
+            momentum = self.momentum.value(step, run_steps)
+            update_ema(self.target_encoder, self.encoder, momentum)
+            values["schedule/momentum"] = momentum
+        self.log_dict(values)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        parts = (
+            self.encoder,
+            self.dynamics,
+            self.inverse_dynamics,
+            self.decoder,
+            self.episode_contrast,
+            self.regularizer,
+            self.episode_regularizer,
+        )
+        trained = [part for part in parts if isinstance(part, nn.Module)]
+        return scheduled_adamw(trained, self.trainer, self.learning_rate, self.betas, self.eps)
+
+    def on_save_checkpoint(self, checkpoint: dict) -> None:
+        checkpoint["limit_kind"] = self.limit_kind
+
+    def on_load_checkpoint(self, checkpoint: dict) -> None:
+        self.limit_kind = checkpoint["limit_kind"]
+
+
+def less_episode_means(
+    latents: Tensor,  # (B, T, N, D)
+    episodes: Tensor,  # (B,) which windows are of one episode
+) -> Tensor:  # (B, T, N, D)
+    """Latents less their mean over all frames of the same episode in the batch."""
+    which, number = torch.unique(episodes, return_inverse=True)
+    sums = latents.new_zeros(len(which), *latents.shape[2:]).index_add(0, number, latents.mean(1))
+    counts = torch.bincount(number, minlength=len(which)).view(-1, *(1,) * (latents.ndim - 2))
+    return latents - (sums / counts)[number].unsqueeze(1)
+
+
+def _weighted_sum(terms: dict[str, tuple[float, Tensor]]) -> Tensor:
+    return torch.stack([weight * value for weight, value in terms.values() if weight]).sum()
+
+
+def _require_parts_that_fit(
+    encoder: FrameEncoder,
+    dynamics: Dynamics,
+    inverse_dynamics: InverseDynamics | None,
+    action_dim: int,
+    frame_step: int,
+) -> None:
+    if action_dim < 1 or frame_step < 1:
+        raise ValueError(f"action_dim ({action_dim}) and frame_step ({frame_step}) must be at least 1")
+    block = action_dim * frame_step
+    for name, part in (("dynamics", dynamics), ("inverse_dynamics", inverse_dynamics)):
+        if part is None:
+            continue
+        if part.embed_dim != encoder.embed_dim:
+            raise ValueError(
+                f"the embed_dim of the {name} ({part.embed_dim}) must be the encoder's ({encoder.embed_dim}); "
+                f"give --model.{name}.embed_dim={encoder.embed_dim}"
+            )
+        if part.action_dim != block:
+            raise ValueError(
+                f"the action_dim of the {name} ({part.action_dim}) must be that of a block: {frame_step} raw actions "
+                f"of {action_dim} numbers; give --model.{name}.action_dim={block}"
+            )
+
+
+def _require_data_that_fits(model: WorldModel, data: object) -> None:
+    for name, ours, theirs in (
+        ("action_dim", model.action_dim, data.action_dim),  # type: ignore[attr-defined]
+        ("frame_step", model.frame_step, data.frame_step),  # type: ignore[attr-defined]
+        ("frame size", tuple(model.frame_size), tuple(data.frame_size)),  # type: ignore[attr-defined]
+    ):
+        if ours != theirs:
+            raise ValueError(f"the model's {name} is {ours}, the data's is {theirs}; make them equal")

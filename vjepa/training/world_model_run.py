@@ -1,0 +1,110 @@
+"""A world model from the folder of its run: networks as config.yaml describes them, weights of a checkpoint."""
+
+import importlib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+from jsonargparse import ArgumentError, ArgumentParser
+
+from vjepa.data.trajectory_data_module import TrajectoryDataModule
+from vjepa.interop.loading import load_all, read_run_checkpoint
+from vjepa.training.world_model import WorldModel
+
+
+class WorldModelRun(NamedTuple):
+    """A trained model, frozen, and what it was trained on."""
+
+    checkpoint: Path
+    model: WorldModel
+    step: int
+    settings: dict[str, Any]  # of config.yaml
+
+    @property
+    def name(self) -> str:
+        """Of the run's folder, e.g. "two_rooms/version_0"."""
+        folder = self.checkpoint.resolve().parent.parent
+        return f"{folder.parent.name}/{folder.name}"
+
+    def data(self) -> TrajectoryDataModule:
+        """The data it was trained on. Raises ValueError where the settings name none."""
+        return _built("data", TrajectoryDataModule, self.settings, _settings_beside(self.checkpoint))
+
+
+def read_world_model(
+    checkpoint: Path,
+    settings: Path | None = None,  # the run's config.yaml; the one in the checkpoint's run folder if None
+) -> WorldModelRun:
+    """Read a checkpoint of `vjepa fit`, safely and whole.
+
+    Raises ValueError where it or the run's settings are missing or broken, or it is of another kind of model.
+    """
+    content = read_run_checkpoint(checkpoint)
+    file = settings or _settings_beside(checkpoint)
+    if not file.exists():
+        raise ValueError(f"the settings of {checkpoint} are not at {file}; give the run's config.yaml with --settings")
+    given = _read(file)
+    kind = _class_of_model(given)
+    if kind is None or not issubclass(kind, WorldModel):
+        of_what = "a model" if kind is None else f"a {kind.__name__}"
+        raise ValueError(
+            f"{checkpoint} is of {of_what}, which imagines nothing that actions do; give the checkpoint of a world "
+            f"model (`make worldmodel` trains one)"
+        )
+    model = _built("model", WorldModel, given, file)
+    load_all(model, content["state_dict"], checkpoint)
+    model.on_load_checkpoint(content)
+    model.eval().requires_grad_(False)
+    return WorldModelRun(checkpoint, model, int(content.get("global_step", 0)), given)
+
+
+def newest_world_model(runs: Path) -> Path:
+    """The checkpoint of a world model that was written last below a folder of runs. Raises ValueError without any."""
+    found = sorted(runs.glob("*/*/checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for checkpoint in found:
+        file = _settings_beside(checkpoint)
+        kind = _class_of_model(_read(file)) if file.exists() else None
+        if kind is not None and issubclass(kind, WorldModel):
+            return checkpoint
+    raise ValueError(
+        f"there is no run of a world model below {runs} to plan with; train one (`make worldmodel`), or give "
+        f"--checkpoints"
+    )
+
+
+def _settings_beside(checkpoint: Path) -> Path:
+    return checkpoint.resolve().parent.parent / "config.yaml"
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        settings = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError):
+        settings = None
+    if not isinstance(settings, dict):
+        raise ValueError(f"{file} holds no settings of a vjepa run (model, data)")
+    return settings
+
+
+def _class_of_model(settings: dict[str, Any]) -> type | None:
+    model = settings.get("model")
+    path = model.get("class_path") if isinstance(model, dict) else None
+    if not isinstance(path, str):
+        return None
+    module, _, name = path.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name, None)
+    except (ImportError, ValueError):
+        return None
+    return found if isinstance(found, type) else None
+
+
+def _built(part: str, base: type, settings: dict[str, Any], file: Path) -> Any:
+    """What a section of the settings (class_path, init_args) describes."""
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument(f"--{part}", type=base)
+    try:
+        given = parser.parse_object({part: settings[part]})
+        return parser.instantiate_classes(given)[part]
+    except (KeyError, ArgumentError, TypeError) as error:
+        raise ValueError(f"the {part} in {file} can't be built: {' '.join(str(error).split())}") from None
