@@ -4,7 +4,9 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 VENV ?= .venv
-CONFIG ?= configs/$(if $(filter probe compare,$(MAKECMDGOALS)),probe,pretrain)/synthetic.yaml
+IN_A_WORLD := $(firstword $(filter worldmodel plan,$(MAKECMDGOALS)))
+ON_VIDEOS := $(if $(filter probe compare,$(MAKECMDGOALS)),probe,pretrain)
+CONFIG ?= configs/$(if $(IN_A_WORLD),$(IN_A_WORLD)/two_rooms,$(ON_VIDEOS)/synthetic).yaml
 CHECKPOINT ?=
 ARGS ?=
 RESUME ?=
@@ -12,11 +14,12 @@ RESUME ?=
 INSTALLED := $(VENV)/.installed
 VJEPA := $(VENV)/bin/vjepa
 EMBEDDED_DATA := data/synthetic/dataset.json
-# Only recipes on the embedded dataset need it.
+# Only recipes on the embedded dataset need it, and only those of Two Rooms need its episodes.
 DATA = $(shell grep -qs 'data/synthetic/' $(CONFIG) && echo $(EMBEDDED_DATA))
+EPISODES = $(addsuffix /episodes.json,$(shell sed -n 's,^ *root: *\(data/two_rooms[a-z_]*\).*,\1,p' $(CONFIG)))
 
 .SECONDEXPANSION:
-.PHONY: help install data pretrain probe compare test bench bench-data check format clean
+.PHONY: help install data pretrain probe compare worldmodel plan test bench bench-data check format clean
 
 help:  ## list the targets
 	@echo 'usage: make TARGET [CONFIG=recipe.yaml] [ARGS="--key=value ..."] [RESUME=1] [CHECKPOINT=last.ckpt]'
@@ -46,6 +49,15 @@ probe: $(INSTALLED) $$(DATA)  ## probe CHECKPOINT, or the newest one, by CONFIG:
 compare: $(INSTALLED) $$(DATA)  ## the same encoder under several objectives, equal steps: docs/compare.md; ARGS="--steps=200 --seeds=[0,1]"
 	$(VJEPA) compare -c $(CONFIG) $(ARGS)
 
+worldmodel: $(INSTALLED) $$(EPISODES)  ## collect episodes of Two Rooms if CONFIG asks for them, and train a world model by CONFIG
+	$(VJEPA) fit -c $(CONFIG) $(if $(RESUME),--ckpt_path=last) $(ARGS)
+
+data/%/episodes.json: | $(INSTALLED)
+	$(VJEPA) collect -c configs/collect/$*.yaml
+
+plan: $(INSTALLED)  ## plan with the world model CHECKPOINT, or the newest one, in closed loop by CONFIG: success beside floors
+	$(VJEPA) plan -c $(CONFIG) $(if $(CHECKPOINT),--checkpoint=$(CHECKPOINT)) $(ARGS)
+
 test: $(INSTALLED)  ## run the tests
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses=2 $(ARGS)
 
@@ -64,5 +76,5 @@ format: $(INSTALLED)  ## format the code
 	$(VENV)/bin/ruff check --fix-only .
 	$(VENV)/bin/ruff format .
 
-clean:  ## remove the environment and the embedded dataset; runs stay
-	rm -rf $(VENV) data/synthetic/{videos,masks} data/synthetic/*.{csv,json}
+clean:  ## remove the environment, the embedded dataset and collected episodes; runs stay
+	rm -rf $(VENV) data/two_rooms* data/synthetic/{videos,masks} data/synthetic/*.{csv,json}

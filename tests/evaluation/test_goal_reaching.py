@@ -235,7 +235,7 @@ def test_the_report_has_every_task_and_every_episode(tmp_path: Path):
 
 
 def test_the_table_shows_intervals_and_over_several_checkpoints_the_spread(capsys: pytest.CaptureFixture):
-    suite, tasks, done = of_plane()
+    suite, _, done = of_plane()
     print_tables([result_of("world model", "test", "a", done, suite)], suite, "a run")
     one = capsys.readouterr().out
     assert "100.0" in one
@@ -273,4 +273,4 @@ def test_pictures_and_film_are_drawn(tmp_path: Path):
     assert (tmp_path / "paths.png").stat().st_size > 1000
     assert (tmp_path / "energy.png").stat().st_size > 1000
     film = PyAVReader().scan(str(tmp_path / "film.mp4"))
-    assert (film.num_frames, film.width, film.height) == (7, 2 * 4 * SIZE, 2 * 4 * SIZE + 8)
+    assert (film.num_frames, film.width, film.height) == (7, *2 * [4 * (SIZE + 2 + SIZE)])

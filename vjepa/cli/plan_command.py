@@ -84,6 +84,10 @@ def plan(
     """
     started = time.monotonic()
     simulated, search = cast(Suite, suite), cast(Planner, planner)
+    counts = {"episodes": episodes, "steps": steps, "oracle_episodes": oracle_episodes}
+    for name, count in (counts | {"episodes_per_batch": episodes_per_batch}).items():
+        if count < 1:
+            raise ValueError(f"{name} ({count}) must be at least 1")
     checkpoints = checkpoint if isinstance(checkpoint, list) else [checkpoint or newest_world_model(runs)]
     models = [read_world_model(path, settings) for path in checkpoints]
     if not models or not splits:
@@ -116,8 +120,8 @@ def plan(
     report = write_report(folder, results, simulated, tasks, facts)
     print_tables(results, simulated, f"{models[0].name}, step {models[0].step}")
     print(
-        "intervals are 95 % over episodes (Wilson); path efficiency (SPL) and steps are those of the largest radius; in "
-        "brackets what plans take of an episode's processor time"
+        "intervals are 95 % over episodes (Wilson); path efficiency (SPL) and steps are those of the largest radius; "
+        "in brackets what plans take of an episode's processor time"
     )
     if pictures:
         model_policy = cast(ModelPolicy, policies[0][2])
@@ -149,7 +153,12 @@ def policies_of(
     if "behaviour_cloning" in floors:
         for run in models:
             started = time.process_time()
-            cloned = clone_behaviour(run.model, run.data(), suite, cloning)
+            try:
+                cloned = clone_behaviour(run.model, run.data(), suite, cloning)
+            except ValueError as error:
+                raise ValueError(
+                    f"behaviour can't be cloned: {error}; or leave behaviour_cloning out of --floors"
+                ) from None
             seconds = time.process_time() - started
             print(f"behaviour is cloned on the latents of {run.name}, gain {cloned.gain:g}, {seconds:.0f} CPU-s")
             policies.append(("behaviour cloning", str(run.checkpoint), cloned))

@@ -13,11 +13,11 @@ from vjepa.envs.world import Suite, Tasks
 from vjepa.evaluation.comparison_pictures import require_matplotlib, save_picture
 from vjepa.evaluation.goal_reaching import Replay
 from vjepa.evaluation.model_policy import ModelPolicy, encode_one_by_one
-from vjepa.evaluation.read_out import ReadOut, encoded
+from vjepa.evaluation.read_out import ReadOut, latents_at
 from vjepa.training.world_model import WorldModel
 
 ENLARGED = 4  # a film's pixels for each of the world's
-GAP = 8  # pixels between a film's episodes
+GAP = 2  # of the world's pixels, between what a film shows
 FRAMES_PER_SECOND = 20
 GRID = 37  # places along each side of the energy landscape
 
@@ -71,8 +71,7 @@ def draw_energy(model: WorldModel, suite: Suite, tasks: Tasks, title: str, pictu
     goals = encode_one_by_one(model, suite.render_goals(tasks.rows(slice(count))))
     for k, axis in enumerate(axes.flat):
         x, y, states = _places(suite, tasks, k)
-        there = suite.begin(_repeated(tasks, k, len(states))._replace(starts=states))
-        difference = encoded(model, there.render()) - goals[k]
+        difference = latents_at(model, suite, _repeated(tasks, k, len(states)), states) - goals[k]
         energy = difference.square().mean((-2, -1)).sqrt().reshape(len(y), len(x)).numpy()
         _show(axis, suite.render_goals(tasks.rows(slice(k, k + 1)))[0])
         drawn = axis.contourf(x, y, energy, levels=16, cmap="viridis", alpha=0.75)
@@ -96,11 +95,12 @@ def write_film(
     film: Path,
 ) -> None:
     """Each episode beside its goal's frame, one below the other, the goal ringed, as mp4."""
+    white = np.full((*frames.shape[1:3], GAP, 3), 255, np.uint8)
     marked = [
-        _enlarged_with_ring(np.concatenate((episode, np.repeat(goal[None], len(episode), 0)), axis=2), place)
+        _enlarged_with_ring(np.concatenate((episode, white, np.repeat(goal[None], len(episode), 0)), axis=2), place)
         for episode, goal, place in zip(frames, goal_frames, goals, strict=True)
     ]
-    gap = np.full((marked[0].shape[0], GAP, *marked[0].shape[2:]), 255, np.uint8)
+    gap = np.full((len(marked[0]), ENLARGED * GAP, *marked[0].shape[2:]), 255, np.uint8)
     rows = [part for episode in marked for part in (episode, gap)][:-1]
     film.parent.mkdir(parents=True, exist_ok=True)
     with new_file(film) as temporary:

@@ -53,7 +53,7 @@ def print_tables(results: Sequence[Result], suite: Suite, title: str) -> None:
 
 
 def cells(of_policy: Sequence[Scores]) -> list[str]:
-    """A row of the table. Path efficiency and steps are those of the largest radius; in brackets what planning takes."""
+    """A row. Path efficiency and steps are those of the largest radius; in brackets is what planning takes."""
     shares = [
         _share_cell([getattr(scores.at[number], way) for scores in of_policy])
         for way in ("touched", "at_end")

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vjepa.envs.world import Suite
+from vjepa.envs.world import Suite, Tasks
 from vjepa.training.world_model import WorldModel
 
 FRAMES_PER_PASS = 256
@@ -29,12 +29,12 @@ class ReadOut(NamedTuple):
         return (centred @ self.weights + self.state_mean).numpy()
 
 
-def fit_read_out(model: WorldModel, suite: Suite, split: str, seed: int, tasks: int = 1000) -> ReadOut:
+def fit_read_out(model: WorldModel, suite: Suite, split: str, seed: int, tasks: int = 400) -> ReadOut:
     """Ridge regression on the starts and goals of tasks; the last fifth of the tasks tells the error."""
     drawn = suite.tasks(tasks, seed, split)
-    frames = np.stack((suite.begin(drawn).render(), suite.render_goals(drawn)), axis=1)  # (T, 2, H, W, 3)
-    latents = encoded(model, frames.reshape(-1, *frames.shape[2:])).flatten(1)
-    states = torch.from_numpy(np.stack((drawn.starts, drawn.goals), axis=1).reshape(len(latents), -1)).float()
+    every_state = np.stack((drawn.starts, drawn.goals), axis=1).reshape(2 * tasks, -1)
+    latents = latents_at(model, suite, drawn.rows(np.arange(tasks).repeat(2)), every_state).flatten(1)
+    states = torch.from_numpy(every_state).float()
     fitted = len(latents) * 4 // 5
     x_mean, y_mean = latents[:fitted].mean(0), states[:fitted].mean(0)
     weights = _ridge((latents[:fitted] - x_mean).double(), (states[:fitted] - y_mean).double()).float()
@@ -55,10 +55,23 @@ def _ridge(
     return x.T @ torch.linalg.solve(x @ x.T + penalty * torch.eye(rows).double(), y)
 
 
+def latents_at(
+    model: WorldModel,
+    suite: Suite,
+    tasks: Tasks,  # R of them
+    states: np.ndarray,  # (R, S)
+) -> Tensor:  # (R, N, D)
+    """Latents of what a world looks like in these states, in passes that fit any memory."""
+    placed = tasks._replace(starts=states)
+    firsts = range(0, len(states), FRAMES_PER_PASS)
+    passes = (placed.rows(slice(first, first + FRAMES_PER_PASS)) for first in firsts)
+    return torch.cat([model.encode_frames(suite.begin(part).render()) for part in passes])
+
+
 def encoded(
     model: WorldModel,
     frames: np.ndarray,  # (R, H, W, 3) uint8
 ) -> Tensor:  # (R, N, D)
-    """Latents of many frames, in passes that fit any memory."""
+    """Latents of many frames, in such passes, too."""
     parts = np.split(frames, range(FRAMES_PER_PASS, len(frames), FRAMES_PER_PASS))
     return torch.cat([model.encode_frames(part) for part in parts])

@@ -68,7 +68,7 @@ def newest_world_model(runs: Path) -> Path:
             return checkpoint
     raise ValueError(
         f"there is no run of a world model below {runs} to plan with; train one (`make worldmodel`), or give "
-        f"--checkpoints"
+        f"--checkpoint"
     )
 
 
