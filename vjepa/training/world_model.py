@@ -55,6 +55,8 @@ class WorldModel(LightningModule):
         episode_contrast: two windows of one episode must be told from those of other episodes by their mean latents.
             What lasts over an episode, as a layout does, is then encoded though no term of prediction asks for it. It
             needs windows of an episode one behind the other: `windows_per_episode: 2`.
+        lasting_dim: the last so many numbers of a latent are for what lasts: `episode_contrast` looks at them alone, and
+            `episode_regularizer` at the others alone. With 0 both look at all.
         time_similarity_weight: of the squared difference between latents of neighbouring frames.
         inverse_dynamics: names the action block between two latents; `inverse_dynamics_weight` is its weight.
         straightening_weight: of 1 - the cosine between one latent change and the next (arXiv 2603.12231).
@@ -85,6 +87,7 @@ class WorldModel(LightningModule):
         regularizer: Regularizer | None = None,
         episode_regularizer: Regularizer | None = None,
         episode_contrast: ClipContrast | None = None,
+        lasting_dim: int = 0,
         time_similarity_weight: float = 0.0,
         inverse_dynamics: InverseDynamics | None = None,
         inverse_dynamics_weight: float = 1.0,
@@ -101,6 +104,10 @@ class WorldModel(LightningModule):
             if value not in get_args(known):
                 raise ValueError(f"{name} '{value}' must be one of {', '.join(get_args(known))}")
         _require_parts_that_fit(encoder, dynamics, inverse_dynamics, action_dim, frame_step)
+        if not 0 <= lasting_dim < encoder.embed_dim:
+            raise ValueError(
+                f"lasting_dim ({lasting_dim}) must be from 0 to below the encoder's embed_dim ({encoder.embed_dim})"
+            )
         if rollout_weight == 0 and teacher_forcing_weight == 0:
             raise ValueError("rollout_weight and teacher_forcing_weight are both 0; nothing would train the dynamics")
         if predicts == "pixels" and (freeze_encoder or targets == "average"):
@@ -115,6 +122,7 @@ class WorldModel(LightningModule):
         self.regularizer = regularizer
         self.episode_regularizer = episode_regularizer
         self.episode_contrast = episode_contrast
+        self.lasting_dim = lasting_dim
         self.dynamics_phase = dynamics_phase
         self.latent_episodes: LatentEpisodes | None = None  # encoded when the dynamics phase begins
         self.action_dim = action_dim
@@ -182,7 +190,8 @@ class WorldModel(LightningModule):
         terms |= self.shaping_terms(latents, actions)
         losses = {"loss": _weighted_sum(terms), **{name: value for name, (_, value) in terms.items()}}
         if self.episode_contrast is not None:
-            contrast = self.episode_contrast.forward(latents[:, 0], latents.mean(1), self.global_step)
+            lasting = latents.mean(1)[..., -self.lasting_dim :]  # (B, N, lasting or D)
+            contrast = self.episode_contrast.forward(lasting, lasting, self.global_step)
             losses["loss"] = losses["loss"] + self.episode_contrast.loss(contrast)
             losses |= {f"episode_{key}": value for key, value in contrast._asdict().items()}
         for name, regularizer in (("regularizer", self.regularizer), ("episode", self.episode_regularizer)):
@@ -190,7 +199,7 @@ class WorldModel(LightningModule):
                 continue
             seen, foreseen = latents[:, first:], predicted
             if name == "episode":
-                seen, foreseen = (less_episode_means(part, batch.episodes) for part in (seen, foreseen))
+                seen, foreseen = (self.moving(less_episode_means(part, batch.episodes)) for part in (seen, foreseen))
             parts = regularizer.forward(foreseen.flatten(0, 1), seen.flatten(0, 1), self.global_step)
             losses["loss"] = losses["loss"] + regularizer.loss(parts)
             losses |= {f"{name}_{key}": value for key, value in parts._asdict().items()}
@@ -264,6 +273,13 @@ class WorldModel(LightningModule):
     def _steps_before_phase(self) -> int:
         phase = 0 if self.dynamics_phase is None else self.dynamics_phase.steps
         return run_steps_of(self.trainer) - phase
+
+    def moving(
+        self,
+        latents: Tensor,  # (B, T, N, D)
+    ) -> Tensor:  # (B, T, N, D - lasting)
+        """Without the numbers that are for what lasts."""
+        return latents[..., : self.embed_dim - self.lasting_dim]
 
     def target_latents(self, frames: Tensor, latents: Tensor) -> Tensor:  # (B, T, N, D)
         if self.target_encoder is not None:
