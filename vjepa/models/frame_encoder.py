@@ -24,9 +24,13 @@ class ConvFrameEncoder(FrameEncoder):
     *Where* things are: each of some maps gives the mean place of its peak (spatial softmax, Finn et al. 2015, arXiv
     1509.06113), fine to a fraction of a pixel. *What* the scene is: a coarse picture of few channels.
 
+    The last `lasting_dim` numbers of a latent are read from both, the others from places alone: a picture would tell
+    where the agent is, too, but in jumps that no dynamics can follow.
+
     Args:
         frame_size: height and width, multiples of the stride of 4.
         embed_dim: width of the latent.
+        lasting_dim: numbers of it that are for what lasts over an episode, as a layout; with 0 all are read from both.
         channels: of the convolutions.
         depth: residual blocks of two convolutions each.
         num_keypoints: maps whose peak is located.
@@ -44,6 +48,7 @@ class ConvFrameEncoder(FrameEncoder):
         self,
         frame_size: tuple[int, int] = (64, 64),
         embed_dim: int = 32,
+        lasting_dim: int = 0,
         channels: int = 16,
         depth: int = 1,
         num_keypoints: int = 16,
@@ -55,6 +60,8 @@ class ConvFrameEncoder(FrameEncoder):
         height, width = frame_size
         if height % self.STRIDE or width % self.STRIDE or not height or not width:
             raise ValueError(f"frame_size {tuple(frame_size)} must be multiples of {self.STRIDE}")
+        if not 0 <= lasting_dim < embed_dim:
+            raise ValueError(f"lasting_dim ({lasting_dim}) must be from 0 to below embed_dim ({embed_dim})")
         if channels % 4:
             raise ValueError(f"channels ({channels}) must be a multiple of 4, the groups of its norms")
         self.frame_size = (height, width)
@@ -66,13 +73,14 @@ class ConvFrameEncoder(FrameEncoder):
         self.sharpness = nn.Parameter(torch.full((num_keypoints, 1), sharpness))
         self.register_buffer("y", torch.linspace(-1, 1, rows), persistent=False)
         self.register_buffer("x", torch.linspace(-1, 1, columns), persistent=False)
-        read = 3 * num_keypoints
         self.scene: nn.Module | None = None
+        of_places = of_all = 3 * num_keypoints
         if scene_channels:
             coarse = nn.Conv2d(channels, scene_channels, kernel_size=1)
             self.scene = nn.Sequential(coarse, nn.Flatten(), nn.Linear(scene_channels * rows * columns, 64))
-            read += 64
-        self.head = nn.Sequential(nn.Linear(read, hidden_dim), nn.SiLU(), nn.Linear(hidden_dim, embed_dim))
+            of_all += 64
+        self.moving = _head(of_places, hidden_dim, embed_dim - lasting_dim) if lasting_dim else None
+        self.head = _head(of_all, hidden_dim, lasting_dim or embed_dim)
 
     def forward(
         self,
@@ -84,10 +92,11 @@ class ConvFrameEncoder(FrameEncoder):
             maps = maps + block(maps)
         maps = F.silu(maps)
         peaks = self.keypoints(maps)  # (B, K, rows, columns)
-        read = [spatial_softmax(peaks, self.sharpness, self.x, self.y).flatten(1), peaks.mean((2, 3))]
-        if self.scene is not None:
-            read.append(self.scene(maps))
-        return self.head(torch.cat(read, dim=1)).unsqueeze(1)
+        places = torch.cat(
+            (spatial_softmax(peaks, self.sharpness, self.x, self.y).flatten(1), peaks.mean((2, 3))), dim=1
+        )
+        read = self.head(places if self.scene is None else torch.cat((places, self.scene(maps)), dim=1))
+        return (read if self.moving is None else torch.cat((self.moving(places), read), dim=1)).unsqueeze(1)
 
 
 def spatial_softmax(
@@ -160,6 +169,10 @@ def require_frame_size(frames: Tensor, frame_size: tuple[int, int]) -> None:
             f"frames of {frames.shape[2]}x{frames.shape[3]} pixels don't fit an encoder of "
             f"{frame_size[0]}x{frame_size[1]}; resize them, or give the encoder that frame_size"
         )
+
+
+def _head(width: int, hidden_dim: int, out: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(width, hidden_dim), nn.SiLU(), nn.Linear(hidden_dim, out))
 
 
 def _residual_branch(channels: int) -> nn.Sequential:

@@ -1,0 +1,173 @@
+"""What a world model is trained on, and what it refuses."""
+
+import numpy as np
+import pytest
+import torch
+
+from tests.quiet_trainer import quiet_trainer
+from tests.training.tiny_dot_world import SIZE, dot_data, dot_model, write_dot_world
+from vjepa.data.trajectory_batch import TrajectoryBatch, gather_windows
+from vjepa.models.dynamics import ResidualDynamics
+from vjepa.objectives import BarlowTwins, ClipContrast, Projector, SIGReg, VarianceCovariance
+from vjepa.training import WorldModel
+from vjepa.training.dynamics_phase import DynamicsPhase, LatentEpisodes, windows_of_step
+from vjepa.training.world_model import less_episode_means
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_dot_world(tmp_path_factory.mktemp("dots") / "episodes")
+
+
+@pytest.fixture
+def batch(folder) -> TrajectoryBatch:
+    store = dot_data(folder).store
+    return gather_windows(store, np.array([0, 0, 1, 1, 2, 2]), np.array([0, 4, 2, 8, 0, 6]), 4, 2)
+
+
+def trained(folder, tmp_path, steps: int = 20, **settings) -> WorldModel:
+    torch.manual_seed(0)
+    model = dot_model(**settings)
+    quiet_trainer(tmp_path, max_steps=steps, limit_val_batches=0).fit(model, dot_data(folder))
+    return model
+
+
+def test_a_world_model_learns_what_actions_do(folder, tmp_path, batch):
+    torch.manual_seed(0)
+    before = dot_model().losses(batch)
+    after = trained(folder, tmp_path, steps=60).losses(batch)
+    assert after["loss"] < 0.7 * before["loss"]
+    assert after["inverse_dynamics"] < before["inverse_dynamics"]
+
+
+def test_each_term_has_a_name_of_its_own(batch):
+    names = set(dot_model(teacher_forcing_weight=1.0).losses(batch))
+    regularizer = {"regularizer_invariance", "regularizer_variance", "regularizer_covariance"}
+    shape = {"time_similarity", "straightening", "inverse_dynamics"}
+    assert names == {"loss", "rollout", "teacher_forcing", *shape, *regularizer}
+
+
+@pytest.mark.parametrize("regularizer", [None, VarianceCovariance(), BarlowTwins(), SIGReg(num_directions=8)])
+def test_any_regularizer_can_stand_in(batch, regularizer):
+    assert dot_model(regularizer=regularizer).losses(batch)["loss"].isfinite()
+
+
+def test_the_loss_is_the_weighted_sum_of_its_terms(batch):
+    losses = dot_model(regularizer=None, rollout_weight=3.0, inverse_dynamics_weight=0.5).losses(batch)
+    expected = (
+        3 * losses["rollout"]
+        + losses["time_similarity"]
+        + 0.1 * losses["straightening"]
+        + 0.5 * losses["inverse_dynamics"]
+    )
+    torch.testing.assert_close(losses["loss"], expected)
+
+
+def test_one_key_makes_the_twin_that_predicts_pixels(batch):
+    losses = dot_model(predicts="pixels").losses(batch)
+    assert set(losses) == {"loss", "reconstruction", "rollout", "inverse_dynamics"}
+
+
+def test_the_average_follows_the_encoder(folder, tmp_path):
+    model = trained(folder, tmp_path, steps=3, targets="average", regularizer=None)
+    pairs = zip(model.target_encoder.parameters(), model.encoder.parameters(), strict=True)
+    gaps = [float((average - own).detach().abs().max()) for average, own in pairs]
+    assert 0 < max(gaps) < 0.1
+    assert not any(parameter.requires_grad for parameter in model.target_encoder.parameters())
+
+
+def test_a_frozen_encoder_stays_as_it_is(folder, tmp_path):
+    torch.manual_seed(0)
+    before = [parameter.detach().clone() for parameter in dot_model().encoder.parameters()]
+    model = trained(folder, tmp_path, steps=3, freeze_encoder=True, regularizer=None)
+    for old, new in zip(before, model.encoder.parameters(), strict=True):
+        torch.testing.assert_close(old, new, rtol=0, atol=0)
+
+
+def test_latents_less_the_mean_of_their_episode():
+    latents = torch.tensor([[1.0, 3.0], [5.0, 7.0], [10.0, 20.0]]).view(3, 2, 1, 1)
+    centred = less_episode_means(latents, torch.tensor([7, 7, 4]))
+    torch.testing.assert_close(centred.flatten(1), torch.tensor([[-3.0, -1.0], [1.0, 3.0], [-5.0, 5.0]]))
+
+
+def test_what_lasts_and_what_moves_have_numbers_of_their_own(batch):
+    contrast = ClipContrast(Projector(3, 16, 8))
+    model = dot_model(
+        regularizer=None, episode_regularizer=VarianceCovariance(), episode_contrast=contrast, lasting_dim=3
+    )
+    losses = model.losses(batch)
+    assert {"episode_contrast", "episode_found", "episode_variance"} <= set(losses)
+    assert model.moving(torch.zeros(2, 5, 1, 8)).shape == (2, 5, 1, 5)
+
+
+def test_the_dynamics_phase_trains_the_dynamics_alone(folder, tmp_path):
+    phase = DynamicsPhase(steps=30, num_windows=16, num_steps=6)
+    with_phase = trained(folder, tmp_path, steps=40, dynamics_phase=phase)
+    assert with_phase.latent_episodes is not None
+    latents, actions = windows_of_step(with_phase.latent_episodes, phase, 0)
+    assert latents.shape == (16, 7, 1, 8)
+    assert actions.shape == (16, 6, 4)
+    # What it encoded once is what the encoder still makes of the frames.
+    data = dot_data(folder)
+    again = LatentEpisodes(with_phase.encoder, data.store, data.split[0], 2, 6, torch.device("cpu"))
+    torch.testing.assert_close(windows_of_step(again, phase, 0)[0], latents, rtol=0, atol=0)
+
+
+def test_windows_of_the_dynamics_phase_are_a_function_of_seed_and_step(folder):
+    data, phase = dot_data(folder), DynamicsPhase(num_windows=4, num_steps=6)
+    episodes = LatentEpisodes(dot_model().encoder, data.store, data.split[0], 2, 6, torch.device("cpu"))
+    first, second, other = (windows_of_step(episodes, phase, step)[0] for step in (5, 5, 6))
+    torch.testing.assert_close(first, second, rtol=0, atol=0)
+    assert not torch.equal(first, other)
+
+
+def test_imagining_is_what_training_rolled_out(batch):
+    model = dot_model()
+    latents = model.encode_frames(batch.frames[:, 0])
+    imagined = model.imagine(latents, batch.actions)
+    step = latents
+    for block in range(batch.actions.shape[1]):
+        step = model.dynamics(step[:, None], model.normalized_actions(batch.actions[:, block : block + 1]))[:, 0]
+        torch.testing.assert_close(imagined[:, block], step)
+
+
+def test_the_limit_of_actions_comes_with_the_data(tmp_path):
+    model = dot_model()
+    assert model.action_limit is None
+    model.limit_size.fill_(2.45)
+    model.limit_kind = "norm"
+    assert (model.action_limit.size, model.action_limit.kind) == (pytest.approx(2.45), "norm")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"action_dim": 3}, r"action_dim of the dynamics \(4\) must be that of a block: 2 raw actions of 3 numbers"),
+        ({"dynamics": ResidualDynamics(9, 4)}, r"embed_dim of the dynamics \(9\) must be the encoder's \(8\)"),
+        ({"predicts": "sounds"}, "predicts 'sounds' must be one of latents, pixels"),
+        ({"rollout_weight": 0.0}, "nothing would train the dynamics"),
+        ({"lasting_dim": 8}, r"lasting_dim \(8\) must be from 0 to below"),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        dot_model(**settings)
+
+
+def test_actions_and_frames_of_another_shape_are_refused():
+    model = dot_model()
+    with pytest.raises(ValueError, match="an action block of 6 numbers is none of this model"):
+        model.imagine(torch.zeros(1, 1, 8), torch.zeros(1, 3, 6))
+    with pytest.raises(ValueError, match="frames of 20x16 pixels are none of this model's, which sees 16x16"):
+        model.encode_frames(np.zeros((1, 20, 16, 3), np.uint8))
+    assert model.frame_size == SIZE
+
+
+def test_data_of_other_actions_is_refused(folder, tmp_path):
+    with pytest.raises(ValueError, match="the model's frame_step is 2, the data's is 3"):
+        quiet_trainer(tmp_path, max_steps=1).fit(dot_model(), dot_data(folder, frame_step=3))
+
+
+def test_a_dynamics_phase_longer_than_episodes_is_refused(folder, tmp_path):
+    with pytest.raises(ValueError, match=r"the longest has 12; give --model.dynamics_phase.num_steps=12"):
+        trained(folder, tmp_path, steps=2, dynamics_phase=DynamicsPhase(steps=1, num_steps=30))
