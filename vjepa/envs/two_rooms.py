@@ -98,6 +98,15 @@ class TwoRooms:
     def distances(self, tasks: Tasks, states: np.ndarray) -> np.ndarray:
         return np.linalg.norm(states - tasks.goals, axis=-1)
 
+    def route_lengths(self, tasks: Tasks, states: np.ndarray) -> np.ndarray:
+        """(B,): from states (B, 2) to the goals by way of the door's middle; straight on within a room."""
+        wall, door = tasks.layouts[:, 0], tasks.layouts[:, 1]
+        side, side_of_goal = (np.sign(part[:, 0] - wall) for part in (states, tasks.goals))
+        near, far = (np.stack((wall + of * (WALL_HALF_WIDTH + RADIUS), door), axis=1) for of in (side, side_of_goal))
+        legs = (near - states, far - near, tasks.goals - far)
+        by_door = np.sum([np.linalg.norm(leg, axis=1) for leg in legs], axis=0)
+        return np.where(side == side_of_goal, self.distances(tasks, states), by_door)
+
     def shortest_paths(self, tasks: Tasks) -> np.ndarray:
         from vjepa.envs.two_rooms_paths import shortest_paths
 
@@ -181,16 +190,24 @@ def moved(
     layouts: np.ndarray,  # (B, 2) x of the wall, y of the door
 ) -> np.ndarray:  # (B, 2)
     """Where the agents come to, by swept collision: up to the first thing hit, then along it."""
-    obstacles = _obstacles(layouts)
     places, left = places.copy(), moves.astype(float).copy()
+    rows = np.arange(len(places))
     for _ in range(3):  # a corner needs two slides
-        left = np.clip(places + left, BORDER, SIZE - BORDER) - places
-        share, normal = _first_hit(places, left, obstacles)
-        places += left * share[:, None]
-        left *= (1 - share)[:, None]
-        left -= np.minimum((left * normal).sum(1), 0)[:, None] * normal
-        if not left.any():
+        at = places[rows]
+        by = np.clip(at + left, BORDER, SIZE - BORDER) - at
+        # Most moves come nowhere near the wall.
+        reach = np.abs(by[:, 0]) + WALL_HALF_WIDTH + RADIUS + 1e-3
+        near = np.abs(at[:, 0] - layouts[rows, 0]) < reach
+        places[rows[~near]] = (at + by)[~near]
+        rows, at, by = rows[near], at[near], by[near]
+        if not len(rows):
             break
+        share, normal = _first_hit(at, by, _obstacles(layouts[rows]))
+        places[rows] = at + by * share[:, None]
+        left = by * (1 - share)[:, None]
+        left -= np.minimum((left * normal).sum(1), 0)[:, None] * normal
+        go_on = left.any(1)
+        rows, left = rows[go_on], left[go_on]
     return places
 
 

@@ -1,0 +1,63 @@
+"""Verdicts on world models whose illness is known, because it was made."""
+
+import pytest
+import torch
+
+from vjepa.evaluation.world_model_health import (
+    HealthLimitsOfWorldModel,
+    Windows,
+    state_error,
+    verdict,
+    world_model_health,
+)
+
+LIMITS = HealthLimitsOfWorldModel()
+
+
+def windows(kind: str) -> Windows:
+    """An agent in the plane, whose latents are a linear map of its place."""
+    generator = torch.Generator().manual_seed(0)
+    actions = torch.randn(60, 5, 2, generator=generator)
+    places = torch.cat((torch.zeros(60, 1, 2), actions.cumsum(1)), dim=1) + torch.randn(60, 1, 2, generator=generator)
+    weights = torch.randn(2, 6, generator=generator)
+    latents = (places @ weights).unsqueeze(2)  # (B, T, 1, D)
+    rolled = latents[:, 1:] + 0.05 * torch.randn(latents[:, 1:].shape, generator=generator)
+    others = latents[:, :1] + (actions.roll(1, 0).cumsum(1) @ weights).unsqueeze(2)
+    if kind == "collapsed":
+        latents, rolled, others = (1e-3 * part for part in (latents, rolled, others))
+    if kind == "blind":  # it holds the room, not the agent
+        latents = torch.randn(60, 1, 1, 6, generator=generator).expand(-1, 6, -1, -1)
+        latents = latents + 1e-3 * torch.randn(latents.shape, generator=generator)
+        rolled = others = latents[:, 1:]
+    if kind == "deaf":
+        others = rolled
+    if kind == "confused":
+        rolled = latents[:, :1].expand(-1, 5, -1, -1)
+    return Windows(latents, rolled, others, actions, places)
+
+
+@pytest.mark.parametrize("kind", ["healthy", "collapsed", "blind", "deaf", "confused"])
+def test_each_illness_is_called_by_its_name(kind):
+    assert verdict(world_model_health(windows(kind)), LIMITS).split(":")[0] == kind
+
+
+def test_spread_and_rank_alone_would_call_a_blind_model_healthy():
+    health = world_model_health(windows("blind"))
+    assert health["std"] > 0.9
+    assert health["rank"] > 4
+
+
+def test_the_state_error_is_a_distance_in_the_states_own_unit():
+    sound = windows("healthy")
+    assert state_error(sound.latents, sound.states) < 0.01
+    noise = torch.randn(sound.latents.shape, generator=torch.Generator().manual_seed(1))
+    spread = float(torch.linalg.vector_norm(sound.states - sound.states.mean((0, 1)), dim=-1).mean())
+    assert state_error(noise, sound.states) == pytest.approx(spread, rel=0.3)
+
+
+def test_straight_paths_are_straight():
+    steps = torch.arange(5.0).view(1, 5, 1, 1) * torch.ones(30, 1, 1, 3)
+    tilted = Windows(steps, steps[:, 1:], steps[:, 1:] + 1, torch.randn(30, 4, 2), torch.zeros(30, 5, 0))
+    health = world_model_health(tilted)
+    assert health["straightness"] == pytest.approx(1.0)
+    assert "state_error" not in health

@@ -1,0 +1,75 @@
+"""`vjepa fit` trains a world model: what it logs, and that a resumed run is the unbroken one."""
+
+import pytest
+import torch
+
+from tests.training.tiny_dot_world import write_dot_world
+from vjepa.cli.main import main
+
+RECIPE = """
+trainer: {max_steps: 8, accelerator: cpu, val_check_interval: 4, limit_val_batches: 1}
+world_model_health: {every_n_steps: 4, num_windows: 12}
+model:
+  class_path: vjepa.training.WorldModel
+  init_args:
+    action_dim: 2
+    frame_step: 2
+    encoder:
+      class_path: vjepa.models.frame_encoder.ConvFrameEncoder
+      init_args: {frame_size: [16, 16], embed_dim: 8, channels: 8, num_keypoints: 4, hidden_dim: 32}
+    dynamics:
+      class_path: vjepa.models.dynamics.ResidualDynamics
+      init_args: {embed_dim: 8, action_dim: 4, hidden_dim: 16}
+    inverse_dynamics: {embed_dim: 8, action_dim: 4, hidden_dim: 16}
+    regularizer: {class_path: vjepa.objectives.VarianceCovariance}
+    time_similarity_weight: 1.0
+    dynamics_phase: {steps: 3, num_windows: 8, num_steps: 5}
+data:
+  class_path: vjepa.data.trajectory_data_module.TrajectoryDataModule
+  init_args: {root: EPISODES, frame_step: 2, num_steps: 4, global_batch_size: 8, val_share: 0.25}
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    episodes = write_dot_world(tmp_path / "episodes")
+    file = tmp_path / "dots.yaml"
+    file.write_text(RECIPE.replace("EPISODES", str(episodes)))
+    return file
+
+
+def fit(recipe, name: str, *flags: str) -> dict:
+    main(["fit", "-c", str(recipe), f"--runs={recipe.parent / 'runs'}", f"--name={name}", *flags])
+    last = sorted((recipe.parent / "runs" / name).glob("*/checkpoints/last.ckpt"))[-1]
+    return torch.load(last, weights_only=True)
+
+
+def test_a_run_says_whether_its_model_is_fit_to_plan_with(recipe, capsys):
+    fit(recipe, "whole")
+    said = capsys.readouterr().out
+    for line in ("Finished at step 8", "of what changes in a block", "health ", "make plan CHECKPOINT="):
+        assert line in said
+
+
+def test_a_resumed_run_is_the_unbroken_one_into_the_dynamics_phase(recipe):
+    whole = fit(recipe, "whole")
+    # Stopped in mid-way, as by a kill: the run's length, and so its schedules, stay what they are.
+    fit(recipe, "parts", "--checkpoint.keep_every_n_steps=4")
+    folder = recipe.parent / "runs" / "parts" / "version_0" / "checkpoints"
+    resumed = fit(recipe, "parts", f"--ckpt_path={folder / 'step_4.ckpt'}")
+    for name, weights in whole["state_dict"].items():
+        torch.testing.assert_close(resumed["state_dict"][name], weights, rtol=0, atol=0, msg=name)
+
+
+def test_slips_end_in_one_sentence(recipe, capsys):
+    for flag, sentence in (
+        ("--model.action_dim=3", "must be that of a block: 2 raw actions of 3 numbers"),
+        ("--data.num_steps=40", "longest"),
+        ("--model.predicts=sounds", "sounds"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            fit(recipe, "slip", flag)
+        assert ended.value.code == 2
+        said = capsys.readouterr().err
+        assert sentence in said
+        assert "Traceback" not in said
