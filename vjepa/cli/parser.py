@@ -9,6 +9,13 @@ from typing import NoReturn
 
 from lightning.pytorch.cli import LightningArgumentParser
 
+# What a command that misses a recipe is told, by a key that only it has.
+RECIPE_BY_KEY = {
+    "labels_per_class": "probe/synthetic",
+    "replan_every": "plan/two_rooms",
+    "kept_every": "collect/two_rooms",
+}
+
 
 class HelpfulParser(LightningArgumentParser):
     """Lightning's parser without abbreviations and with short errors; exits with code 2 on any."""
@@ -51,8 +58,9 @@ def explain(message: str, known_keys: Iterable[str]) -> str:
     if required:
         missing = ", ".join(f"'{key.rpartition('.')[2]}'" for key in required[1].split(", "))
         takes_recipes = any(key.rpartition(".")[2] == "config" for key in known_keys)
-        of = "probe" if any(key.rpartition(".")[2] == "labels_per_class" for key in known_keys) else "pretrain"
-        way_out = f"give a recipe, e.g. `-c configs/{of}/synthetic.yaml`" if takes_recipes else "see `--help`"
+        names = {key.rpartition(".")[2] for key in known_keys}
+        recipe = next((recipe for key, recipe in RECIPE_BY_KEY.items() if key in names), "pretrain/synthetic")
+        way_out = f"give a recipe, e.g. `-c configs/{recipe}.yaml`" if takes_recipes else "see `--help`"
         return f"nothing says what {missing} is; {way_out}"
     keys = re.findall(r'Parser key "([^"]+)"', message)
     reasons = [

@@ -7,13 +7,22 @@ from vjepa.envs.world import Suite, Tasks, World
 
 
 class StraightLine:
-    """Knows where the agent and the goal are, and goes there as the crow flies."""
+    """Knows where the agent and the goal are, and goes there as the crow flies.
+
+    The first numbers of a state are taken to be those that the numbers of an action change.
+    """
 
     def begin(self, suite: Suite, tasks: Tasks) -> None:
+        if suite.action_dim > suite.state_dim:
+            raise ValueError(
+                f"there is no straight line in {suite.name}: actions have {suite.action_dim} numbers, and states only "
+                f"{suite.state_dim}; leave this floor out"
+            )
         self._goals = tasks.goals
+        self._action_dim = suite.action_dim
 
     def act(self, world: World) -> np.ndarray:  # (B, A)
-        return self._goals - world.states
+        return (self._goals - world.states)[:, : self._action_dim]
 
 
 class Aimless:

@@ -5,6 +5,7 @@ the agent by at most 2.45 pixels. Collision is tested along the whole path of th
 wall; what is left of a move slides along what was hit. All episodes of a batch are computed at once.
 """
 
+from functools import cached_property
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
@@ -23,6 +24,7 @@ FIXED_LAYOUT = (32.0, 18.0)  # x of the wall, y of the door
 WALL_RANGE = (20, 44)
 DOOR_RANGE = (10, 54)
 DOT_SIGMA = 1.6
+DOT_REACH = 7  # pixels from a dot's middle to the end of what is drawn
 FLOOR, WALL, AGENT, DISTRACTOR = (
     np.array(colour, float) for colour in ((24, 24, 32), (170, 170, 180), (250, 90, 70), (70, 160, 250))
 )
@@ -169,7 +171,11 @@ class TwoRoomsWorld:
         self._push_left[pushed] -= 1
 
     def render(self) -> np.ndarray:
-        return render(self._places, self.layouts, self._distractor_places())
+        return _with_dots(self._rooms, self._places, self._distractor_places())
+
+    @cached_property
+    def _rooms(self) -> np.ndarray:  # (B, 64, 64, 3) uint8; planners that simulate never look
+        return _rooms(self.layouts)
 
     def _distractor_places(self) -> np.ndarray:  # (B, K, 2)
         phase, rate = self._paths[..., :2], 0.02 + 0.01 * self._paths[..., 2:]
@@ -270,15 +276,31 @@ def render(
     distractors: np.ndarray | None = None,  # (B, K, 2)
 ) -> np.ndarray:  # (B, 64, 64, 3) uint8
     """Floor, wall, and dots with soft edges, so that a place finer than a pixel can be read."""
+    return _with_dots(_rooms(layouts), places, distractors)
+
+
+def _rooms(layouts: np.ndarray) -> np.ndarray:  # (B, 64, 64, 3) uint8
+    """Floor and wall: what stays the same in an episode."""
     middle = np.arange(SIZE) + 0.5
     across = np.clip(WALL_HALF_WIDTH + 0.5 - np.abs(middle - layouts[:, :1]), 0, 1)  # (B, W)
     along = np.clip(np.abs(middle - layouts[:, 1:2]) - DOOR_HALF_WIDTH + 0.5, 0, 1)  # (B, H)
     frames = FLOOR + (along[:, :, None] * across[:, None, :])[..., None] * (WALL - FLOOR)
+    return np.round(frames).astype(np.uint8)
+
+
+def _with_dots(rooms: np.ndarray, places: np.ndarray, distractors: np.ndarray | None) -> np.ndarray:
+    frames = rooms.copy()
     for dots in () if distractors is None else distractors.transpose(1, 0, 2):
-        frames = _with_dot(frames, dots, DISTRACTOR)
-    return np.round(_with_dot(frames, places, AGENT)).astype(np.uint8)
+        _draw_dot(frames, dots, DISTRACTOR)
+    _draw_dot(frames, places, AGENT)
+    return frames
 
 
-def _with_dot(frames: np.ndarray, places: np.ndarray, colour: np.ndarray) -> np.ndarray:
-    x, y = (np.exp(-((np.arange(SIZE) + 0.5 - places[:, k : k + 1]) ** 2) / (2 * DOT_SIGMA**2)) for k in (0, 1))
-    return frames + (y[:, :, None] * x[:, None, :])[..., None] * (colour - frames)
+def _draw_dot(frames: np.ndarray, places: np.ndarray, colour: np.ndarray) -> None:
+    """In a window around it; farther away it would change a colour by less than 0.1 of 255."""
+    window = np.clip(np.round(places).astype(int) - DOT_REACH, 0, SIZE - 2 * DOT_REACH)[..., None]
+    window = window + np.arange(2 * DOT_REACH)  # (B, 2, 14) pixels in x and in y
+    x, y = np.moveaxis(np.exp(-((window + 0.5 - places[..., None]) ** 2) / (2 * DOT_SIGMA**2)), 1, 0)
+    where = np.arange(len(frames))[:, None, None], window[:, 1, :, None], window[:, 0, None, :]
+    behind = frames[where].astype(float)
+    frames[where] = np.round(behind + (y[:, :, None] * x[:, None, :])[..., None] * (colour - behind))

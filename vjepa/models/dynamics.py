@@ -4,11 +4,11 @@ from typing import final
 
 from torch import Tensor, nn
 
-from vjepa.models.rollout import Dynamics
+from vjepa.models.rollout import OneFrameDynamics
 
 
 @final
-class ResidualDynamics(Dynamics):
+class ResidualDynamics(OneFrameDynamics):
     """The latent plus what a small network makes of it and the action; each token by itself.
 
     Args:
@@ -30,19 +30,19 @@ class ResidualDynamics(Dynamics):
             hidden += [nn.Linear(hidden_dim, hidden_dim), nn.SiLU()]
         self.change = nn.Sequential(*hidden, nn.Linear(hidden_dim, embed_dim))
 
-    def forward(
+    def conditions(self, actions: Tensor) -> Tensor:
+        return self.of_action(actions)
+
+    def step(
         self,
-        latents: Tensor,  # (B, T, N, D)
-        actions: Tensor,  # (B, T, A)
-        states: Tensor | None = None,
-        extrinsics: Tensor | None = None,
-    ) -> Tensor:  # (B, T, N, D)
-        self.require_action_dim(actions)
-        return latents + self.change(self.of_latent(latents) + self.of_action(actions).unsqueeze(-2))
+        latents: Tensor,  # (..., N, D)
+        conditions: Tensor,  # (..., hidden_dim)
+    ) -> Tensor:  # (..., N, D)
+        return latents + self.change(self.of_latent(latents) + conditions.unsqueeze(-2))
 
 
 @final
-class GRUDynamics(Dynamics):
+class GRUDynamics(OneFrameDynamics):
     """A gated recurrent cell whose hidden state is the latent and whose input is the action (PLDM, EB-JEPA).
 
     Args:
@@ -60,16 +60,13 @@ class GRUDynamics(Dynamics):
         widths = [action_dim, *[embed_dim] * (num_layers - 1)]
         self.cells = nn.ModuleList(nn.GRUCell(width, embed_dim) for width in widths)
 
-    def forward(
+    def step(
         self,
-        latents: Tensor,  # (B, T, N, D)
-        actions: Tensor,  # (B, T, A)
-        states: Tensor | None = None,
-        extrinsics: Tensor | None = None,
-    ) -> Tensor:  # (B, T, N, D)
-        self.require_action_dim(actions)
-        state = latents.flatten(0, 2)
-        given = actions.unsqueeze(-2).expand(*latents.shape[:3], -1).flatten(0, 2)
+        latents: Tensor,  # (..., N, D)
+        conditions: Tensor,  # (..., A)
+    ) -> Tensor:  # (..., N, D)
+        state = latents.flatten(0, -2)
+        given = conditions.unsqueeze(-2).expand(*latents.shape[:-1], -1).flatten(0, -2)
         for cell in self.cells:
             given = cell(given, state)
         return given.view(latents.shape)

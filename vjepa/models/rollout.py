@@ -25,6 +25,43 @@ class Dynamics(nn.Module):
             )
 
 
+class OneFrameDynamics(Dynamics):
+    """Dynamics that look at one frame alone: what an action says to them is computed for all steps at once."""
+
+    context = 1
+
+    def conditions(self, actions: Tensor) -> Tensor:
+        """(..., A) to (..., C): all that `step` must know of actions."""
+        return actions
+
+    def step(self, latents: Tensor, conditions: Tensor) -> Tensor:
+        """(..., N, D) and (..., C) to the latents one block later."""
+        raise NotImplementedError
+
+    def forward(
+        self,
+        latents: Tensor,  # (B, T, N, D)
+        actions: Tensor,  # (B, T, A)
+        states: Tensor | None = None,
+        extrinsics: Tensor | None = None,
+    ) -> Tensor:  # (B, T, N, D)
+        self.require_action_dim(actions)
+        return self.step(latents, self.conditions(actions))
+
+    def roll(
+        self,
+        latents: Tensor,  # (B, N, D)
+        actions: Tensor,  # (B, H, A)
+    ) -> Tensor:  # (B, H, N, D)
+        """Latents after each of the blocks."""
+        self.require_action_dim(actions)
+        imagined = []
+        for of_step in self.conditions(actions).unbind(1):
+            latents = self.step(latents, of_step)
+            imagined.append(latents)
+        return torch.stack(imagined, dim=1)
+
+
 def rollout(
     dynamics: Dynamics,
     latents: Tensor,  # (B, C, N, D) of the first frames
@@ -42,6 +79,8 @@ def rollout(
             f"{actions.shape[1]} action blocks after {num_known} frames leave nothing to imagine; give at least "
             f"{num_known}"
         )
+    if isinstance(dynamics, OneFrameDynamics):
+        return dynamics.roll(latents[:, -1], actions[:, num_known - 1 :])
     window = latents[:, -dynamics.context :]
     imagined = []
     for now in range(num_known - 1, actions.shape[1]):  # the last frame that is known or imagined
@@ -49,7 +88,7 @@ def rollout(
         of_window = None if states is None else states[:, [min(t, states.shape[1] - 1) for t in range(first, now + 1)]]
         following = dynamics(window, actions[:, first : now + 1], of_window, extrinsics)[:, -1:]
         imagined.append(following)
-        window = following if dynamics.context == 1 else torch.cat((window, following), dim=1)[:, -dynamics.context :]
+        window = torch.cat((window, following), dim=1)[:, -dynamics.context :]
     return torch.cat(imagined, dim=1)
 
 

@@ -20,7 +20,7 @@ from vjepa.models import frozen_copy, update_ema
 from vjepa.models.frame_decoder import FrameDecoder
 from vjepa.models.frame_encoder import FrameEncoder
 from vjepa.models.inverse_dynamics import InverseDynamics
-from vjepa.models.rollout import Dynamics, rollout, rollouts_from_every_frame
+from vjepa.models.rollout import Dynamics, OneFrameDynamics, rollout, rollouts_from_every_frame
 from vjepa.objectives import ClipContrast, Distance, Regularizer, latent_prediction_loss
 from vjepa.objectives.trajectory_shape import straightening, time_similarity
 from vjepa.planning.limits import ActionLimit
@@ -45,7 +45,8 @@ class WorldModel(LightningModule):
         targets: whose latents are predicted: "self": the encoder's own; "average": those of its moving average (EMA).
         detach_targets: let no gradient flow into own latents that are predicted.
         freeze_encoder: train the dynamics alone.
-        rollout_weight: of the loss over all steps of a rollout that sees nothing but its first frames.
+        rollout_weight: of the loss over all steps of rollouts that see nothing but their first frames.
+        rollout_steps: steps of a rollout at most, as V-JEPA 2-AC's 2; to the end of the window if None.
         teacher_forcing_weight: of the loss of single steps from true latents.
         loss_exponent, distance: of both, as in `JEPA`; 2 is half of the squared error.
         regularizer: keeps latents apart over all frames of a batch: VarianceCovariance, BarlowTwins, SIGReg.
@@ -55,8 +56,8 @@ class WorldModel(LightningModule):
         episode_contrast: two windows of one episode must be told from those of other episodes by their mean latents.
             What lasts over an episode, as a layout does, is then encoded though no term of prediction asks for it. It
             needs windows of an episode one behind the other: `windows_per_episode: 2`.
-        lasting_dim: the last so many numbers of a latent are for what lasts: `episode_contrast` looks at them alone, and
-            `episode_regularizer` at the others alone. With 0 both look at all.
+        lasting_dim: the last so many numbers of a latent are for what lasts: `episode_contrast` looks at them alone,
+            `episode_regularizer` at the others. With 0 both look at all.
         time_similarity_weight: of the squared difference between latents of neighbouring frames.
         inverse_dynamics: names the action block between two latents; `inverse_dynamics_weight` is its weight.
         straightening_weight: of 1 - the cosine between one latent change and the next (arXiv 2603.12231).
@@ -81,6 +82,7 @@ class WorldModel(LightningModule):
         detach_targets: bool = False,
         freeze_encoder: bool = False,
         rollout_weight: float = 1.0,
+        rollout_steps: int | None = None,
         teacher_forcing_weight: float = 0.0,
         loss_exponent: float = 2.0,
         distance: Distance = "power",
@@ -108,6 +110,8 @@ class WorldModel(LightningModule):
             raise ValueError(
                 f"lasting_dim ({lasting_dim}) must be from 0 to below the encoder's embed_dim ({encoder.embed_dim})"
             )
+        if rollout_steps is not None and rollout_steps < 1:
+            raise ValueError(f"rollout_steps ({rollout_steps}) must be at least 1, or null for all")
         if rollout_weight == 0 and teacher_forcing_weight == 0:
             raise ValueError("rollout_weight and teacher_forcing_weight are both 0; nothing would train the dynamics")
         if predicts == "pixels" and (freeze_encoder or targets == "average"):
@@ -131,6 +135,7 @@ class WorldModel(LightningModule):
         self.detach_targets = detach_targets
         self.freeze_encoder = freeze_encoder
         self.rollout_weight = rollout_weight
+        self.rollout_steps = rollout_steps
         self.teacher_forcing_weight = teacher_forcing_weight
         self.loss_exponent = loss_exponent
         self.distance: Distance = distance
@@ -168,42 +173,53 @@ class WorldModel(LightningModule):
         frames = normalize_frames(batch.frames)  # (B, T, 3, H, W)
         latents = self.encode(self.encoder, frames)  # (B, T, N, D)
         actions = self.normalized_actions(batch.actions)  # (B, T - 1, A)
-        known = (
-            batch.states if batch.states.shape[-1] else None,
-            batch.extrinsics if batch.extrinsics.shape[-1] else None,
-        )
-        first = min(self.dynamics.context, latents.shape[1] - 1)
-        predicted = rollout(self.dynamics, latents[:, :first], actions, *known)  # (B, T - first, N, D)
+        known = tuple(part if part.shape[-1] else None for part in (batch.states, batch.extrinsics))
+        first, last = self.rollout_range(latents.shape[1])
+        predicted = rollout(self.dynamics, latents[:, :first], actions[:, : last - 1], *known)  # (B, K, N, D)
         if self.decoder is not None:
             return self.pixel_losses(frames, latents, predicted, actions)
         targets = self.target_latents(frames, latents)
-        of_rollouts = self.distance_between(predicted, targets[:, first:])
-        if self.dynamics.context == 1:
-            of_rollouts = self.distance_of_all_rollouts(latents, targets, actions)
-        terms = {"rollout": (self.rollout_weight, of_rollouts)}
+        of_rollouts = (
+            self.distance_of_all_rollouts(latents, targets, actions)
+            if isinstance(self.dynamics, OneFrameDynamics)
+            else self.distance_between(predicted, targets[:, first:last])
+        )
+        terms = {"rollout": (self.rollout_weight, of_rollouts), **self.shaping_terms(latents, actions)}
         if self.teacher_forcing_weight:
-            of_single_steps = self.single_steps(latents, actions, *known)
-            terms["teacher_forcing"] = (
-                self.teacher_forcing_weight,
-                self.distance_between(of_single_steps, targets[:, 1:]),
-            )
-        terms |= self.shaping_terms(latents, actions)
-        losses = {"loss": _weighted_sum(terms), **{name: value for name, (_, value) in terms.items()}}
+            of_single_steps = self.distance_between(self.single_steps(latents, actions, *known), targets[:, 1:])
+            terms["teacher_forcing"] = (self.teacher_forcing_weight, of_single_steps)
+        added, parts = self.regularization(latents, predicted, latents[:, first:last], batch.episodes)
+        return {"loss": _weighted_sum(terms) + added, **{name: value for name, (_, value) in terms.items()}, **parts}
+
+    def rollout_range(self, num_frames: int) -> tuple[int, int]:
+        """How many frames a rollout sees, and the number of the frame behind its last."""
+        first = max(1, min(self.dynamics.context, num_frames - (self.rollout_steps or 1)))
+        return first, num_frames if self.rollout_steps is None else min(num_frames, first + self.rollout_steps)
+
+    def regularization(
+        self,
+        latents: Tensor,  # (B, T, N, D)
+        predicted: Tensor,  # (B, K, N, D)
+        seen: Tensor,  # (B, K, N, D) what was predicted
+        episodes: Tensor,  # (B,)
+    ) -> tuple[Tensor, dict[str, Tensor]]:  # () each: what is added to the loss, and its parts by name
+        loss = latents.new_zeros(())
+        named: dict[str, Tensor] = {}
         if self.episode_contrast is not None:
-            lasting = latents.mean(1)[..., -self.lasting_dim :]  # (B, N, lasting or D)
+            lasting = latents.mean(1)[..., -self.lasting_dim :]  # (B, N, lasting, or D where that is 0)
             contrast = self.episode_contrast.forward(lasting, lasting, self.global_step)
-            losses["loss"] = losses["loss"] + self.episode_contrast.loss(contrast)
-            losses |= {f"episode_{key}": value for key, value in contrast._asdict().items()}
-        for name, regularizer in (("regularizer", self.regularizer), ("episode", self.episode_regularizer)):
-            if regularizer is None:
-                continue
-            seen, foreseen = latents[:, first:], predicted
-            if name == "episode":
-                seen, foreseen = (self.moving(less_episode_means(part, batch.episodes)) for part in (seen, foreseen))
-            parts = regularizer.forward(foreseen.flatten(0, 1), seen.flatten(0, 1), self.global_step)
-            losses["loss"] = losses["loss"] + regularizer.loss(parts)
-            losses |= {f"{name}_{key}": value for key, value in parts._asdict().items()}
-        return losses
+            loss = loss + self.episode_contrast.loss(contrast)
+            named |= {f"episode_{name}": value for name, value in contrast._asdict().items()}
+        if self.regularizer is not None:
+            terms = self.regularizer.forward(predicted.flatten(0, 1), seen.flatten(0, 1), self.global_step)
+            loss = loss + self.regularizer.loss(terms)
+            named |= {f"regularizer_{name}": value for name, value in terms._asdict().items()}
+        if self.episode_regularizer is not None:
+            foreseen, moving = (self.moving(less_episode_means(part, episodes)) for part in (predicted, seen))
+            terms = self.episode_regularizer.forward(foreseen.flatten(0, 1), moving.flatten(0, 1), self.global_step)
+            loss = loss + self.episode_regularizer.loss(terms)
+            named |= {f"episode_{name}": value for name, value in terms._asdict().items()}
+        return loss, named
 
     def pixel_losses(
         self,
@@ -215,7 +231,8 @@ class WorldModel(LightningModule):
         """Of frames drawn from their own latents, and from imagined ones."""
         assert self.decoder is not None
         drawn = [self.decoder(part.flatten(0, 1)) for part in (latents, predicted)]
-        to_come = frames[:, -predicted.shape[1] :]
+        first, last = self.rollout_range(frames.shape[1])
+        to_come = frames[:, first:last]
         terms = {
             "reconstruction": (1.0, (drawn[0] - frames.flatten(0, 1)).square().mean()),
             "rollout": (self.rollout_weight, (drawn[1] - to_come.flatten(0, 1)).square().mean()),
@@ -246,7 +263,7 @@ class WorldModel(LightningModule):
         actions: Tensor,  # (B, T - 1, A)
     ) -> Tensor:  # ()
         """Of rollouts from every frame of a window to its end, for dynamics that look at one frame."""
-        imagined = rollouts_from_every_frame(self.dynamics, latents, actions)
+        imagined = rollouts_from_every_frame(self.dynamics, latents, actions)[: self.rollout_steps]
         to_come = [targets[:, steps:] for steps in range(1, len(imagined) + 1)]
         return self.distance_between(torch.cat(imagined, dim=1), torch.cat(to_come, dim=1))
 

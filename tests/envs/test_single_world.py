@@ -1,0 +1,145 @@
+"""Own environments, one at a time, as a suite."""
+
+import gymnasium
+import numpy as np
+import pytest
+
+from tests.envs.tiny_environment import Dot, SettableDot, TellingDot
+from vjepa.envs.behaviour import RandomWalk
+from vjepa.envs.collection import collect
+from vjepa.envs.floors import Aimless, StraightLine
+from vjepa.envs.single_world import SingleWorlds
+from vjepa.evaluation.goal_reaching import evaluate
+from vjepa.planning.limits import ActionLimit
+
+LIMIT = ActionLimit(1.0, "norm")
+
+
+def suite_of(kind: type[Dot], **settings) -> SingleWorlds:
+    return SingleWorlds(kind, LIMIT, **{"radii": (2.0, 1.0), "action_dim": 2, "goal_steps": 12, **settings})
+
+
+def test_a_suite_knows_its_environments_sizes():
+    suite = suite_of(TellingDot)
+    assert (suite.frame_size, suite.state_dim, suite.action_dim) == ((20, 20), 2, 2)
+    assert suite_of(Dot).state_dim == 256  # a grey copy of the frame
+    assert suite_of(Dot, frame_size=(10, 12)).begin(suite.tasks(2, 0)).render().shape == (2, 10, 12, 3)
+
+
+@pytest.mark.parametrize("kind", [Dot, TellingDot, SettableDot])
+def test_goals_are_out_of_reach_at_first_and_drawn_as_what_is_seen_there(kind: type[Dot]):
+    suite = suite_of(kind)
+    tasks = suite.tasks(6, 0, "test")
+    assert suite.distances(tasks, tasks.starts).min() > 2.0
+    np.testing.assert_array_equal(suite.distances(tasks, tasks.goals), 0)
+    np.testing.assert_array_equal(suite.begin(tasks).states, tasks.starts)
+    frames = suite.render_goals(tasks)
+    assert frames.shape == (6, 20, 20, 3) and frames.dtype == np.uint8
+    if kind is SettableDot:
+        np.testing.assert_array_equal(frames, suite.begin(tasks._replace(starts=tasks.goals)).render())
+    if kind is TellingDot:  # led there again, it looks as one that was set there
+        np.testing.assert_array_equal(frames, suite_of(SettableDot).render_goals(tasks))
+
+
+def test_tasks_depend_on_seed_split_and_number_alone():
+    suite = suite_of(TellingDot)
+    many, few = suite.tasks(6, 4, "test"), suite.tasks(2, 4, "test")
+    for part, of_many in zip(few, many, strict=True):
+        np.testing.assert_array_equal(part, of_many[:2])
+    assert not np.array_equal(suite.tasks(2, 4, "train").starts, few.starts)
+    train = suite.tasks(2, 4, "train")
+    np.testing.assert_array_equal(train.starts, train.goals)
+
+
+def test_an_episode_alone_is_the_same_as_in_a_batch_and_environments_are_used_again():
+    made = []
+
+    def make() -> TellingDot:
+        made.append(TellingDot())
+        return made[-1]
+
+    suite = SingleWorlds(make, LIMIT, (2.0,), action_dim=2)
+    tasks = suite.tasks(5, 0, "train")
+    moves = np.random.default_rng(0).normal(size=(8, 5, 2))
+    for _ in range(3):
+        together, alone = suite.begin(tasks), suite.begin(tasks.rows(slice(3, 4)))
+        for move in moves:
+            together.step(move)
+            alone.step(move[3:4])
+        np.testing.assert_array_equal(alone.states[0], together.states[3])
+        np.testing.assert_array_equal(alone.render()[0], together.render()[3])
+    assert len(made) <= 12  # two worlds at a time, and those before until they are forgotten
+
+
+def test_actions_are_cut_down_to_the_limit():
+    suite = suite_of(SettableDot)
+    tasks = suite.tasks(1, 0, "train")
+    world = suite.begin(tasks._replace(starts=np.array([[10.0, 10.0]])))
+    world.step(np.array([[30.0, 40.0]]))
+    np.testing.assert_allclose(world.states, [[10.6, 10.8]], atol=0.05)
+
+
+def test_floors_and_collections_take_it(tmp_path):
+    suite = suite_of(SettableDot)
+    done = evaluate(StraightLine(), suite, suite.tasks(8, 0, "test"), steps=30)
+    assert done.outcomes.at_end(suite.radii)[:, 0].all() and np.isnan(done.outcomes.shortest).all()
+    evaluate(Aimless(RandomWalk(), 5), suite, suite.tasks(3, 0, "test"), steps=5)
+    collected = collect(suite, RandomWalk(), tmp_path / "dots", episodes=4, steps=8, kept_every=2)
+    assert (collected.episodes, collected.transitions) == (4, 32) and np.isnan(collected.crossing_share)
+
+
+def test_gymnasiums_environments_fit_as_they_are():
+    suite = (
+        SingleWorlds(
+            lambda: gymnasium.make("MountainCarContinuous-v0", render_mode="rgb_array"),
+            ActionLimit(1.0),
+            radii=(0.01,),
+            frame_size=(20, 30),
+        )
+        if gymnasium_can_draw()
+        else pytest.skip("gymnasium's classic environments need pygame to draw")
+    )
+    tasks = suite.tasks(2, 0, "test")
+    assert (suite.action_dim, suite.state_dim, suite.frame_size) == (1, 2, (20, 30))
+    assert suite.render_goals(tasks).shape == (2, 20, 30, 3)
+
+
+def gymnasium_can_draw() -> bool:
+    import importlib.util
+
+    return importlib.util.find_spec("pygame") is not None
+
+
+def test_who_cannot_be_brought_to_a_state_says_so():
+    suite = suite_of(TellingDot)
+    tasks = suite.tasks(1, 0, "train")
+    with pytest.raises(ValueError, match=r"give the environment a method set_state\(state\)"):
+        suite.begin(tasks._replace(starts=tasks.starts + 1))
+    with pytest.raises(ValueError, match=r"does not come to the task's goal again"):
+        suite.render_goals(suite.tasks(1, 0, "test")._replace(goals=tasks.starts + 1))
+
+
+def test_goals_that_cannot_be_left_for_are_refused():
+    suite = suite_of(TellingDot, radii=(100.0,), unit="px")
+    with pytest.raises(ValueError, match=r"in 50 tries of 12 steps nothing in own came farther than [\d.]+ px"):
+        suite.tasks(1, 0, "test")
+
+
+def test_wrong_settings_are_refused():
+    with pytest.raises(ValueError, match=r"radii \(1.0, 2.0\) must be one or more distances, the largest first"):
+        suite_of(Dot, radii=(1.0, 2.0))
+    with pytest.raises(ValueError, match=r"goal_steps \(0\) must be at least 1"):
+        suite_of(Dot, goal_steps=0)
+    with pytest.raises(ValueError, match=r"its action_space does not say how long they are; give action_dim"):
+        suite_of(Dot, action_dim=None)
+    with pytest.raises(ValueError, match=r"split 'held_out' of own must be one of train, test"):
+        suite_of(Dot).tasks(1, 0, "held_out")
+
+
+def test_environments_that_draw_something_else_are_refused():
+    class Grey(Dot):
+        def render(self) -> np.ndarray:
+            return super().render()[..., 0]
+
+    with pytest.raises(ValueError, match=r"must return \(H, W, 3\) uint8, not \(20, 20\) uint8"):
+        suite_of(Grey)

@@ -1,0 +1,111 @@
+"""Two Rooms as an environment of gymnasium, one episode at a time: for agents and tools that are not ours."""
+
+from typing import Any, Literal, get_args
+
+import gymnasium
+import numpy as np
+
+from vjepa.envs.two_rooms import LARGEST_MOVE, SIZE, Layouts, TwoRooms
+from vjepa.envs.world import Tasks
+
+ID = "vjepa/TwoRooms-v0"
+MAX_STEPS = 200
+Observe = Literal["all", "pixels"]
+OPTIONS = ("start", "goal", "layout")
+
+
+def register_two_rooms() -> None:
+    """Makes `gymnasium.make("vjepa/TwoRooms-v0")` work; nothing is registered on import."""
+    if ID not in gymnasium.registry:
+        gymnasium.register(ID, entry_point=f"{__name__}:TwoRoomsEnv")
+
+
+class TwoRoomsEnv(gymnasium.Env):
+    """From a place in one room to a goal in the other.
+
+    An action is a displacement in pixels; one that is longer than 2.45 is cut down. The reward is 1 where the goal is
+    reached, and 0 elsewhere: an episode is terminated there, and truncated after 200 steps.
+
+    `reset(seed=..., options={"start": (x, y), "goal": (x, y), "layout": (wall x, door y)})`: what options do not say is
+    drawn from the seed.
+
+    Args:
+        layouts, distractors, fork: as of TwoRooms.
+        split: of TwoRooms' tasks.
+        observe: "all": a dictionary of `image` and `goal_image` (64, 64, 3) uint8, `state` and `goal_state` (2,)
+            float32 in pixels; "pixels": the image alone.
+        radius: distance to the goal, in pixels, below which it is reached.
+        render_mode: None or "rgb_array".
+    """
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 20}  # noqa: RUF012 (gymnasium's own form)
+
+    def __init__(
+        self,
+        layouts: Layouts = "fixed",
+        distractors: int = 0,
+        fork: bool = False,
+        split: str = "test",
+        observe: Observe = "all",
+        radius: float = TwoRooms.radii[0],
+        render_mode: str | None = None,
+    ):
+        if observe not in get_args(Observe):
+            raise ValueError(f"observe '{observe}' must be one of {', '.join(get_args(Observe))}")
+        if render_mode not in (None, "rgb_array"):
+            raise ValueError(f"render_mode '{render_mode}' must be None or 'rgb_array'")
+        self.suite = TwoRooms(layouts, distractors, fork)
+        self.split = split
+        self.observe = observe
+        self.radius = radius
+        self.render_mode = render_mode
+        image: gymnasium.Space = gymnasium.spaces.Box(0, 255, (SIZE, SIZE, 3), np.uint8)
+        state: gymnasium.Space = gymnasium.spaces.Box(0, SIZE, (2,), np.float32)
+        everything = {"image": image, "state": state, "goal_image": image, "goal_state": state}
+        self.observation_space = image if observe == "pixels" else gymnasium.spaces.Dict(everything)
+        self.action_space = gymnasium.spaces.Box(-LARGEST_MOVE, LARGEST_MOVE, (2,), np.float32)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        drawn = self.suite.tasks(1, int(self.np_random.integers(2**31)), self.split)
+        self.task = _with_options(drawn, options or {})
+        self.world = self.suite.begin(self.task)
+        self.goal_image = self.suite.render_goals(self.task)[0]
+        self.steps = 0
+        return self._observation(), self._facts()
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self.world.step(np.asarray(action, float)[None])
+        self.steps += 1
+        facts = self._facts()
+        reached = facts["is_success"]
+        return self._observation(), float(reached), reached, self.steps >= MAX_STEPS, facts
+
+    def render(self) -> np.ndarray | None:
+        return None if self.render_mode is None else self.world.render()[0]
+
+    def _observation(self) -> Any:
+        image = self.world.render()[0]
+        if self.observe == "pixels":
+            return image
+        return {
+            "image": image,
+            "state": self.world.states[0].astype(np.float32),
+            "goal_image": self.goal_image.copy(),
+            "goal_state": self.task.goals[0].astype(np.float32),
+        }
+
+    def _facts(self) -> dict[str, Any]:
+        distance = float(self.suite.distances(self.task, self.world.states)[0])
+        return {"distance": distance, "is_success": distance < self.radius}
+
+
+def _with_options(task: Tasks, options: dict[str, Any]) -> Tasks:
+    unknown = sorted(options.keys() - set(OPTIONS))
+    if unknown:
+        raise ValueError(f"option '{unknown[0]}' of Two Rooms must be one of {', '.join(OPTIONS)}")
+    given = {f"{name}s": np.asarray(value, float).reshape(1, -1) for name, value in options.items()}
+    for name, value in given.items():
+        if value.shape != (1, 2):
+            raise ValueError(f"option '{name[:-1]}' of Two Rooms must be two numbers, not {value.size}")
+    return task._replace(**given)
