@@ -25,7 +25,7 @@ def test_distance_is_the_larger_of_elbows_and_fingertips():
     assert arm_distance(straight, folded) == pytest.approx(24)  # the tip; the elbow is where it was
     mirrored = np.array([[0.6, -1.2, 0, 0], [-0.6, 1.2, 0, 0]])  # the tip in one place, the elbow in two
     assert arm_distance(mirrored[0], mirrored[1]) == pytest.approx(24 * np.sin(0.6))
-    assert arm_distance(straight, straight + [2 * np.pi, 0, 3, 3]) == pytest.approx(0)
+    assert arm_distance(straight, straight + np.array([2 * np.pi, 0, 3, 3])) == pytest.approx(0)
 
 
 def test_without_dm_control_it_says_how_to_install_it(monkeypatch):

@@ -1,5 +1,7 @@
 """Own environments, one at a time, as a suite."""
 
+import importlib.util
+
 import gymnasium
 import numpy as np
 import pytest
@@ -23,7 +25,7 @@ def test_a_suite_knows_its_environments_sizes():
     suite = suite_of(TellingDot)
     assert (suite.frame_size, suite.state_dim, suite.action_dim) == ((20, 20), 2, 2)
     assert suite_of(Dot).state_dim == 256  # a grey copy of the frame
-    assert suite_of(Dot, frame_size=(10, 12)).begin(suite.tasks(2, 0)).render().shape == (2, 10, 12, 3)
+    assert suite_of(TellingDot, frame_size=(10, 12)).begin(suite.tasks(2, 0)).render().shape == (2, 10, 12, 3)
 
 
 @pytest.mark.parametrize("kind", [Dot, TellingDot, SettableDot])
@@ -88,26 +90,17 @@ def test_floors_and_collections_take_it(tmp_path):
     assert (collected.episodes, collected.transitions) == (4, 32) and np.isnan(collected.crossing_share)
 
 
+@pytest.mark.skipif(importlib.util.find_spec("pygame") is None, reason="gymnasium's classic environments need pygame")
 def test_gymnasiums_environments_fit_as_they_are():
-    suite = (
-        SingleWorlds(
-            lambda: gymnasium.make("MountainCarContinuous-v0", render_mode="rgb_array"),
-            ActionLimit(1.0),
-            radii=(0.01,),
-            frame_size=(20, 30),
-        )
-        if gymnasium_can_draw()
-        else pytest.skip("gymnasium's classic environments need pygame to draw")
+    suite = SingleWorlds(
+        lambda: gymnasium.make("MountainCarContinuous-v0", render_mode="rgb_array"),
+        ActionLimit(1.0),
+        radii=(0.01,),
+        frame_size=(20, 30),
     )
     tasks = suite.tasks(2, 0, "test")
     assert (suite.action_dim, suite.state_dim, suite.frame_size) == (1, 2, (20, 30))
     assert suite.render_goals(tasks).shape == (2, 20, 30, 3)
-
-
-def gymnasium_can_draw() -> bool:
-    import importlib.util
-
-    return importlib.util.find_spec("pygame") is not None
 
 
 def test_who_cannot_be_brought_to_a_state_says_so():

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-from vjepa.envs.two_rooms import TwoRooms
+from vjepa.envs.two_rooms import LARGEST_MOVE, TwoRooms
 from vjepa.envs.two_rooms_gymnasium import ID, TwoRoomsEnv, register_two_rooms
 
 
@@ -29,9 +29,9 @@ def test_an_episode_is_that_of_the_suite():
     seen, _ = env.reset(seed=3)
     world = TwoRooms().begin(env.task)
     for _ in range(5):
-        action = np.array([1.5, -1.0], np.float32)
+        action = np.array([0.6, -0.4], np.float32)
         seen, reward, terminated, truncated, facts = env.step(action)
-        world.step(action[None])
+        world.step(LARGEST_MOVE * action[None])
     np.testing.assert_array_equal(seen["image"], world.render()[0])
     np.testing.assert_array_equal(env.render(), seen["image"])
     np.testing.assert_allclose(seen["state"], world.states[0], rtol=1e-6)
@@ -41,8 +41,8 @@ def test_an_episode_is_that_of_the_suite():
 def test_it_is_terminated_at_the_goal_and_truncated_after_200_steps():
     env = TwoRoomsEnv()
     env.reset(seed=0, options={"start": (10, 40), "goal": (18, 40)})
-    assert not env.step([2.0, 0.0])[2]
-    _, reward, terminated, _, facts = env.step([2.0, 0.0])
+    assert not env.step([2 / LARGEST_MOVE, 0.0])[2]
+    _, reward, terminated, _, facts = env.step([2 / LARGEST_MOVE, 0.0])
     assert (reward, terminated, facts["distance"]) == (1.0, True, pytest.approx(4.0))
 
     env.reset(seed=0)

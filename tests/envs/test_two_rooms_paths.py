@@ -29,7 +29,7 @@ def around(start: np.ndarray, centre: np.ndarray) -> tuple[float, float]:
 def test_around_corners_it_is_tangents_and_arcs():
     """Both corners of the upper wall, with the wall's end between them: two tangents, two arcs, one straight piece."""
     start, goal, layout = np.array([24.0, 8.0]), np.array([38.0, 6.0]), np.array([32.0, 30.0])
-    corners = [layout + [side * WALL_HALF_WIDTH, -DOOR_HALF_WIDTH] for side in (-1, 1)]
+    corners = [layout + np.array([side * WALL_HALF_WIDTH, -DOOR_HALF_WIDTH]) for side in (-1, 1)]
     expected = 2 * WALL_HALF_WIDTH
     for place, corner, way in ((start, corners[0], -1), (goal, corners[1], 1)):
         tangent, angle = around(place, corner)

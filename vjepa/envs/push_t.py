@@ -47,7 +47,7 @@ def push_t(frame_size: int = 64, goal_steps: int = 60) -> SingleWorlds:
         radii=RADII,
         name="push_t",
         action_dim=2,
-        unit="px",
+        unit="px + deg",
         distance=block_distance,
         goal_steps=goal_steps,
         goal_behaviour=Pushing(),

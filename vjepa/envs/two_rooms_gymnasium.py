@@ -23,7 +23,8 @@ def register_two_rooms() -> None:
 class TwoRoomsEnv(gymnasium.Env):
     """From a place in one room to a goal in the other.
 
-    An action is a displacement in pixels; one that is longer than 2.45 is cut down. The reward is 1 where the goal is
+    An action is a displacement in x and y, as a share of the largest one of 2.45 pixels, so from -1 to 1, as gymnasium
+    recommends; one that is longer than 1 is cut down. The reward is 1 where the goal is
     reached, and 0 elsewhere: an episode is terminated there, and truncated after 200 steps.
 
     `reset(seed=..., options={"start": (x, y), "goal": (x, y), "layout": (wall x, door y)})`: what options do not say is
@@ -63,7 +64,7 @@ class TwoRoomsEnv(gymnasium.Env):
         state: gymnasium.Space = gymnasium.spaces.Box(0, SIZE, (2,), np.float32)
         everything = {"image": image, "state": state, "goal_image": image, "goal_state": state}
         self.observation_space = image if observe == "pixels" else gymnasium.spaces.Dict(everything)
-        self.action_space = gymnasium.spaces.Box(-LARGEST_MOVE, LARGEST_MOVE, (2,), np.float32)
+        self.action_space = gymnasium.spaces.Box(-1, 1, (2,), np.float32)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         super().reset(seed=seed)
@@ -75,7 +76,7 @@ class TwoRoomsEnv(gymnasium.Env):
         return self._observation(), self._facts()
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        self.world.step(np.asarray(action, float)[None])
+        self.world.step(LARGEST_MOVE * np.asarray(action, float)[None])
         self.steps += 1
         facts = self._facts()
         reached = facts["is_success"]

@@ -92,7 +92,7 @@ def coloured_noise(
     real, imaginary = torch.randn(2, count, action_dim, len(frequency), generator=generator) * scale
     noise = torch.fft.irfft(torch.complex(real, imaginary), n=horizon)
     # Expected variance, not that of the sample: a slow sequence may lie on one side of zero all along.
-    power = 2 * scale.square()
+    power = 4 * scale.square()  # a frequency inside stands for its mirror image, too
     power[0] = scale[0] ** 2
     if horizon % 2 == 0:
         power[-1] = scale[-1] ** 2
