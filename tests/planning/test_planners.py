@@ -17,7 +17,7 @@ from vjepa.planning.planner import Problem, correlated_noise
 
 HORIZON = 6
 PLANNERS = {
-    "cross-entropy": CrossEntropyMethod(HORIZON, samples=256, iterations=12),
+    "cross-entropy": CrossEntropyMethod(HORIZON, samples=256, iterations=20, kept_std=0.8),
     "iCEM": ICEM(HORIZON, samples=256, iterations=12, noise_beta=0.5, momentum=0.0),
     "MPPI": MPPI(HORIZON, samples=512, iterations=20, temperature=0.05),
     "gradient": GradientPlanner(HORIZON, steps=80),
