@@ -7,7 +7,8 @@ No framework is needed, and gymnasium's environments fit as they are:
 * `render()` returns (H, W, 3) uint8.
 
 An environment may also tell its state, as `get_state()` or as `state`, and be brought to one by `set_state(state)`.
-Whose state is unknown has a small grey copy of its frame as its state.
+Whose state is unknown has a small grey copy of its frame as its state, and is as far from a goal as the two copies
+differ: the mean absolute difference of their pixels, in grey levels from 0 to 255.
 """
 
 import weakref
@@ -47,20 +48,23 @@ class CanBeSet(Protocol):
 
 
 class SingleWorlds:
-    """A suite of environments that run one at a time. In a recipe, name a function that returns one.
+    """A suite of environments that run one at a time.
+
+    In a recipe, `make_env` and `distance` are import paths, e.g. `make_env: my_package.my_module.MyEnvironment`.
 
     A goal is where a behaviour comes to in `goal_steps` steps from the same start; if that is not farther away than the
     largest radius, other random numbers are tried. So every goal can be reached. Tasks of the split "train" have no
     goals (they are the starts): they are there to collect data from.
 
     Args:
-        make_env: makes an environment.
+        make_env: makes an environment: a class, or a function that returns one (see above for what it must have).
         action_limit: of its actions.
         radii: distances to the goal at which it counts as reached.
         name: of the suite.
         action_dim: numbers of an action; read from `action_space` if None.
-        unit: of distances.
-        distance: from states (B, S) to goals (B, S); the Euclidean norm of their difference if None.
+        unit: of distances; "grey levels" if None and the environment tells no state.
+        distance: from states (B, S) to goals (B, S); if None, the Euclidean norm of their difference, or the mean
+            absolute difference of grey copies where the environment tells no state.
         goal_steps: of the behaviour that leads to a goal.
         goal_behaviour: that one; a random walk of actions if None.
         frame_size: height and width to which frames are made smaller; as they are if None.
@@ -68,12 +72,12 @@ class SingleWorlds:
 
     def __init__(
         self,
-        make_env: Callable[[], Environment],
+        make_env: Callable[[], Any],  # Any: a recipe's parser would ask for Environment's very signatures
         action_limit: ActionLimit,
         radii: tuple[float, ...],
         name: str = "own",
         action_dim: int | None = None,
-        unit: str = "",
+        unit: str | None = None,
         distance: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
         goal_steps: int = 50,
         goal_behaviour: Behaviour | None = None,
@@ -86,22 +90,23 @@ class SingleWorlds:
         self.name = name
         self.action_limit = action_limit
         self.radii = tuple(radii)
-        self.unit = unit
         self.goal_steps = goal_steps
         self.goal_behaviour = goal_behaviour or RandomWalk()
         self.resize = frame_size
         self._make_env = make_env
-        self._distance = distance or _euclidean
         self._idle: list[Environment] = []
-        self._look_at_one(action_dim)
+        tells_state = self._look_at_one(action_dim)
+        self.unit = unit if unit is not None else ("" if tells_state else "grey levels")
+        self._distance = distance or (_euclidean if tells_state else _mean_absolute)
 
-    def _look_at_one(self, action_dim: int | None) -> None:
+    def _look_at_one(self, action_dim: int | None) -> bool:  # whether it tells its state
         env = self._make_env()
         env.reset(seed=0)
         self.action_dim = action_dim if action_dim is not None else _action_dim(env, self.name)
         self.frame_size = frame_of(env, self.resize).shape[:2]
         self.state_dim = len(state_of(env))
         self._idle.append(env)
+        return _told_state(env) is not None
 
     def tasks(self, count: int, seed: int, split: str = "test") -> Tasks:
         if split not in SPLITS:
@@ -202,12 +207,15 @@ class SingleWorldsWorld:
 
 
 def state_of(env: Environment) -> np.ndarray:  # (S,) float64
-    inner = getattr(env, "unwrapped", env)
-    state = inner.get_state() if isinstance(inner, TellsState) else getattr(inner, "state", None)
+    state = _told_state(env)
     if state is None:
-        grey = cv2.cvtColor(frame_of(env, (GREY_SIZE, GREY_SIZE)), cv2.COLOR_RGB2GRAY)
-        state = grey / GREY_SIZE  # the norm of a difference is then its root mean square, in grey levels
+        state = cv2.cvtColor(frame_of(env, (GREY_SIZE, GREY_SIZE)), cv2.COLOR_RGB2GRAY)
     return np.array(state, float).reshape(-1)
+
+
+def _told_state(env: Environment) -> Any:  # None if it tells none
+    inner = getattr(env, "unwrapped", env)
+    return inner.get_state() if isinstance(inner, TellsState) else getattr(inner, "state", None)
 
 
 def frame_of(env: Environment, size: tuple[int, int] | None) -> np.ndarray:  # (H, W, 3) uint8
@@ -234,3 +242,7 @@ def _action_dim(env: Environment, name: str) -> int:
 
 def _euclidean(states: np.ndarray, goals: np.ndarray) -> np.ndarray:
     return np.linalg.norm(states - goals, axis=-1)
+
+
+def _mean_absolute(states: np.ndarray, goals: np.ndarray) -> np.ndarray:
+    return np.abs(states - goals).mean(-1)
