@@ -14,10 +14,10 @@ needs_gym_pusht = pytest.mark.skipif(
 )
 
 
-def test_distance_is_pixels_plus_degrees_of_the_block_alone():
+def test_distance_is_pixels_plus_30_per_radian_of_the_block_alone():
     here = np.array([100.0, 100.0, 200.0, 200.0, np.radians(170)])
     there = np.array([300.0, 300.0, 203.0, 204.0, np.radians(-170)])
-    assert block_distance(here, there) == pytest.approx(5 + 20)
+    assert block_distance(here, there) == pytest.approx(5 + 30 * np.radians(20))
     assert block_distance(here, here + np.array([9, 9, 0, 0, 4 * np.pi])) == pytest.approx(0)
 
 

@@ -24,7 +24,8 @@ WALL = 5.0  # pixels from the edge to the walls
 THICKNESS = 60.0
 MARGIN = 80.0  # from the edge: whoever pushes on there presses the block into the wall
 WHITE, WALL_COLOUR, BLOCK_COLOUR, AGENT_COLOUR = (255,) * 3, (211, 211, 211), (119, 136, 153), (65, 105, 225)
-RADII = (40.0, 20.0, 10.0)
+RADII = (30.0, 20.0, 10.0)
+PIXELS_PER_RADIAN = 30.0
 
 
 def push_t(frame_size: int = 64, goal_steps: int = 60) -> SingleWorlds:
@@ -34,8 +35,9 @@ def push_t(frame_size: int = 64, goal_steps: int = 60) -> SingleWorlds:
       is, it does not tell; that is forgotten within two steps.
     * Action: how far away from itself the agent is drawn, at most 40 px; it comes 0.3 times as far in the first
       step, and 0.4 times as far in each of the next. A step is 0.1 s.
-    * Distance: pixels between the block's places plus degrees between its angles, wherever the agent is. The largest
-      radius, 40, allows for 20 px and 20 degrees, as is usual for both.
+    * Distance: pixels between the block's places plus 30 px, the width of its bars, for each radian between its angles;
+      wherever the agent is. The largest radius, 30 px, is about what a block is away that just keeps both of the usual
+      bounds, 20 px and 20 degrees.
 
     Args:
         frame_size: height and width of frames.
@@ -47,7 +49,7 @@ def push_t(frame_size: int = 64, goal_steps: int = 60) -> SingleWorlds:
         radii=RADII,
         name="push_t",
         action_dim=2,
-        unit="px + deg",
+        unit="px",
         distance=block_distance,
         goal_steps=goal_steps,
         goal_behaviour=Pushing(),
@@ -58,10 +60,10 @@ def block_distance(
     states: np.ndarray,  # (..., 5)
     goals: np.ndarray,  # (..., 5)
 ) -> np.ndarray:  # (...)
-    """Pixels plus degrees."""
+    """Pixels between places, plus 30 for each radian between angles."""
     places = np.linalg.norm(states[..., 2:4] - goals[..., 2:4], axis=-1)
     turn = (states[..., 4] - goals[..., 4] + np.pi) % (2 * np.pi) - np.pi
-    return places + np.degrees(np.abs(turn))
+    return places + PIXELS_PER_RADIAN * np.abs(turn)
 
 
 @dataclass

@@ -72,7 +72,7 @@ class SingleWorlds:
 
     def __init__(
         self,
-        make_env: Callable[[], Any],  # Any: a recipe's parser would ask for Environment's very signatures
+        make_env: type | Callable[[], Any],  # so that a recipe can name a class, too
         action_limit: ActionLimit,
         radii: tuple[float, ...],
         name: str = "own",

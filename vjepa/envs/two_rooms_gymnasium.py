@@ -9,9 +9,9 @@ from vjepa.envs.two_rooms import LARGEST_MOVE, SIZE, Layouts, TwoRooms
 from vjepa.envs.world import Tasks
 
 ID = "vjepa/TwoRooms-v0"
-MAX_STEPS = 200
 Observe = Literal["all", "pixels"]
-OPTIONS = ("start", "goal", "layout")
+PLACES = ("start", "goal", "layout")
+OPTIONS = (*PLACES, "split", "task")
 
 
 def register_two_rooms() -> None:
@@ -24,11 +24,14 @@ class TwoRoomsEnv(gymnasium.Env):
     """From a place in one room to a goal in the other.
 
     An action is a displacement in x and y, as a share of the largest one of 2.45 pixels, so from -1 to 1, as gymnasium
-    recommends; one that is longer than 1 is cut down. The reward is 1 where the goal is
-    reached, and 0 elsewhere: an episode is terminated there, and truncated after 200 steps.
+    recommends; one that is longer than 1 is cut down. The reward is 1 where the goal is reached, and 0 elsewhere: an
+    episode is terminated there, and truncated after `max_steps`. `info` holds the `distance` to the goal in pixels, and
+    `is_success`.
 
     `reset(seed=..., options={"start": (x, y), "goal": (x, y), "layout": (wall x, door y)})`: what options do not say is
-    drawn from the seed.
+    drawn from the seed. `options={"split": "held_out"}` draws from another split than the environment's, until the next
+    reset. `reset(seed=7, options={"task": 3})` is task number 3 of `TwoRooms(...).tasks(count, 7, split)`, such as
+    `vjepa plan` evaluates.
 
     Args:
         layouts, distractors, fork: as of TwoRooms.
@@ -36,6 +39,7 @@ class TwoRoomsEnv(gymnasium.Env):
         observe: "all": a dictionary of `image` and `goal_image` (64, 64, 3) uint8, `state` and `goal_state` (2,)
             float32 in pixels; "pixels": the image alone.
         radius: distance to the goal, in pixels, below which it is reached.
+        max_steps: after which an episode is truncated.
         render_mode: None or "rgb_array".
     """
 
@@ -49,16 +53,22 @@ class TwoRoomsEnv(gymnasium.Env):
         split: str = "test",
         observe: Observe = "all",
         radius: float = TwoRooms.radii[0],
+        max_steps: int = 200,
         render_mode: str | None = None,
     ):
         if observe not in get_args(Observe):
             raise ValueError(f"observe '{observe}' must be one of {', '.join(get_args(Observe))}")
         if render_mode not in (None, "rgb_array"):
             raise ValueError(f"render_mode '{render_mode}' must be None or 'rgb_array'")
+        if not radius > 0:
+            raise ValueError(f"radius ({radius}) must be more than 0 pixels, or no goal is ever reached")
+        if max_steps < 1:
+            raise ValueError(f"max_steps ({max_steps}) must be at least 1")
         self.suite = TwoRooms(layouts, distractors, fork)
         self.split = split
         self.observe = observe
         self.radius = radius
+        self.max_steps = max_steps
         self.render_mode = render_mode
         image: gymnasium.Space = gymnasium.spaces.Box(0, 255, (SIZE, SIZE, 3), np.uint8)
         state: gymnasium.Space = gymnasium.spaces.Box(0, SIZE, (2,), np.float32)
@@ -68,19 +78,29 @@ class TwoRoomsEnv(gymnasium.Env):
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         super().reset(seed=seed)
-        drawn = self.suite.tasks(1, int(self.np_random.integers(2**31)), self.split)
-        self.task = _with_options(drawn, options or {})
+        self.task = self._task(seed, options or {})
         self.world = self.suite.begin(self.task)
         self.goal_image = self.suite.render_goals(self.task)[0]
         self.steps = 0
         return self._observation(), self._facts()
+
+    def _task(self, seed: int | None, options: dict[str, Any]) -> Tasks:  # one row
+        unknown = sorted(options.keys() - set(OPTIONS))
+        if unknown:
+            raise ValueError(f"option '{unknown[0]}' of Two Rooms must be one of {', '.join(OPTIONS)}")
+        number, split = options.get("task"), options.get("split", self.split)
+        if number is None:
+            return _with_places(self.suite.tasks(1, int(self.np_random.integers(2**31)), split), options)
+        if seed is None or number < 0:
+            raise ValueError(f"task number {number} must be 0 or more, and of a seed; call reset(seed=...) with it")
+        return _with_places(self.suite.tasks(number + 1, seed, split).rows(slice(number, number + 1)), options)
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         self.world.step(LARGEST_MOVE * np.asarray(action, float)[None])
         self.steps += 1
         facts = self._facts()
         reached = facts["is_success"]
-        return self._observation(), float(reached), reached, self.steps >= MAX_STEPS, facts
+        return self._observation(), float(reached), reached, self.steps >= self.max_steps, facts
 
     def render(self) -> np.ndarray | None:
         return None if self.render_mode is None else self.world.render()[0]
@@ -101,12 +121,9 @@ class TwoRoomsEnv(gymnasium.Env):
         return {"distance": distance, "is_success": distance < self.radius}
 
 
-def _with_options(task: Tasks, options: dict[str, Any]) -> Tasks:
-    unknown = sorted(options.keys() - set(OPTIONS))
-    if unknown:
-        raise ValueError(f"option '{unknown[0]}' of Two Rooms must be one of {', '.join(OPTIONS)}")
-    given = {f"{name}s": np.asarray(value, float).reshape(1, -1) for name, value in options.items()}
+def _with_places(task: Tasks, options: dict[str, Any]) -> Tasks:
+    given = {name: np.asarray(options[name], float).reshape(1, -1) for name in PLACES if name in options}
     for name, value in given.items():
         if value.shape != (1, 2):
-            raise ValueError(f"option '{name[:-1]}' of Two Rooms must be two numbers, not {value.size}")
-    return task._replace(**given)
+            raise ValueError(f"option '{name}' of Two Rooms must be two numbers, not {value.size}")
+    return task._replace(**{f"{name}s": value for name, value in given.items()})

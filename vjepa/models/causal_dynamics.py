@@ -1,4 +1,4 @@
-"""Causal dynamics: a transformer over frames so far, whose blocks are driven by actions (LeWorldModel, arXiv 2603.19312).
+"""Causal dynamics: a transformer over the frames so far, driven by actions (LeWorldModel, arXiv 2603.19312).
 
 Adaptive layer norm (DiT, arXiv 2212.09748): the action of a frame scales and shifts what the blocks make of its tokens,
 by layers that begin at zero. Untrained, the dynamics say that nothing moves.
