@@ -2,10 +2,13 @@
 
 import importlib.util
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from vjepa.cli.collect_command import run_collect_command
+from vjepa.data.trajectory_collection import Collection
 from vjepa.envs.collection import collect
 from vjepa.envs.push_t import FIELD, Pushing, PushTEnvironment, block_distance, push_t
 
@@ -90,3 +93,12 @@ def test_pushing_moves_the_block_about_inside_of_the_field(tmp_path):
     assert (world.states[:, :4] > 0).all() and (world.states[:, :4] < FIELD).all()
     collected = collect(suite, Pushing(), tmp_path / "pushed", episodes=2, steps=8)
     assert np.isnan(collected.crossing_share)
+
+
+@needs_gym_pusht
+@pytest.mark.filterwarnings("ignore::jsonargparse._deprecated.JsonargparseDeprecationWarning")
+def test_its_recipe_collects_episodes(tmp_path: Path):
+    recipe = Path(__file__).parents[2] / "configs/collect/push_t.yaml"
+    run_collect_command(["-c", str(recipe), f"--output={tmp_path}/push_t", "--episodes=2", "--steps=8"])
+    found = Collection(tmp_path / "push_t")
+    assert (found.num_episodes, found.frame_size, found.state_dim, found.unit) == (2, (64, 64), 5, "px")

@@ -1,10 +1,13 @@
 """Reacher, where dm_control is installed and MuJoCo can draw."""
 
 import importlib.util
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from vjepa.cli.collect_command import run_collect_command
+from vjepa.data.trajectory_collection import Collection
 from vjepa.envs.reacher import arm_distance, reacher
 from vjepa.envs.single_world import SingleWorlds
 
@@ -64,3 +67,11 @@ def test_frames_show_the_arm(suite: SingleWorlds):
     changed = np.abs(first - second).sum(-1) > 60
     y, x = np.nonzero(changed)
     assert 20 < changed.sum() < 400 and np.ptp(x) > 3 * np.ptp(y)
+
+
+@pytest.mark.filterwarnings("ignore::jsonargparse._deprecated.JsonargparseDeprecationWarning")
+def test_its_recipe_collects_episodes(suite: SingleWorlds, tmp_path: Path):
+    recipe = Path(__file__).parents[2] / "configs/collect/reacher.yaml"
+    run_collect_command(["-c", str(recipe), f"--output={tmp_path}/reacher", "--episodes=2", "--steps=8"])
+    found = Collection(tmp_path / "reacher")
+    assert (found.num_episodes, found.frame_size, found.state_dim, found.unit) == (2, (64, 64), 4, "cm")

@@ -1,12 +1,15 @@
 """Own environments, one at a time, as a suite."""
 
 import importlib.util
+from pathlib import Path
 
 import gymnasium
 import numpy as np
 import pytest
 
 from tests.envs.tiny_environment import Dot, SettableDot, TellingDot
+from vjepa.cli.collect_command import run_collect_command
+from vjepa.data.trajectory_collection import Collection
 from vjepa.envs.behaviour import RandomWalk
 from vjepa.envs.collection import collect
 from vjepa.envs.floors import Aimless, StraightLine
@@ -15,6 +18,27 @@ from vjepa.evaluation.goal_reaching import evaluate
 from vjepa.planning.limits import ActionLimit
 
 LIMIT = ActionLimit(1.0, "norm")
+RECIPE = """
+suite:
+  class_path: vjepa.envs.single_world.SingleWorlds
+  init_args:
+    make_env: {make_env}
+    distance: tests.envs.test_single_world.manhattan
+    action_limit: {{size: 1.0, kind: norm}}
+    radii: [2.0, 1.0]
+    action_dim: 2
+    frame_size: [10, 12]
+behaviour:
+  class_path: vjepa.envs.behaviour.RandomWalk
+"""
+
+
+def manhattan(states: np.ndarray, goals: np.ndarray) -> np.ndarray:
+    return np.abs(states - goals).sum(-1)
+
+
+def a_dot() -> Dot:
+    return SettableDot()
 
 
 def suite_of(kind: type[Dot], **settings) -> SingleWorlds:
@@ -73,6 +97,14 @@ def test_an_episode_alone_is_the_same_as_in_a_batch_and_environments_are_used_ag
     assert len(made) <= 12  # two worlds at a time, and those before until they are forgotten
 
 
+def test_whose_state_is_unknown_is_as_far_from_a_goal_as_grey_copies_differ():
+    suite = suite_of(Dot)
+    tasks = suite.tasks(1, 0, "train")
+    assert suite.unit == "grey levels" and suite_of(TellingDot).unit == ""
+    np.testing.assert_allclose(suite.distances(tasks, tasks.starts + 3 * (-1) ** np.arange(256)), 3)
+    assert tasks.starts.min() >= 0 and 100 < tasks.starts.max() <= 255
+
+
 def test_actions_are_cut_down_to_the_limit():
     suite = suite_of(SettableDot)
     tasks = suite.tasks(1, 0, "train")
@@ -88,6 +120,25 @@ def test_floors_and_collections_take_it(tmp_path):
     evaluate(Aimless(RandomWalk(), 5), suite, suite.tasks(3, 0, "test"), steps=5)
     collected = collect(suite, RandomWalk(), tmp_path / "dots", episodes=4, steps=8, kept_every=2)
     assert (collected.episodes, collected.transitions) == (4, 32) and np.isnan(collected.crossing_share)
+
+
+def test_who_only_draws_can_be_evaluated():
+    suite = suite_of(Dot)
+    done = evaluate(Aimless(RandomWalk(), 6), suite, suite.tasks(3, 0, "test"), steps=6, episodes_per_batch=2)
+    alone = evaluate(Aimless(RandomWalk(), 6), suite, suite.tasks(3, 0, "test").rows(slice(2, 3)), steps=6)
+    assert (done.outcomes.closest >= 0).all()
+    np.testing.assert_array_equal(done.outcomes.last[2:], alone.outcomes.last)
+
+
+@pytest.mark.parametrize("make_env", ["tests.envs.tiny_environment.SettableDot", "tests.envs.test_single_world.a_dot"])
+@pytest.mark.filterwarnings("ignore::jsonargparse._deprecated.JsonargparseDeprecationWarning")
+def test_a_recipe_names_a_class_or_a_function(make_env: str, tmp_path: Path):
+    recipe, output = tmp_path / "dots.yaml", tmp_path / "dots"
+    recipe.write_text(RECIPE.format(make_env=make_env))
+    run_collect_command(["-c", str(recipe), f"--output={output}", "--episodes=2", "--steps=8"])
+    found = Collection(output)
+    assert (found.num_episodes, found.frame_size, found.state_dim) == (2, (10, 12), 2)
+    assert found.world["suite"]["init_args"]["make_env"] == make_env
 
 
 @pytest.mark.skipif(importlib.util.find_spec("pygame") is None, reason="gymnasium's classic environments need pygame")
