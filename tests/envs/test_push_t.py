@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from vjepa.cli.collect_command import run_collect_command
+from vjepa.cli.parser import HelpfulParser
+from vjepa.cli.plan_command import plan
 from vjepa.data.trajectory_collection import Collection
 from vjepa.envs.collection import collect
 from vjepa.envs.push_t import FIELD, Pushing, PushTEnvironment, block_distance, push_t
@@ -102,3 +104,14 @@ def test_its_recipe_collects_episodes(tmp_path: Path):
     run_collect_command(["-c", str(recipe), f"--output={tmp_path}/push_t", "--episodes=2", "--steps=8"])
     found = Collection(tmp_path / "push_t")
     assert (found.num_episodes, found.frame_size, found.state_dim, found.unit) == (2, (64, 64), 5, "px")
+
+
+@needs_gym_pusht
+@pytest.mark.filterwarnings("ignore::jsonargparse._deprecated.JsonargparseDeprecationWarning")
+def test_its_recipe_of_planning_is_of_this_suite():
+    parser = HelpfulParser(exit_on_error=False)
+    parser.add_argument("-c", "--config", action="config")
+    parser.add_function_arguments(plan, skip={"configuration"})
+    recipe = Path(__file__).parents[2] / "configs/plan/push_t.yaml"
+    given = parser.instantiate_classes(parser.parse_args(["-c", str(recipe)]))
+    assert given["suite"].name == "push_t" and "oracle" not in given["floors"]

@@ -36,7 +36,7 @@ def test_a_world_model_learns_what_actions_do(tmp_path, batch):
     more = write_dot_world(tmp_path / "episodes", episodes=24)
     torch.manual_seed(0)
     model = dot_model(rollout_weight=4.0)
-    quiet_trainer(tmp_path, max_steps=200, limit_val_batches=0).fit(model, dot_data(more, global_batch_size=24))
+    quiet_trainer(tmp_path, max_steps=150, limit_val_batches=0).fit(model, dot_data(more, global_batch_size=24))
     latents = model.encode_frames(batch.frames.flatten(0, 1)).unflatten(0, batch.frames.shape[:2])
     with torch.no_grad():
         imagined = model.imagine(latents[:, 0], batch.actions)

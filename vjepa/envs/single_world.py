@@ -53,8 +53,7 @@ class SingleWorlds:
     In a recipe, `make_env` and `distance` are import paths, e.g. `make_env: my_package.my_module.MyEnvironment`.
 
     A goal is where a behaviour comes to in `goal_steps` steps from the same start; if that is not farther away than the
-    largest radius, other random numbers are tried. So every goal can be reached. Tasks of the split "train" have no
-    goals (they are the starts): they are there to collect data from.
+    largest radius, other random numbers are tried. So every goal can be reached.
 
     Args:
         make_env: makes an environment: a class, or a function that returns one (see above for what it must have).
@@ -111,17 +110,17 @@ class SingleWorlds:
     def tasks(self, count: int, seed: int, split: str = "test") -> Tasks:
         if split not in SPLITS:
             raise ValueError(f"split '{split}' of {self.name} must be one of {', '.join(SPLITS)}")
-        rows = [self._task(generator_for(seed, Purpose.TASK, SPLITS.index(split), n), split) for n in range(count)]
+        rows = [self._task(generator_for(seed, Purpose.TASK, SPLITS.index(split), n)) for n in range(count)]
         return Tasks(*(np.concatenate(part) for part in zip(*rows, strict=True)))
 
-    def _task(self, generator: np.random.Generator, split: str) -> Tasks:  # one row
+    def _task(self, generator: np.random.Generator) -> Tasks:  # one row
         seed = int(generator.integers(2**31))
         env = self._borrow()
         env.reset(seed=seed)
         start = state_of(env)[None]
         self._idle.append(env)
         task = Tasks(start, start, np.zeros((1, 0)), np.array([seed]))
-        return task if split == "train" else task._replace(goals=self._at_goal(task).states)
+        return task._replace(goals=self._at_goal(task).states)
 
     def _at_goal(self, task: Tasks) -> "SingleWorldsWorld":  # one row; a function of its start and seed
         farthest = 0.0
