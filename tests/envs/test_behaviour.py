@@ -97,7 +97,7 @@ def test_the_straight_line_leads_to_the_goal_within_a_room():
 def test_there_is_no_straight_line_where_actions_have_more_numbers_than_states():
     suite = SingleWorlds(SettableDot, ActionLimit(1.0), (2.0,), action_dim=3)
     with pytest.raises(ValueError, match=r"no straight line in own: actions have 3 numbers, and states only 2"):
-        StraightLine().begin(suite, suite.tasks(1, 0, "train"))
+        StraightLine().begin(suite, TwoRooms().tasks(1, 0, "train"))
 
 
 def test_the_aimless_do_what_is_done_in_the_data():
