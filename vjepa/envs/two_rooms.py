@@ -101,13 +101,19 @@ class TwoRooms:
         return np.linalg.norm(states - tasks.goals, axis=-1)
 
     def route_lengths(self, tasks: Tasks, states: np.ndarray) -> np.ndarray:
-        """(B,): from states (B, 2) to the goals by way of the door's middle; straight on within a room."""
+        """(B,): from states (B, 2) to the goals through the door, but for the roundness of its corners."""
         wall, door = tasks.layouts[:, 0], tasks.layouts[:, 1]
+        way = tasks.goals - states
         side, side_of_goal = (np.sign(part[:, 0] - wall) for part in (states, tasks.goals))
-        near, far = (np.stack((wall + of * (WALL_HALF_WIDTH + RADIUS), door), axis=1) for of in (side, side_of_goal))
-        legs = (near - states, far - near, tasks.goals - far)
-        by_door = np.sum([np.linalg.norm(leg, axis=1) for leg in legs], axis=0)
-        return np.where(side == side_of_goal, self.distances(tasks, states), by_door)
+        points = [states]
+        for face in (side, side_of_goal):
+            x = wall + face * (WALL_HALF_WIDTH + RADIUS)
+            straight_on = states[:, 1] + way[:, 1] * (x - states[:, 0]) / np.where(way[:, 0] == 0, 1.0, way[:, 0])
+            half = DOOR_HALF_WIDTH - RADIUS
+            points.append(np.stack((x, np.clip(straight_on, door - half, door + half)), axis=1))
+        points.append(tasks.goals)
+        legs = np.linalg.norm(np.diff(points, axis=0), axis=-1).sum(0)
+        return np.where(side == side_of_goal, self.distances(tasks, states), legs)
 
     def shortest_paths(self, tasks: Tasks) -> np.ndarray:
         from vjepa.envs.two_rooms_paths import shortest_paths
