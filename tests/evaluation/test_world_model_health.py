@@ -6,6 +6,7 @@ import torch
 from vjepa.evaluation.world_model_health import (
     HealthLimitsOfWorldModel,
     Windows,
+    _ridge,
     state_error,
     verdict,
     world_model_health,
@@ -39,6 +40,29 @@ def windows(kind: str) -> Windows:
 @pytest.mark.parametrize("kind", ["healthy", "collapsed", "blind", "deaf", "confused"])
 def test_each_illness_is_called_by_its_name(kind):
     assert verdict(world_model_health(windows(kind)), LIMITS).split(":")[0] == kind
+
+
+@pytest.mark.parametrize("part", ["latents", "rolled", "rolled_by_others"])
+def test_a_run_that_diverged_is_not_called_healthy(part):
+    sound = windows("healthy")
+    for value in (float("nan"), 1e30):
+        diverged = sound._replace(**{part: getattr(sound, part) * value})
+        assert verdict(world_model_health(diverged), LIMITS).startswith("unknown: ")
+
+
+def test_a_single_window_is_too_few_for_a_verdict():
+    one = Windows(*(part[:1] for part in windows("healthy")))
+    assert verdict(world_model_health(one), LIMITS) == (
+        "unknown: inverse_error is nan; the run diverged, or there are fewer than two windows to read"
+    )
+
+
+def test_a_read_out_of_many_features_is_the_same_on_its_smaller_side():
+    generator = torch.Generator().manual_seed(0)
+    x, y = (torch.randn(20, width, generator=generator).double() for width in (50, 3))
+    penalty = 1e-4 * 20 * x.square().mean() + 1e-9
+    plain = torch.linalg.solve(x.T @ x + penalty * torch.eye(50).double(), x.T @ y)
+    torch.testing.assert_close(_ridge(x, y), plain)
 
 
 def test_spread_and_rank_alone_would_call_a_blind_model_healthy():

@@ -80,10 +80,13 @@ class WorldModelHealth(Callback):
             frames = batch.frames.to(module.device)
             seen = module.encode_frames(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
             done = batch.actions.to(module.device)
-            known = batch.states.to(module.device) if module.dynamics.needs_states else None
+            # Later states would tell what actions did, and a planner doesn't know them.
+            known = (batch.states[:, :1], batch.extrinsics)
+            given = [each.to(module.device) if each.shape[-1] else None for each in known]
             latents.append(seen)
-            rolled.append(module.imagine(seen[:, 0], done, known))
-            by_others.append(module.imagine(seen[:, 0], done.roll(1, 0), known))
+            rolled.append(module.imagine(seen[:, 0], done, *given))
+            # Of windows half a part away: neighbours overlap, and do much the same.
+            by_others.append(module.imagine(seen[:, 0], done.roll(len(part) // 2, 0), *given))
             actions.append(module.normalized_actions(done))
             states.append(batch.states)
         return Windows(*(torch.cat(parts) for parts in (latents, rolled, by_others, actions, states)))

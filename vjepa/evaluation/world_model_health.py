@@ -4,6 +4,7 @@ A model may spread its latents well and hold nothing but the walls (facts of our
 agent nowhere to be read); so the agent is asked for, in the world's own units, and the actions are.
 """
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -75,7 +76,10 @@ def world_model_health(windows: Windows) -> dict[str, float]:
 
 
 def verdict(health: dict[str, float], limits: HealthLimitsOfWorldModel) -> str:
-    """ "healthy", or what ails a model, in words."""
+    """ "healthy", or what ails a model, in words. Numbers that are none are no health."""
+    for name, value in health.items():
+        if not math.isfinite(value):
+            return f"unknown: {name} is {value}; the run diverged, or there are fewer than two windows to read"
     if health["std"] < limits.least_std or health["rank"] < limits.least_rank:
         return "collapsed: latents are all alike"
     if health["inverse_error"] > limits.largest_inverse_error:
@@ -106,6 +110,8 @@ def _unexplained(
 ) -> float:
     """Squared error of a linear read-out, in shares of the variance."""
     said, true = _said_by_read_out(inputs, outputs)
+    if not len(true):
+        return math.nan
     return float((said - true).square().mean() / true.var(dim=0, correction=0).mean().clamp_min(1e-12))
 
 
@@ -114,11 +120,22 @@ def _said_by_read_out(
     outputs: Tensor,  # (B, T, S)
 ) -> tuple[Tensor, Tensor]:  # (R, S) each, of the last third of the windows
     split = max(1, len(inputs) * 2 // 3)
-    x, y = inputs.double().flatten(2), outputs.double()
+    x, y = inputs.double().flatten(2), outputs.double().to(inputs.device)
     fitted_x, fitted_y = x[:split].flatten(0, 1), y[:split].flatten(0, 1)
     x_mean, y_mean = fitted_x.mean(0), fitted_y.mean(0)
     centred = fitted_x - x_mean
-    penalty = RIDGE * len(centred) * centred.square().mean() + 1e-9
-    gram = centred.T @ centred + penalty * torch.eye(centred.shape[1], dtype=torch.double, device=x.device)
-    weights = torch.linalg.solve(gram, centred.T @ (fitted_y - y_mean))
+    weights = _ridge(centred, fitted_y - y_mean)
     return (x[split:].flatten(0, 1) - x_mean) @ weights + y_mean, y[split:].flatten(0, 1)
+
+
+def _ridge(
+    x: Tensor,  # (R, F) centred
+    y: Tensor,  # (R, S) centred
+) -> Tensor:  # (F, S)
+    """Solved on the smaller side: features, or rows. Unpooled latents have a hundred thousand features."""
+    rows, features = x.shape
+    penalty = RIDGE * rows * x.square().mean() + 1e-9
+    eye = torch.eye(min(rows, features), dtype=x.dtype, device=x.device)
+    if features <= rows:
+        return torch.linalg.solve(x.T @ x + penalty * eye, x.T @ y)
+    return x.T @ torch.linalg.solve(x @ x.T + penalty * eye, y)

@@ -1,12 +1,12 @@
 """A frame encoder that was trained on videos before: of a run of ours, a released file or a Hugging Face folder."""
 
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 from torch import Tensor
 
 from vjepa.interop import encoder_part_of
-from vjepa.interop.networks import build
+from vjepa.interop.networks import build, whole_settings
 from vjepa.models import VideoEncoder
 from vjepa.models.frame_encoder import FrameEncoder, VideoFrameEncoder
 
@@ -15,14 +15,19 @@ from vjepa.models.frame_encoder import FrameEncoder, VideoFrameEncoder
 class PretrainedFrameEncoder(FrameEncoder):
     """Sees each frame alone, as V-JEPA 2-AC does. With the world model's `freeze_encoder` it stays as it is.
 
-    The file is asked for its settings whenever the model is built; once a world model is trained, the encoder's weights
-    are in its own checkpoint.
+    The file is needed to train. A checkpoint of a world model holds the encoder's weights and settings, so planning and
+    evaluation go on where the file is no more.
 
     Args:
         checkpoint: of any format that `vjepa embed` reads.
         frame_size: height and width of frames, multiples of the tubelet's; positions are interpolated to them.
         which: of several encoders in the file; the moving average if None.
         pool, pool_grid, normalize: as of `VideoFrameEncoder`.
+        settings: of the video encoder, from a world model's checkpoint whose weights are about to be loaded: the file
+            is then left alone.
+
+    Raises:
+        ValueError: there is no such file, or its encoder sees nothing in a frame that stands still (`change_gain`).
     """
 
     def __init__(
@@ -33,9 +38,21 @@ class PretrainedFrameEncoder(FrameEncoder):
         pool: bool = False,
         pool_grid: tuple[int, int] | None = None,
         normalize: bool = True,
+        settings: dict[str, Any] | None = None,
     ):
         super().__init__()
-        encoder = build(VideoEncoder, encoder_part_of(checkpoint, which), str(checkpoint))
+        if settings is None:
+            part = encoder_part_of(checkpoint, which)
+            settings = whole_settings(VideoEncoder, part.settings)
+            encoder = build(VideoEncoder, part, str(checkpoint))
+        else:
+            encoder = VideoEncoder(**settings)
+        if encoder.change_gain is not None:
+            raise ValueError(
+                f"the encoder of {checkpoint} sees only what changes in a clip (change_gain {encoder.change_gain:g}), "
+                f"and nothing in a single frame; give one that was trained with change_gain: null"
+            )
+        self.settings = settings
         self.frames = VideoFrameEncoder(encoder, frame_size, pool, pool_grid, normalize)
         self.frame_size = self.frames.frame_size
         self.num_tokens = self.frames.num_tokens

@@ -26,6 +26,7 @@ from vjepa.objectives.trajectory_shape import straightening, time_similarity
 from vjepa.planning.limits import ActionLimit
 from vjepa.training.dynamics_phase import DynamicsPhase, LatentEpisodes, windows_of_step
 from vjepa.training.optimization import follow_schedules, log_means, run_steps_of, scheduled_adamw
+from vjepa.training.pretrained_frame_encoder import PretrainedFrameEncoder
 from vjepa.training.schedule import Schedule
 
 Predicts = Literal["latents", "pixels"]
@@ -440,6 +441,8 @@ class WorldModel(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         checkpoint["limit_kind"] = self.limit_kind
+        if isinstance(self.encoder, PretrainedFrameEncoder):
+            checkpoint["encoder_settings"] = self.encoder.settings
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         self.limit_kind = checkpoint["limit_kind"]

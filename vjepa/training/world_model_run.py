@@ -51,6 +51,8 @@ def read_world_model(
             f"{checkpoint} is of {of_what}, which imagines nothing that actions do; give the checkpoint of a world "
             f"model (`make worldmodel` trains one)"
         )
+    if "encoder_settings" in content:  # of a PretrainedFrameEncoder, whose file may be no more
+        given["model"]["init_args"]["encoder"]["init_args"]["settings"] = content["encoder_settings"]
     model = _built("model", WorldModel, given, file)
     load_all(model, content["state_dict"], checkpoint)
     model.on_load_checkpoint(content)
