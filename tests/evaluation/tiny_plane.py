@@ -69,7 +69,7 @@ class PerfectModel:
     frame_size = (SIZE, SIZE)
 
     def __init__(self, context: int = 1):
-        self.dynamics = SimpleNamespace(context=context)
+        self.dynamics = SimpleNamespace(context=context, needs_states=False)
         self.asked: list[tuple[Tensor, Tensor]] = []
 
     def encode_frames(self, frames: np.ndarray) -> Tensor:  # (B, 1, 2)
@@ -78,7 +78,12 @@ class PerfectModel:
         x, y = ((weights.sum(axis) * middle).sum(-1) / weights.sum((1, 2)) for axis in (1, 2))
         return torch.stack((x, y), dim=-1).float().unsqueeze(1)
 
-    def imagine(self, latents: Tensor, actions: Tensor) -> Tensor:  # (B, C, 1, 2), (B, C - 1 + H, 4)
+    def imagine(
+        self,
+        latents: Tensor,  # (B, C, 1, 2)
+        actions: Tensor,  # (B, C - 1 + H, 4)
+        states: Tensor | None = None,
+    ) -> Tensor:  # (B, H, 1, 2)
         self.asked.append((latents, actions))
         moves = actions[:, latents.shape[1] - 1 :].unflatten(-1, (2, 2)).sum(-2)
         return latents[:, -1:] + moves.cumsum(1).unsqueeze(2)

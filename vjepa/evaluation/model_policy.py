@@ -13,7 +13,7 @@ from vjepa.training.world_model import WorldModel
 
 
 class ModelPolicy:
-    """Plans every few blocks, with one action for all raw steps of a block.
+    """Plans every few blocks, with one action for all raw steps of a block. Dynamics that need states get the world's.
 
     Args:
         model: sees frames, and imagines.
@@ -45,6 +45,7 @@ class ModelPolicy:
         self.goals = encode_one_by_one(self.model, suite.render_goals(tasks))  # (B, N, D)
         self.past = self.goals[:, None][:, :0]  # (B, C, N, D) of the last frames, as many as the dynamics look back at
         self.past_blocks = torch.zeros(len(self.goals), 0, self.model.frame_step * suite.action_dim)  # between them
+        self.past_states: Tensor | None = None  # (B, C, S) at them, where the dynamics need states
         self.action = torch.zeros(len(self.goals), suite.action_dim)
         self.time = 0
 
@@ -63,12 +64,14 @@ class ModelPolicy:
     def imagination(self, episode: int) -> Imagine:
         """From where an episode is now: action sequences (S, H, A) to latents (S, H, N, D)."""
         past, blocks = self.past[episode], self.past_blocks[episode]
+        states = None if self.past_states is None else self.past_states[episode]
 
         def imagine(actions: Tensor) -> Tensor:
             to_come = repeated(actions, self.model.frame_step)
             if len(blocks):
                 to_come = torch.cat((blocks.expand(len(actions), -1, -1), to_come), dim=1)
-            return self.model.imagine(past.expand(len(actions), -1, -1, -1), to_come)
+            of_frames = None if states is None else states.expand(len(actions), -1, -1)
+            return self.model.imagine(past.expand(len(actions), -1, -1, -1), to_come, of_frames)
 
         return imagine
 
@@ -78,6 +81,10 @@ class ModelPolicy:
         blocks = torch.cat((self.past_blocks, done[:, None]), dim=1)
         self.past = torch.cat((self.past, latents[:, None]), dim=1)[:, -self.model.dynamics.context :]
         self.past_blocks = blocks[:, blocks.shape[1] - (self.past.shape[1] - 1) :]
+        if self.model.dynamics.needs_states:
+            now = torch.as_tensor(world.states, dtype=torch.float32, device=latents.device)[:, None]
+            before = now[:, :0] if self.past_states is None else self.past_states
+            self.past_states = torch.cat((before, now), dim=1)[:, -self.model.dynamics.context :]
 
     def _plan(self) -> list[Plan]:
         problems = [

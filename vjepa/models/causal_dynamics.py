@@ -47,6 +47,7 @@ class CausalDynamics(Dynamics):
         self.action_dim = action_dim
         self.num_tokens = num_tokens
         self.context = context
+        self.state_dim = state_dim
         self.needs_states = state_dim > 0
         self.embed = nn.Linear(embed_dim, width)
         self.place = nn.Parameter(torch.randn(num_tokens, width) * 0.02)
@@ -76,6 +77,11 @@ class CausalDynamics(Dynamics):
         if self.needs_states:
             if states is None:
                 raise ValueError("these dynamics need states and the data has none; give them state_dim: 0")
+            if states.shape[-1] != self.state_dim:
+                raise ValueError(
+                    f"states of {states.shape[-1]} numbers don't fit dynamics with a state_dim of {self.state_dim}; "
+                    f"give the dynamics the data's state_dim"
+                )
             given = torch.cat((actions, states), dim=-1)
         if latents.shape[1] <= self.context:
             return self._window(latents, given)

@@ -14,6 +14,7 @@ class Dynamics(nn.Module):
     embed_dim: int
     action_dim: int  # numbers of an action block
     needs_states: bool = False
+    needs_raw_actions: bool = False  # in the data's own units: normalised ones would mean something else
     context: int = 1  # frames that it looks back at; 1 says that the last latent tells all (Markov)
 
     def require_action_dim(self, actions: Tensor) -> None:
@@ -23,6 +24,14 @@ class Dynamics(nn.Module):
                 f"actions of {actions.shape[-1]} numbers can't drive dynamics that take {self.action_dim} for a "
                 f"block; give data and dynamics the same action_dim and frame_step"
             )
+
+    def next_states(
+        self,
+        states: Tensor,  # (B, S)
+        actions: Tensor,  # (B, A) the block after them
+    ) -> Tensor:  # (B, S)
+        """States that a rollout gives to the next frame where nobody knows them: here the same again."""
+        return states
 
 
 class OneFrameDynamics(Dynamics):
@@ -66,7 +75,7 @@ def rollout(
     dynamics: Dynamics,
     latents: Tensor,  # (B, C, N, D) of the first frames
     actions: Tensor,  # (B, C - 1 + H, A)
-    states: Tensor | None = None,  # (B, at least C, S); where they end, the last one is held
+    states: Tensor | None = None,  # (B, at least C, S); where they end, `next_states` goes on
     extrinsics: Tensor | None = None,  # (B, X)
 ) -> Tensor:  # (B, H, N, D) of the frames after the C-th
     """Latents after each block from the C-th on; at most `context` frames are looked back at.
@@ -81,15 +90,27 @@ def rollout(
         )
     if isinstance(dynamics, OneFrameDynamics):
         return dynamics.roll(latents[:, -1], actions[:, num_known - 1 :])
+    states = None if states is None else _states_along(dynamics, states, actions)
     window = latents[:, -dynamics.context :]
     imagined = []
     for now in range(num_known - 1, actions.shape[1]):  # the last frame that is known or imagined
         first = now + 1 - window.shape[1]
-        of_window = None if states is None else states[:, [min(t, states.shape[1] - 1) for t in range(first, now + 1)]]
+        of_window = None if states is None else states[:, first : now + 1]
         following = dynamics(window, actions[:, first : now + 1], of_window, extrinsics)[:, -1:]
         imagined.append(following)
         window = torch.cat((window, following), dim=1)[:, -dynamics.context :]
     return torch.cat(imagined, dim=1)
+
+
+def _states_along(
+    dynamics: Dynamics,
+    states: Tensor,  # (B, K, S) of the first frames
+    actions: Tensor,  # (B, T, A)
+) -> Tensor:  # (B, T, S), at each frame that an action follows
+    along = list(states[:, : actions.shape[1]].unbind(1))
+    for block in actions[:, len(along) - 1 : -1].unbind(1):
+        along.append(dynamics.next_states(along[-1], block))
+    return torch.stack(along, dim=1)
 
 
 def rollouts_from_every_frame(

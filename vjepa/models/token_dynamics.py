@@ -1,14 +1,17 @@
 """Token dynamics: V-JEPA 2-AC's predictor as the dynamics of a world model (arXiv 2506.09985, section 3)."""
 
-from typing import final
+from typing import Literal, final, get_args
 
 import torch.nn.functional as F
 from torch import Tensor
 
 from vjepa.grid import TokenGrid
 from vjepa.models.action_predictor import ActionPredictor
+from vjepa.models.pose import POSE_DIM, moved_pose
 from vjepa.models.position import PositionKind
 from vjepa.models.rollout import Dynamics
+
+StateUpdate = Literal["held", "pose"]
 
 
 @final
@@ -20,7 +23,10 @@ class TokenDynamics(Dynamics):
         action_dim: numbers of an action block; 7 for an arm at one action per frame.
         grid: rows and columns of a frame's tokens.
         state_dim: numbers of a state: pose of the end effector, and gripper.
-        context: frames that it looks back at; 8 as trained.
+        state_update: states of imagined frames: "held": the last known; "pose": a hand's, moved by each raw action of
+            the block, as V-JEPA 2-AC plans. Poses and actions are then of 7 numbers (`moved_pose`), and the world model
+            must leave actions as they are (`normalize_actions: false`).
+        context: frames that it looks back at: as many as windows of training have steps, 7 as released.
         width, depth, num_heads: 1024, 24 and 16 as released.
         normalize: layer-norm what is predicted, as the encoder's tokens are, before it is fed back.
         extrinsics_dim, use_extrinsics, position, activation_checkpointing: as of `ActionPredictor`.
@@ -34,7 +40,8 @@ class TokenDynamics(Dynamics):
         action_dim: int = 7,
         grid: tuple[int, int] = (16, 16),
         state_dim: int = 7,
-        context: int = 8,
+        state_update: StateUpdate = "held",
+        context: int = 7,
         width: int = 1024,
         depth: int = 24,
         num_heads: int = 16,
@@ -47,9 +54,18 @@ class TokenDynamics(Dynamics):
         super().__init__()
         if context < 1:
             raise ValueError(f"context ({context}) must be at least 1")
+        if state_update not in get_args(StateUpdate):
+            raise ValueError(f"state_update '{state_update}' must be one of {', '.join(get_args(StateUpdate))}")
+        if state_update == "pose" and (state_dim != POSE_DIM or action_dim % POSE_DIM):
+            raise ValueError(
+                f"state_update: pose needs states of {POSE_DIM} numbers and raw actions of as many, not a state_dim of "
+                f"{state_dim} and an action_dim of {action_dim}; use state_update: held"
+            )
         self.embed_dim = embed_dim
         self.action_dim = action_dim
         self.grid = (grid[0], grid[1])
+        self.state_update = state_update
+        self.needs_raw_actions = state_update == "pose"
         self.context = context
         self.normalize = normalize
         self.predictor = ActionPredictor(
@@ -81,3 +97,14 @@ class TokenDynamics(Dynamics):
         grid = TokenGrid(frames, *self.grid)
         predicted = self.predictor(latents.flatten(1, 2), actions, states, grid, of_frames).view(latents.shape)
         return F.layer_norm(predicted, predicted.shape[-1:]) if self.normalize else predicted
+
+    def next_states(
+        self,
+        states: Tensor,  # (B, S)
+        actions: Tensor,  # (B, A)
+    ) -> Tensor:  # (B, S)
+        if self.state_update == "held":
+            return states
+        for action in actions.unflatten(-1, (-1, POSE_DIM)).unbind(-2):
+            states = moved_pose(states, action)
+        return states

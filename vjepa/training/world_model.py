@@ -48,6 +48,8 @@ class WorldModel(LightningModule):
         freeze_encoder: train the dynamics alone.
         rollout_weight: of the loss over all steps of rollouts that see nothing but their first frames.
         rollout_steps: steps of a rollout at most, as V-JEPA 2-AC's 2; to the end of the window if None.
+        rollout_context: frames of a window that its rollout sees, as V-JEPA 2-AC's 1; if None as many as the dynamics
+            look back at, and fewer where the window is short. Dynamics that look at one frame start from each anyway.
         teacher_forcing_weight: of the loss of single steps from true latents.
         loss_exponent, distance: of both, as in `JEPA`; 2 is half of the squared error.
         regularizer: keeps latents apart over all frames of a batch: VarianceCovariance, BarlowTwins, SIGReg.
@@ -62,6 +64,7 @@ class WorldModel(LightningModule):
         time_similarity_weight: of the squared difference between latents of neighbouring frames.
         inverse_dynamics: names the action block between two latents; `inverse_dynamics_weight` is its weight.
         straightening_weight: of 1 - the cosine between one latent change and the next (arXiv 2603.12231).
+        normalize_actions: give actions zero mean and unit variance before the networks see them; V-JEPA 2-AC does not.
         dynamics_phase: the last steps of the run train the dynamics alone, on latents that are encoded once.
         learning_rate, weight_decay, betas, eps: of AdamW; the schedules end where the dynamics phase begins.
         momentum: of the moving average where it gives the targets.
@@ -84,6 +87,7 @@ class WorldModel(LightningModule):
         freeze_encoder: bool = False,
         rollout_weight: float = 1.0,
         rollout_steps: int | None = None,
+        rollout_context: int | None = None,
         teacher_forcing_weight: float = 0.0,
         loss_exponent: float = 2.0,
         distance: Distance = "power",
@@ -95,6 +99,7 @@ class WorldModel(LightningModule):
         inverse_dynamics: InverseDynamics | None = None,
         inverse_dynamics_weight: float = 1.0,
         straightening_weight: float = 0.0,
+        normalize_actions: bool = True,
         dynamics_phase: DynamicsPhase | None = None,
         learning_rate: Schedule = Schedule(start=1e-5, peak=1e-3, end=1e-6, warmup_steps=300),  # noqa: B008 (frozen)
         weight_decay: Schedule = Schedule(peak=1e-5),  # noqa: B008 (frozen)
@@ -113,6 +118,16 @@ class WorldModel(LightningModule):
             )
         if rollout_steps is not None and rollout_steps < 1:
             raise ValueError(f"rollout_steps ({rollout_steps}) must be at least 1, or null for all")
+        if rollout_context is not None and not 1 <= rollout_context <= dynamics.context:
+            raise ValueError(
+                f"rollout_context ({rollout_context}) must be from 1 to the dynamics' context ({dynamics.context}), or "
+                f"null for all of it"
+            )
+        if dynamics.needs_raw_actions and normalize_actions:
+            raise ValueError(
+                "these dynamics move states by actions as the data has them (state_update: pose); give "
+                "--model.normalize_actions=false"
+            )
         if rollout_weight == 0 and teacher_forcing_weight == 0:
             raise ValueError("rollout_weight and teacher_forcing_weight are both 0; nothing would train the dynamics")
         if predicts == "pixels" and (freeze_encoder or targets == "average"):
@@ -137,18 +152,20 @@ class WorldModel(LightningModule):
         self.freeze_encoder = freeze_encoder
         self.rollout_weight = rollout_weight
         self.rollout_steps = rollout_steps
+        self.rollout_context = rollout_context
         self.teacher_forcing_weight = teacher_forcing_weight
         self.loss_exponent = loss_exponent
         self.distance: Distance = distance
         self.time_similarity_weight = time_similarity_weight
         self.inverse_dynamics_weight = inverse_dynamics_weight
         self.straightening_weight = straightening_weight
+        self.normalize_actions = normalize_actions
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.momentum = momentum
         self.betas = betas
         self.eps = eps
-        # Of single raw actions; actions enter the networks with zero mean and unit variance.
+        # Of single raw actions; with `normalize_actions` they enter the networks with zero mean and unit variance.
         self.register_buffer("action_mean", torch.zeros(action_dim))
         self.register_buffer("action_std", torch.ones(action_dim))
         self.register_buffer("limit_size", torch.tensor(0.0))  # of actions in the data's world; 0 where it is unknown
@@ -194,7 +211,8 @@ class WorldModel(LightningModule):
 
     def rollout_range(self, num_frames: int) -> tuple[int, int]:
         """How many frames a rollout sees, and the number of the frame behind its last."""
-        first = max(1, min(self.dynamics.context, num_frames - (self.rollout_steps or 1)))
+        context = self.rollout_context or self.dynamics.context
+        first = max(1, min(context, num_frames - (self.rollout_steps or 1)))
         return first, num_frames if self.rollout_steps is None else min(num_frames, first + self.rollout_steps)
 
     def regularization(
@@ -366,7 +384,7 @@ class WorldModel(LightningModule):
         self,
         latents: Tensor,  # (B, N, D) of now, or (B, C, N, D) of the last C frames
         actions: Tensor,  # (B, H, frame_step * action_dim) raw; with C frames C - 1 + H blocks
-        states: Tensor | None = None,  # (B, C, S)
+        states: Tensor | None = None,  # (B, C, S), where the dynamics need them
         extrinsics: Tensor | None = None,  # (B, X)
     ) -> Tensor:  # (B, H, N, D)
         """Latents after each block of actions."""
@@ -383,9 +401,10 @@ class WorldModel(LightningModule):
         if stage == "fit" and self.dynamics_phase is not None:
             self._require_room_for_phase()
         if stage == "fit":
-            mean, std = data.action_statistics()
-            self.action_mean.copy_(torch.as_tensor(mean))
-            self.action_std.copy_(torch.as_tensor(std))
+            if self.normalize_actions:
+                mean, std = data.action_statistics()
+                self.action_mean.copy_(torch.as_tensor(mean))
+                self.action_std.copy_(torch.as_tensor(std))
             if data.action_limit is not None:
                 self.limit_size.fill_(data.action_limit.size)
                 self.limit_kind = data.action_limit.kind
