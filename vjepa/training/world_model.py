@@ -56,7 +56,7 @@ class WorldModel(LightningModule):
         episode_regularizer: the same for latents less their mean over an episode: what differs within an episode must
             spread, too. Without it a model of worlds with many layouts may embed nothing but the layout. It needs
             several frames of an episode in a batch, as each window has.
-        episode_contrast: two windows of one episode must be told from those of other episodes by their mean latents.
+        episode_contrast: two windows of one episode must be told from those of other episodes by a frame.
             What lasts over an episode, as a layout does, is then encoded though no term of prediction asks for it. It
             needs windows of an episode one behind the other: `windows_per_episode: 2`.
         lasting_dim: the last so many numbers of a latent are for what lasts: `episode_contrast` looks at them alone,
@@ -225,7 +225,9 @@ class WorldModel(LightningModule):
         loss = latents.new_zeros(())
         named: dict[str, Tensor] = {}
         if self.episode_contrast is not None:
-            lasting = latents.mean(1)[..., -self.lasting_dim :]  # (B, N, lasting, or D where that is 0)
+            # One frame of each window, in turn: every frame must tell what lasts, and a mean would let some be vague.
+            frame = latents[:, self.global_step % latents.shape[1]]
+            lasting = frame[..., -self.lasting_dim :]  # (B, N, lasting, or D where that is 0)
             contrast = self.episode_contrast.forward(lasting, lasting, self.global_step)
             loss = loss + self.episode_contrast.loss(contrast)
             named |= {f"episode_{name}": value for name, value in contrast._asdict().items()}
@@ -234,8 +236,8 @@ class WorldModel(LightningModule):
             loss = loss + self.regularizer.loss(terms)
             named |= {f"regularizer_{name}": value for name, value in terms._asdict().items()}
         if self.episode_regularizer is not None:
-            foreseen, moving = (self.moving(less_episode_means(part, episodes)) for part in (predicted, seen))
-            terms = self.episode_regularizer.forward(foreseen.flatten(0, 1), moving.flatten(0, 1), self.global_step)
+            moving = self.moving(less_episode_means(latents, episodes)).flatten(0, 1)
+            terms = self.episode_regularizer.forward(moving, moving, self.global_step)
             loss = loss + self.episode_regularizer.loss(terms)
             named |= {f"episode_{name}": value for name, value in terms._asdict().items()}
         return loss, named
