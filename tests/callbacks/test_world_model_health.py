@@ -46,20 +46,20 @@ def test_it_leaves_the_networks_in_their_modes(folder, tmp_path):
 
 
 @pytest.mark.parametrize("val_share", [0.25, 0.0])
-def test_it_reads_episodes_for_validation_and_those_for_training_where_there_are_no_others(
+def test_it_asks_of_episodes_for_validation_what_it_fits_on_those_for_training(
     folder, tmp_path, val_share, monkeypatch
 ):
-    read = set()
+    read: list[int] = []
 
     def noted(store, episodes, *rest):
-        read.update(episodes.tolist())
+        read.extend(episodes.tolist())
         return gather_windows(store, episodes, *rest)
 
     monkeypatch.setattr(watched, "gather_windows", noted)
     watch = WorldModelHealth(every_n_steps=0, num_windows=30)
     _, data = fit(folder, tmp_path, watch, val_share=val_share)
     train, val = data.split
-    assert read == set((val if val_share else train).tolist())
+    assert set(read) == {*train.tolist(), *val.tolist()}
     assert watch.judgement is not None
 
 
@@ -69,7 +69,8 @@ def test_actions_of_others_are_others_where_agents_walk_on_and_on(tmp_path):
     directions = np.random.default_rng(0).normal(size=(8, 1, 2)).astype(np.float32)
     episodes = [(frames, direction.repeat(24, 0), states) for direction in directions]
     write_episodes(tmp_path / "episodes", episodes)
-    windows = WorldModelHealth(num_windows=20)._windows(dot_data(tmp_path / "episodes"), dot_model())
+    data = dot_data(tmp_path / "episodes")
+    windows = WorldModelHealth(num_windows=20)._windows(data, data.split[0], dot_model())
     apart = (windows.rolled - windows.rolled_by_others).flatten(1).abs().amax(1)
     assert apart.min() > 1e-3
 
@@ -88,7 +89,7 @@ def test_dynamics_that_need_states_and_a_camera_get_those_of_the_first_frame(fol
 
         monkeypatch.setattr(watched, "gather_windows", changed)
         with torch.no_grad():
-            return watch._windows(data, model).rolled
+            return watch._windows(data, data.split[0], model).rolled
 
     torch.testing.assert_close(rolled(later=0, camera=1.0), rolled(later=5, camera=1.0), rtol=0, atol=0)
     assert not torch.allclose(rolled(later=0, camera=1.0), rolled(later=0, camera=2.0))

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from vjepa.evaluation.world_model_health import (
+    Examples,
     HealthLimitsOfWorldModel,
     Windows,
     _ridge,
-    state_error,
     verdict,
     world_model_health,
 )
@@ -73,10 +73,21 @@ def test_spread_and_rank_alone_would_call_a_blind_model_healthy():
 
 def test_the_state_error_is_a_distance_in_the_states_own_unit():
     sound = windows("healthy")
-    assert state_error(sound.latents, sound.states) < 0.01
+    assert world_model_health(sound)["state_error"] < 0.01
     noise = torch.randn(sound.latents.shape, generator=torch.Generator().manual_seed(1))
     spread = float(torch.linalg.vector_norm(sound.states - sound.states.mean((0, 1)), dim=-1).mean())
-    assert state_error(noise, sound.states) == pytest.approx(spread, rel=0.3)
+    assert world_model_health(sound._replace(latents=noise))["state_error"] == pytest.approx(spread, rel=0.3)
+
+
+def test_read_outs_are_fitted_on_examples_where_windows_are_few():
+    sound = windows("healthy")
+    wide = torch.randn((*sound.latents.shape[:3], 40), generator=torch.Generator().manual_seed(2))
+    latents = torch.cat((sound.latents, wide), dim=-1)  # more features than a few windows can tell apart
+    few = Windows(latents[:3], *(latents[:3, 1:],) * 2, sound.actions[:3], sound.states[:3])
+    examples = Examples(latents[3:], sound.actions[3:], sound.states[3:])
+    alone, helped = world_model_health(few), world_model_health(few, examples)
+    assert helped["state_error"] < 0.05 < alone["state_error"]
+    assert helped["inverse_error"] < 0.1 < alone["inverse_error"]
 
 
 def test_straight_paths_are_straight():

@@ -8,6 +8,7 @@ from vjepa.data.trajectory_batch import gather_windows
 from vjepa.data.trajectory_data_module import TrajectoryDataModule
 from vjepa.data.trajectory_windows import Windows as WindowPlaces
 from vjepa.evaluation.world_model_health import (
+    Examples,
     HealthLimitsOfWorldModel,
     Windows,
     verdict,
@@ -21,7 +22,8 @@ class WorldModelHealth(Callback):
 
     Args:
         every_n_steps: steps from one reading to the next; 0 leaves only the one at the end.
-        num_windows: of validation episodes, or of training episodes where there are no others.
+        num_windows: of validation episodes, and as many of training episodes for read-outs to be fitted on; of training
+            episodes alone where there are no others.
         limits: what the model is judged by.
     """
 
@@ -64,14 +66,21 @@ class WorldModelHealth(Callback):
         was_training = module.training
         module.eval()
         with torch.no_grad():
-            self.health = world_model_health(self._windows(trainer.datamodule, module))  # type: ignore[attr-defined]
+            self.health = self._health(trainer.datamodule, module)  # type: ignore[attr-defined]
         module.train(was_training)
         for logger in trainer.loggers:  # not by the module: it may log no more when training has ended
             logger.log_metrics({f"health/{name}": value for name, value in self.health.items()}, trainer.global_step)
 
-    def _windows(self, data: TrajectoryDataModule, module: WorldModel) -> Windows:
+    def _health(self, data: TrajectoryDataModule, module: WorldModel) -> dict[str, float]:
         train, val = data.split
-        places = WindowPlaces(data.store, val if len(val) else train, data.num_steps, data.frame_step)
+        if not len(val):
+            return world_model_health(self._windows(data, train, module))
+        trained_on = self._windows(data, train, module)
+        examples = Examples(trained_on.latents, trained_on.actions, trained_on.states)
+        return world_model_health(self._windows(data, val, module), examples)
+
+    def _windows(self, data: TrajectoryDataModule, of_episodes: np.ndarray, module: WorldModel) -> Windows:
+        places = WindowPlaces(data.store, of_episodes, data.num_steps, data.frame_step)
         rows = np.unique(np.linspace(0, len(places) - 1, self.num_windows).astype(int))
         episodes, starts = places.at(rows)
         latents, rolled, by_others, actions, states = [], [], [], [], []
