@@ -6,6 +6,7 @@ import torch
 
 from tests.quiet_trainer import quiet_trainer
 from tests.training.tiny_dot_world import SIZE, dot_data, dot_model, write_dot_world
+from vjepa.data.batch import normalize_frames
 from vjepa.data.trajectory_batch import TrajectoryBatch, gather_windows
 from vjepa.models.dynamics import ResidualDynamics
 from vjepa.objectives import BarlowTwins, ClipContrast, Projector, SIGReg, VarianceCovariance
@@ -170,6 +171,22 @@ def test_actions_and_frames_of_another_shape_are_refused():
 def test_data_of_other_actions_is_refused(folder, tmp_path):
     with pytest.raises(ValueError, match="the model's frame_step is 2, the data's is 3"):
         quiet_trainer(tmp_path, max_steps=1).fit(dot_model(), dot_data(folder, frame_step=3))
+
+
+def test_windows_of_the_dynamics_phase_begin_at_every_kept_frame(folder):
+    data, model = dot_data(folder), dot_model()
+    train = data.split[0][:1]
+    episodes = LatentEpisodes(model.encoder, data.store, train, 2, 3, torch.device("cpu"))
+    latents, actions = episodes.windows(200, np.random.default_rng(0))
+    length = int(data.store.lengths[train[0]])
+    frames = torch.from_numpy(data.store.frames(int(train[0]), np.arange(length + 1))).permute(0, 3, 1, 2)
+    with torch.no_grad():
+        seen = model.encoder(normalize_frames(frames))
+    starts = torch.cdist(latents[:, 0].flatten(1), seen.flatten(1)).argmin(1)
+    assert set(starts.tolist()) == set(range(length - 2 * 3 + 1))
+    torch.testing.assert_close(latents, seen[starts[:, None] + 2 * torch.arange(4)])
+    done = torch.from_numpy(data.store.actions(int(train[0]), 0, length))
+    torch.testing.assert_close(actions, done[starts[:, None] + torch.arange(6)].reshape(200, 3, -1))
 
 
 def test_a_dynamics_phase_longer_than_episodes_is_refused(folder, tmp_path):

@@ -43,7 +43,7 @@ class DynamicsPhase:
 
 
 class LatentEpisodes:
-    """Latents of all frames of episodes, one frame for each block, with the actions between them.
+    """Latents of all kept frames of episodes, with the actions between them; a window can start at any of them.
 
     Args:
         encoder: of frames, as it is now.
@@ -74,16 +74,20 @@ class LatentEpisodes:
                 f"longest has {blocks.max(initial=0)}; give --model.dynamics_phase.num_steps={blocks.max(initial=1)}"
             )
         self.num_steps = num_steps
-        self._blocks = blocks[long_enough]
-        self._first_frames = np.cumsum(self._blocks + 1) - (self._blocks + 1)
+        self.stride = frame_step // store.kept_every  # kept frames of a block
+        self._steps_of_frame = store.kept_every
+        kept = store.lengths[episodes[long_enough]] // store.kept_every + 1  # frames of each episode
+        self._starts = kept - num_steps * self.stride  # of windows of each: at every kept frame
+        self._first_frames = np.cumsum(kept) - kept
         latents, actions = [], []
-        for episode, count in zip(episodes[long_enough].tolist(), self._blocks.tolist(), strict=True):
-            frames = torch.from_numpy(store.frames(episode, frame_step * np.arange(count + 1))).permute(0, 3, 1, 2)
+        for episode, count in zip(episodes[long_enough].tolist(), kept.tolist(), strict=True):
+            times = store.kept_every * np.arange(count)
+            frames = torch.from_numpy(store.frames(episode, times)).permute(0, 3, 1, 2)
             latents.append(torch.cat([_encoded(encoder, part.to(device)) for part in frames.split(256)]))
-            done = torch.from_numpy(store.actions(episode, 0, count * frame_step)).view(count, -1)
-            actions.append(torch.cat((done, done.new_zeros(1, done.shape[1]))))  # as many rows as frames
+            done = torch.from_numpy(store.actions(episode, 0, int(times[-1])))
+            actions.append(torch.cat((done, done.new_zeros(store.kept_every, done.shape[1]))))  # after the last frame
         self._latents = torch.cat(latents)  # (F, N, D)
-        self._actions = torch.cat(actions).to(device)  # (F, frame_step * A)
+        self._actions = torch.cat(actions).to(device)  # (F * kept_every, A) raw
 
     def windows(
         self,
@@ -91,11 +95,13 @@ class LatentEpisodes:
         generator: np.random.Generator,
     ) -> tuple[Tensor, Tensor]:  # (count, K + 1, N, D) and (count, K, frame_step * A)
         """Windows at random places of random episodes."""
-        episodes = generator.integers(len(self._blocks), size=count)
-        starts = generator.integers(self._blocks[episodes] - self.num_steps + 1)
-        firsts = torch.from_numpy(self._first_frames[episodes] + starts).to(self._latents.device)
-        rows = firsts[:, None] + torch.arange(self.num_steps + 1, device=self._latents.device)
-        return self._latents[rows], self._actions[rows[:, :-1]]
+        episodes = generator.integers(len(self._starts), size=count)
+        starts = generator.integers(self._starts[episodes])
+        firsts = torch.from_numpy(self._first_frames[episodes] + starts).to(self._latents.device)[:, None]
+        frames = firsts + self.stride * torch.arange(self.num_steps + 1, device=firsts.device)
+        num_raw = self.num_steps * self.stride * self._steps_of_frame
+        steps = firsts * self._steps_of_frame + torch.arange(num_raw, device=firsts.device)
+        return self._latents[frames], self._actions[steps].flatten(1).unflatten(1, (self.num_steps, -1))
 
 
 def windows_of_step(
