@@ -24,8 +24,9 @@ class ConvFrameEncoder(FrameEncoder):
     *Where* things are: each of some maps gives the mean place of its peak (spatial softmax, Finn et al. 2015, arXiv
     1509.06113), fine to a fraction of a pixel. *What* the scene is: a coarse picture of few channels.
 
-    The last `lasting_dim` numbers of a latent are read from both, the others from places alone: a picture would tell
-    where the agent is, too, but in jumps that no dynamics can follow.
+    The last `lasting_dim` numbers of a latent are read from both, the others from places and from those numbers. The
+    picture itself would tell them where the agent is, too, but in jumps that no dynamics can follow; without the
+    numbers they could not know that a wall is between two places, and how long the way around it is.
 
     Args:
         frame_size: height and width, multiples of the stride of 4.
@@ -79,7 +80,7 @@ class ConvFrameEncoder(FrameEncoder):
             coarse = nn.Conv2d(channels, scene_channels, kernel_size=1)
             self.scene = nn.Sequential(coarse, nn.Flatten(), nn.Linear(scene_channels * rows * columns, 64))
             of_all += 64
-        self.moving = _head(of_places, hidden_dim, embed_dim - lasting_dim) if lasting_dim else None
+        self.moving = _head(of_places + lasting_dim, hidden_dim, embed_dim - lasting_dim) if lasting_dim else None
         self.head = _head(of_all, hidden_dim, lasting_dim or embed_dim)
 
     def forward(
@@ -96,7 +97,9 @@ class ConvFrameEncoder(FrameEncoder):
             (spatial_softmax(peaks, self.sharpness, self.x, self.y).flatten(1), peaks.mean((2, 3))), dim=1
         )
         read = self.head(places if self.scene is None else torch.cat((places, self.scene(maps)), dim=1))
-        return (read if self.moving is None else torch.cat((self.moving(places), read), dim=1)).unsqueeze(1)
+        if self.moving is None:
+            return read.unsqueeze(1)
+        return torch.cat((self.moving(torch.cat((places, read), dim=1)), read), dim=1).unsqueeze(1)
 
 
 def spatial_softmax(
