@@ -28,14 +28,20 @@ def test_the_small_encoder_is_small_and_sees_each_frame_alone():
     torch.testing.assert_close(encoder(frames[1:2]), latents[1:2], atol=1e-5, rtol=1e-5)
 
 
-def test_what_moves_is_read_from_places_alone():
+def test_what_moves_knows_of_the_picture_what_lasts_and_no_more():
     torch.manual_seed(0)
     encoder, frames = ConvFrameEncoder(embed_dim=24, lasting_dim=8), torch.randn(2, 3, 64, 64)
-    before = encoder(frames)
-    torch.nn.init.normal_(encoder.scene[2].weight)
-    after = encoder(frames)
-    torch.testing.assert_close(after[..., :16], before[..., :16])
-    assert not torch.allclose(after[..., 16:], before[..., 16:])
+
+    def changes_with_the_picture() -> tuple[bool, bool]:  # of what moves, of what lasts
+        before = encoder(frames)
+        torch.nn.init.normal_(encoder.scene[2].weight)
+        after = encoder(frames)
+        return tuple(not torch.allclose(after[..., part], before[..., part]) for part in (slice(16), slice(16, 24)))
+
+    assert changes_with_the_picture() == (True, True)
+    with torch.no_grad():
+        encoder.moving[0].weight[:, -8:] = 0  # what lasts is no longer heard
+    assert changes_with_the_picture() == (False, True)
 
 
 @pytest.mark.parametrize(
@@ -74,6 +80,13 @@ def test_tokens_are_normalised_and_pooled_by_place():
     pooled = video_encoder(pool_grid=(2, 2))(frames)
     torch.testing.assert_close(pooled[:, 0], tokens.view(3, 4, 4, 24)[:, :2, :2].mean((1, 2)))
     torch.testing.assert_close(video_encoder(pool=True)(frames)[:, 0], tokens.mean(1))
+
+
+def test_a_flat_latent_is_all_tokens_side_by_side():
+    frames = torch.rand(2, 3, 32, 32)
+    flat = video_encoder(pool_grid=(2, 2), flatten=True)
+    assert (flat.num_tokens, flat.embed_dim) == (1, 4 * 24)
+    torch.testing.assert_close(flat(frames)[:, 0], video_encoder(pool_grid=(2, 2))(frames).flatten(1))
 
 
 def test_readers_of_latents_give_frames_and_actions():

@@ -10,7 +10,7 @@ from vjepa.callbacks.online_probe import OnlineProbe
 from vjepa.callbacks.run_checkpoint import RunCheckpoint
 from vjepa.callbacks.world_model_health import WorldModelHealth
 from vjepa.data.clip_data_module import ClipDataModule
-from vjepa.training import JEPA, PixelBaseline
+from vjepa.training import JEPA, PixelBaseline, WorldModel
 
 
 class ClosingSummary(Callback):
@@ -62,13 +62,20 @@ class ClosingSummary(Callback):
                 f"  tensorboard --logdir {self._folder}",
             ]
             if checkpoints:
-                what = "probe" if isinstance(module, JEPA | PixelBaseline) else "plan"
-                lines.append(f"  make {what} CHECKPOINT={checkpoints[0].last}")
+                lines.append(_next_of(module, checkpoints[0].last))
                 lines.append(
                     f"  vjepa fit -c {self._folder}/config.yaml --ckpt_path {checkpoints[0].last} "
                     f"--trainer.max_steps {2 * trainer.global_step}"
                 )
         return lines
+
+
+def _next_of(module: object, checkpoint: object) -> str:
+    if isinstance(module, JEPA | PixelBaseline):
+        return f"  make probe CHECKPOINT={checkpoint}"
+    if isinstance(module, WorldModel) and not module.limit_size:  # recordings, of no world that we can plan in
+        return "  plan with it as section 5 of docs/own-robot-data.md does"
+    return f"  make plan CHECKPOINT={checkpoint}"
 
 
 def _lines_of_world_model(watch: WorldModelHealth) -> list[str]:

@@ -79,6 +79,8 @@ class TrajectoryDataModule(LightningDataModule):
             )
         if not 0 <= val_share < 1:
             raise ValueError(f"val_share ({val_share}) must be at least 0 and less than 1")
+        if isinstance(episodes, float) and episodes > 1 and episodes.is_integer():
+            episodes = int(episodes)  # the command line may read 4 as 4.0
         if episodes is not None and not (episodes >= 1 if isinstance(episodes, int) else 0 < episodes <= 1):
             raise ValueError(
                 f"episodes ({episodes}) must be a number of at least 1, or a share above 0.0 and up to 1.0"

@@ -125,6 +125,7 @@ class VideoFrameEncoder(FrameEncoder):
         pool: one token per frame, the mean of all.
         pool_grid: rows and columns of tokens that are left after averaging neighbours; all if None.
         normalize: each token to zero mean and unit variance, as V-JEPA 2-AC has it.
+        flatten: all tokens that are left as one wide token, for dynamics that look at one.
     """
 
     def __init__(
@@ -134,6 +135,7 @@ class VideoFrameEncoder(FrameEncoder):
         pool: bool = False,
         pool_grid: tuple[int, int] | None = None,
         normalize: bool = True,
+        flatten: bool = False,
     ):
         super().__init__()
         self.encoder = encoder
@@ -147,8 +149,9 @@ class VideoFrameEncoder(FrameEncoder):
             raise ValueError(f"pool_grid {tuple(left)} must divide the grid of tokens, {self.grid}")
         self.pooled_grid = (left[0], left[1])
         self.normalize = normalize
-        self.num_tokens = left[0] * left[1]
-        self.embed_dim = encoder.embed_dim
+        self.flatten = flatten
+        self.num_tokens = 1 if flatten else left[0] * left[1]
+        self.embed_dim = encoder.embed_dim * (left[0] * left[1] if flatten else 1)
 
     def forward(
         self,
@@ -159,10 +162,10 @@ class VideoFrameEncoder(FrameEncoder):
         tokens = self.encoder(clips)  # (B, rows * columns, D)
         if self.normalize:
             tokens = F.layer_norm(tokens, tokens.shape[-1:])
-        if self.pooled_grid == self.grid:
-            return tokens
-        pictures = tokens.transpose(1, 2).unflatten(2, self.grid)
-        return F.adaptive_avg_pool2d(pictures, self.pooled_grid).flatten(2).transpose(1, 2)
+        if self.pooled_grid != self.grid:
+            pictures = tokens.transpose(1, 2).unflatten(2, self.grid)
+            tokens = F.adaptive_avg_pool2d(pictures, self.pooled_grid).flatten(2).transpose(1, 2)
+        return tokens.flatten(1).unsqueeze(1) if self.flatten else tokens
 
 
 def require_frame_size(frames: Tensor, frame_size: tuple[int, int]) -> None:

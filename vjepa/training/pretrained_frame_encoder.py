@@ -22,7 +22,7 @@ class PretrainedFrameEncoder(FrameEncoder):
         checkpoint: of any format that `vjepa embed` reads.
         frame_size: height and width of frames, multiples of the tubelet's; positions are interpolated to them.
         which: of several encoders in the file; the moving average if None.
-        pool, pool_grid, normalize: as of `VideoFrameEncoder`.
+        pool, pool_grid, normalize, flatten: as of `VideoFrameEncoder`.
         settings: of the video encoder, from a world model's checkpoint whose weights are about to be loaded: the file
             is then left alone.
 
@@ -38,6 +38,7 @@ class PretrainedFrameEncoder(FrameEncoder):
         pool: bool = False,
         pool_grid: tuple[int, int] | None = None,
         normalize: bool = True,
+        flatten: bool = False,
         settings: dict[str, Any] | None = None,
     ):
         super().__init__()
@@ -53,7 +54,7 @@ class PretrainedFrameEncoder(FrameEncoder):
                 f"and nothing in a single frame; give one that was trained with change_gain: null"
             )
         self.settings = settings
-        self.frames = VideoFrameEncoder(encoder, frame_size, pool, pool_grid, normalize)
+        self.frames = VideoFrameEncoder(encoder, frame_size, pool, pool_grid, normalize, flatten)
         self.frame_size = self.frames.frame_size
         self.num_tokens = self.frames.num_tokens
         self.embed_dim = self.frames.embed_dim
