@@ -2,13 +2,15 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
 
 from tests.interop.tiny_models import part_of
-from tests.training.tiny_dot_world import write_dot_world
+from tests.training.tiny_dot_world import dot_data, write_dot_world
 from vjepa.cli.main import main
+from vjepa.data.batch import normalize_frames
 from vjepa.models import Predictor, VideoEncoder
 from vjepa.training.pretrained_frame_encoder import PretrainedFrameEncoder
 from vjepa.training.world_model_run import read_world_model
@@ -96,3 +98,17 @@ def test_a_world_model_is_read_again_when_the_pretraining_run_is_gone(tmp_path):
 def test_training_without_the_file_is_refused(tmp_path):
     with pytest.raises(ValueError, match="there is no file, folder or recipe"):
         PretrainedFrameEncoder(tmp_path / "gone.ckpt", (16, 16))
+
+
+def test_standardized_latents_have_unit_variance_and_come_back_with_the_model(tmp_path):
+    episodes, checkpoint = write_dot_world(tmp_path / "episodes"), pretrained(tmp_path / "run")
+    file = tmp_path / "recipe.yaml"
+    file.write_text(RECIPE.replace("EPISODES", str(episodes)).replace("PRETRAINED", str(checkpoint)))
+    main(["fit", "-c", str(file), "--model.encoder.standardize=true", f"--runs={tmp_path / 'runs'}", "--name=dots"])
+    model = read_world_model(tmp_path / "runs/dots/version_0/checkpoints/last.ckpt").model
+    store = dot_data(episodes).store
+    frames = torch.from_numpy(np.concatenate([store.frames(episode, np.array([0, 12])) for episode in range(8)]))
+    latents = model.encoder(normalize_frames(frames.permute(0, 3, 1, 2))).detach()
+    assert 0.5 < float(latents.std(0).mean()) < 1.5
+    plain = PretrainedFrameEncoder(checkpoint, (16, 16), pool=True)(normalize_frames(frames.permute(0, 3, 1, 2)))
+    assert float(plain.detach().std(0).mean()) < 0.5

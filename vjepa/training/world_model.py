@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from vjepa.data.batch import normalize_frames
 from vjepa.data.trajectory_batch import TrajectoryBatch
+from vjepa.data.trajectory_data_module import TrajectoryDataModule
 from vjepa.models import frozen_copy, update_ema
 from vjepa.models.frame_decoder import FrameDecoder
 from vjepa.models.frame_encoder import FrameEncoder
@@ -407,6 +408,8 @@ class WorldModel(LightningModule):
                 mean, std = data.action_statistics()
                 self.action_mean.copy_(torch.as_tensor(mean))
                 self.action_std.copy_(torch.as_tensor(std))
+            if isinstance(self.encoder, PretrainedFrameEncoder) and self.encoder.standardize:
+                self.encoder.fit_standard(_some_frames(data))
             if data.action_limit is not None:
                 self.limit_size.fill_(data.action_limit.size)
                 self.limit_kind = data.action_limit.kind
@@ -467,6 +470,16 @@ class WorldModel(LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         self.limit_kind = checkpoint["limit_kind"]
+
+
+def _some_frames(data: TrajectoryDataModule, episodes: int = 256) -> Tensor:  # (up to 2 * episodes, 3, H, W) normalised
+    """First and middle frames of training episodes, spread evenly over them."""
+    train, _ = data.split
+    step = data.store.kept_every
+    chosen = train[np.unique(np.linspace(0, len(train) - 1, episodes).astype(int))]
+    times = [np.array([0, length // (2 * step) * step]) for length in data.store.lengths[chosen].tolist()]
+    frames = [data.store.frames(episode, at) for episode, at in zip(chosen.tolist(), times, strict=True)]
+    return normalize_frames(torch.from_numpy(np.concatenate(frames)).permute(0, 3, 1, 2))
 
 
 def less_episode_means(
