@@ -3,11 +3,11 @@
 import pytest
 import torch
 
+from vjepa.evaluation.ridge_regression import ridge_regression
 from vjepa.evaluation.world_model_health import (
     Examples,
     HealthLimitsOfWorldModel,
     Windows,
-    _ridge,
     verdict,
     world_model_health,
 )
@@ -62,7 +62,7 @@ def test_a_read_out_of_many_features_is_the_same_on_its_smaller_side():
     x, y = (torch.randn(20, width, generator=generator).double() for width in (50, 3))
     penalty = 1e-4 * 20 * x.square().mean() + 1e-9
     plain = torch.linalg.solve(x.T @ x + penalty * torch.eye(50).double(), x.T @ y)
-    torch.testing.assert_close(_ridge(x, y), plain)
+    torch.testing.assert_close(ridge_regression(x, y), plain)
 
 
 def test_spread_and_rank_alone_would_call_a_blind_model_healthy():

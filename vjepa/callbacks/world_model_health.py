@@ -1,10 +1,13 @@
 """Watches whether a world model learns what planning needs; goes to the run's logger as `health/...`."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from lightning.pytorch import Callback, Trainer
+from torch import Tensor
 
-from vjepa.data.trajectory_batch import gather_windows
+from vjepa.data.trajectory_batch import TrajectoryBatch, gather_windows
 from vjepa.data.trajectory_data_module import TrajectoryDataModule
 from vjepa.data.trajectory_windows import Windows as WindowPlaces
 from vjepa.evaluation.world_model_health import (
@@ -75,27 +78,36 @@ class WorldModelHealth(Callback):
         train, val = data.split
         if not len(val):
             return world_model_health(self._windows(data, train, module))
-        trained_on = self._windows(data, train, module)
-        examples = Examples(trained_on.latents, trained_on.actions, trained_on.states)
-        return world_model_health(self._windows(data, val, module), examples)
+        return world_model_health(self._windows(data, val, module), self._examples(data, train, module))
+
+    def _examples(self, data: TrajectoryDataModule, of_episodes: np.ndarray, module: WorldModel) -> Examples:
+        parts = [
+            (seen, module.normalized_actions(done), batch.states)
+            for batch, seen, done in self._read_windows(data, of_episodes, module)
+        ]
+        return Examples(*(torch.cat(each) for each in zip(*parts, strict=True)))
 
     def _windows(self, data: TrajectoryDataModule, of_episodes: np.ndarray, module: WorldModel) -> Windows:
+        parts = []
+        for batch, seen, done in self._read_windows(data, of_episodes, module):
+            # Later states would tell what actions did, and a planner doesn't know them.
+            known = (batch.states[:, :1], batch.extrinsics)
+            given = [each.to(module.device) if each.shape[-1] else None for each in known]
+            rolled = module.imagine(seen[:, 0], done, *given)
+            # Of windows half a part away: neighbours overlap, and do much the same.
+            by_others = module.imagine(seen[:, 0], done.roll(len(done) // 2, 0), *given)
+            parts.append((seen, rolled, by_others, module.normalized_actions(done), batch.states))
+        return Windows(*(torch.cat(each) for each in zip(*parts, strict=True)))
+
+    def _read_windows(
+        self, data: TrajectoryDataModule, of_episodes: np.ndarray, module: WorldModel
+    ) -> Iterator[tuple[TrajectoryBatch, Tensor, Tensor]]:
+        """By the part: windows, latents of their frames (B, T, N, D), raw action blocks (B, T - 1, A)."""
         places = WindowPlaces(data.store, of_episodes, data.num_steps, data.frame_step)
         rows = np.unique(np.linspace(0, len(places) - 1, self.num_windows).astype(int))
         episodes, starts = places.at(rows)
-        latents, rolled, by_others, actions, states = [], [], [], [], []
         for part in np.array_split(np.arange(len(rows)), max(1, len(rows) // 40)):
             batch = gather_windows(data.store, episodes[part], starts[part], data.num_steps, data.frame_step)
             frames = batch.frames.to(module.device)
             seen = module.encode_frames(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
-            done = batch.actions.to(module.device)
-            # Later states would tell what actions did, and a planner doesn't know them.
-            known = (batch.states[:, :1], batch.extrinsics)
-            given = [each.to(module.device) if each.shape[-1] else None for each in known]
-            latents.append(seen)
-            rolled.append(module.imagine(seen[:, 0], done, *given))
-            # Of windows half a part away: neighbours overlap, and do much the same.
-            by_others.append(module.imagine(seen[:, 0], done.roll(len(part) // 2, 0), *given))
-            actions.append(module.normalized_actions(done))
-            states.append(batch.states)
-        return Windows(*(torch.cat(parts) for parts in (latents, rolled, by_others, actions, states)))
+            yield batch, seen, batch.actions.to(module.device)

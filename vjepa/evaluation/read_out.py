@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from vjepa.envs.world import Suite, Tasks
+from vjepa.evaluation.ridge_regression import ridge_regression
 from vjepa.training.world_model import WorldModel
 
 FRAMES_PER_PASS = 256
-RIDGE = 1e-4  # share of the latents' mean variance
 
 
 class ReadOut(NamedTuple):
@@ -37,22 +37,10 @@ def fit_read_out(model: WorldModel, suite: Suite, split: str, seed: int, tasks: 
     states = torch.from_numpy(every_state).float()
     fitted = len(latents) * 4 // 5
     x_mean, y_mean = latents[:fitted].mean(0), states[:fitted].mean(0)
-    weights = _ridge((latents[:fitted] - x_mean).double(), (states[:fitted] - y_mean).double()).float()
+    weights = ridge_regression((latents[:fitted] - x_mean).double(), (states[:fitted] - y_mean).double()).float()
     guessed = (latents[fitted:] - x_mean) @ weights + y_mean
     error = float(torch.linalg.vector_norm(guessed - states[fitted:], dim=1).mean())
     return ReadOut(weights, x_mean, y_mean, error)
-
-
-def _ridge(
-    x: Tensor,  # (R, F)
-    y: Tensor,  # (R, S)
-) -> Tensor:  # (F, S)
-    """Solved on the smaller side: features, or rows."""
-    rows, features = x.shape
-    penalty = RIDGE * rows * x.square().mean()
-    if features <= rows:
-        return torch.linalg.solve(x.T @ x + penalty * torch.eye(features).double(), x.T @ y)
-    return x.T @ torch.linalg.solve(x @ x.T + penalty * torch.eye(rows).double(), y)
 
 
 def latents_at(

@@ -12,9 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vjepa.evaluation.ridge_regression import ridge_regression
 from vjepa.evaluation.token_statistics import effective_rank, feature_std
-
-RIDGE = 1e-4  # share of the latents' mean variance
 
 
 class Windows(NamedTuple):
@@ -137,18 +136,5 @@ def _said_by_read_out(
     x, asked = (part.double().flatten(2).flatten(0, 1) for part in (fitted_inputs, inputs))
     y = fitted_outputs.double().to(x.device).flatten(0, 1)
     x_mean, y_mean = x.mean(0), y.mean(0)
-    weights = _ridge(x - x_mean, y - y_mean)
+    weights = ridge_regression(x - x_mean, y - y_mean)
     return (asked - x_mean) @ weights + y_mean
-
-
-def _ridge(
-    x: Tensor,  # (R, F) centred
-    y: Tensor,  # (R, S) centred
-) -> Tensor:  # (F, S)
-    """Solved on the smaller side: features, or rows. Unpooled latents have a hundred thousand features."""
-    rows, features = x.shape
-    penalty = RIDGE * rows * x.square().mean() + 1e-9
-    eye = torch.eye(min(rows, features), dtype=x.dtype, device=x.device)
-    if features <= rows:
-        return torch.linalg.solve(x.T @ x + penalty * eye, x.T @ y)
-    return x.T @ torch.linalg.solve(x @ x.T + penalty * eye, y)
