@@ -74,10 +74,10 @@ class LatentEpisodes:
                 f"longest has {blocks.max(initial=0)}; give --model.dynamics_phase.num_steps={blocks.max(initial=1)}"
             )
         self.num_steps = num_steps
-        self.stride = frame_step // store.kept_every  # kept frames of a block
-        self._steps_of_frame = store.kept_every
+        self._frame_step = frame_step
+        self._kept_every = store.kept_every
         kept = store.lengths[episodes[long_enough]] // store.kept_every + 1  # frames of each episode
-        self._starts = kept - num_steps * self.stride  # of windows of each: at every kept frame
+        self._starts = kept - num_steps * (frame_step // store.kept_every)  # of windows of each: at every kept frame
         self._first_frames = np.cumsum(kept) - kept
         latents, actions = [], []
         for episode, count in zip(episodes[long_enough].tolist(), kept.tolist(), strict=True):
@@ -98,9 +98,9 @@ class LatentEpisodes:
         episodes = generator.integers(len(self._starts), size=count)
         starts = generator.integers(self._starts[episodes])
         firsts = torch.from_numpy(self._first_frames[episodes] + starts).to(self._latents.device)[:, None]
-        frames = firsts + self.stride * torch.arange(self.num_steps + 1, device=firsts.device)
-        num_raw = self.num_steps * self.stride * self._steps_of_frame
-        steps = firsts * self._steps_of_frame + torch.arange(num_raw, device=firsts.device)
+        of_block = self._frame_step // self._kept_every  # kept frames
+        frames = firsts + of_block * torch.arange(self.num_steps + 1, device=firsts.device)
+        steps = firsts * self._kept_every + torch.arange(self.num_steps * self._frame_step, device=firsts.device)
         return self._latents[frames], self._actions[steps].flatten(1).unflatten(1, (self.num_steps, -1))
 
 
