@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from vjepa.envs.world import Tasks
+from vjepa.planning.cost import DistanceToGoal, squared_difference
 from vjepa.planning.limits import ActionLimit
 
 SIZE = 16
@@ -77,6 +78,9 @@ class PerfectModel:
         middle = torch.arange(SIZE) + 0.5
         x, y = ((weights.sum(axis) * middle).sum(-1) / weights.sum((1, 2)) for axis in (1, 2))
         return torch.stack((x, y), dim=-1).float().unsqueeze(1)
+
+    def distance_to(self, goal: Tensor) -> DistanceToGoal:
+        return squared_difference(goal)
 
     def imagine(
         self,

@@ -23,7 +23,8 @@ model:
     inverse_dynamics: {embed_dim: 8, action_dim: 4, hidden_dim: 16}
     regularizer: {class_path: vjepa.objectives.VarianceCovariance}
     time_similarity_weight: 1.0
-    dynamics_phase: {steps: 3, num_windows: 8, num_steps: 5}
+    dynamics_phase: {steps: 3, num_windows: 8, num_steps: 5, num_pairs: 16}
+    temporal_distance: {embed_dim: 8, hidden_dim: 16, imagined_blocks: 2}
 data:
   class_path: vjepa.data.trajectory_data_module.TrajectoryDataModule
   init_args: {root: EPISODES, frame_step: 2, num_steps: 4, global_batch_size: 8, val_share: 0.25}
@@ -54,11 +55,12 @@ def test_a_run_says_whether_its_model_is_fit_to_plan_with(recipe, capsys):
 def test_a_resumed_run_is_the_unbroken_one_into_the_dynamics_phase(recipe):
     whole = fit(recipe, "whole")
     # Stopped in mid-way, as by a kill: the run's length, and so its schedules, stay what they are.
-    fit(recipe, "parts", "--checkpoint.keep_every_n_steps=4")
+    fit(recipe, "parts", "--checkpoint.keep_every_n_steps=2")
     folder = recipe.parent / "runs" / "parts" / "version_0" / "checkpoints"
-    resumed = fit(recipe, "parts", f"--ckpt_path={folder / 'step_4.ckpt'}")
-    for name, weights in whole["state_dict"].items():
-        torch.testing.assert_close(resumed["state_dict"][name], weights, rtol=0, atol=0, msg=name)
+    for checkpoint in ("step_4.ckpt", "step_6.ckpt"):  # before the phase and in it
+        resumed = fit(recipe, "parts", f"--ckpt_path={folder / checkpoint}")
+        for name, weights in whole["state_dict"].items():
+            torch.testing.assert_close(resumed["state_dict"][name], weights, rtol=0, atol=0, msg=name)
 
 
 def test_slips_end_in_one_sentence(recipe, capsys):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from vjepa.planning.controller import RecedingHorizon, repeated, shifted
-from vjepa.planning.cost import goal_cost
+from vjepa.planning.cost import goal_cost, squared_difference
 from vjepa.planning.cross_entropy import CrossEntropyMethod
 from vjepa.planning.gradient import GradientPlanner
 from vjepa.planning.icem import ICEM, coloured_noise
@@ -122,7 +122,7 @@ def test_costs_by_hand():
         return latents[: len(given)]
 
     def costs(**settings) -> list[float]:
-        return goal_cost(imagine, goal, **settings)(actions).tolist()
+        return goal_cost(imagine, squared_difference(goal), **settings)(actions).tolist()
 
     assert costs() == [10.0, 8.0]
     assert costs(over="last") == [9.0, 4.0]
@@ -134,7 +134,9 @@ def test_how_many_sequences_are_imagined_at_once_changes_nothing():
         return actions.cumsum(1).unsqueeze(2)
 
     actions = torch.randn(10, 4, 2, generator=generator())
-    whole, parts = (goal_cost(imagine, torch.ones(1, 2), samples_per_pass=size)(actions) for size in (None, 3))
+    whole, parts = (
+        goal_cost(imagine, squared_difference(torch.ones(1, 2)), samples_per_pass=size)(actions) for size in (None, 3)
+    )
     torch.testing.assert_close(whole, parts)
 
 
@@ -181,7 +183,10 @@ def test_an_inverse_model_learns_the_way_to_goals_and_keeps_to_the_limit():
         (lambda: ICEM(horizon=0), r"horizon \(0\)"),
         (lambda: CrossEntropyMethod(finest=0.0), r"finest \(0.0\) must be more than 0"),
         (lambda: MPPI(temperature=0.0), r"temperature \(0.0\) must be more than 0"),
-        (lambda: goal_cost(lambda actions: actions, torch.zeros(1, 2), "end"), "cost over 'end' must be one of path"),
+        (
+            lambda: goal_cost(lambda actions: actions, lambda latents: latents, "end"),
+            "cost over 'end' must be one of path",
+        ),
         (lambda: RecedingHorizon(MPPI(horizon=3), np.arange(2), 4), r"replan_every \(4\) must be from 1 to"),
         (lambda: ActionLimit(0.0), "must be more than 0"),
     ],

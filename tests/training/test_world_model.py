@@ -10,8 +10,9 @@ from vjepa.data.batch import normalize_frames
 from vjepa.data.trajectory_batch import TrajectoryBatch, gather_windows
 from vjepa.models.dynamics import ResidualDynamics
 from vjepa.objectives import BarlowTwins, ClipContrast, Projector, SIGReg, VarianceCovariance
+from vjepa.objectives.temporal_distance import TemporalDistance
 from vjepa.training import WorldModel
-from vjepa.training.dynamics_phase import DynamicsPhase, LatentEpisodes, windows_of_step
+from vjepa.training.dynamics_phase import DynamicsPhase, LatentEpisodes, pairs_of_step, windows_of_step
 from vjepa.training.world_model import less_episode_means
 
 
@@ -126,6 +127,51 @@ def test_windows_of_the_dynamics_phase_are_a_function_of_seed_and_step(folder):
     assert not torch.equal(first, other)
 
 
+def test_pairs_are_of_one_episode_a_block_apart_and_a_function_of_seed_and_step(folder):
+    data, phase = dot_data(folder), DynamicsPhase(num_pairs=300, num_steps=6)
+    episodes = LatentEpisodes(dot_model().encoder, data.store, data.split[0], 2, 6, torch.device("cpu"))
+    pairs = pairs_of_step(episodes, phase, 3, 5)
+    again, other = (pairs_of_step(episodes, phase, 3, step) for step in (5, 6))
+    for part, same, another in zip(pairs, again, other, strict=True):
+        torch.testing.assert_close(part, same, rtol=0, atol=0)
+        assert not torch.equal(part, another)
+    assert pairs.blocks.shape == (300, 3, 4)
+    length = int(data.store.lengths[0])  # of every episode here
+    now, after, goals = (
+        torch.cdist(part.flatten(1), episodes.latents.flatten(1)).argmin(1).numpy() for part in pairs[:3]
+    )
+    assert (after - now == 2).all()
+    assert (now // (length + 1) == goals // (length + 1)).all()
+    assert ((now == goals) == pairs.arrived.numpy()).all()
+    assert (goals < now).any() and (goals > now).any() and pairs.arrived.any()
+
+
+def test_a_temporal_distance_is_learned_in_the_phase_and_plans_are_charged_by_it(folder, tmp_path):
+    def charged(**settings) -> WorldModel:
+        torch.manual_seed(0)
+        return dot_model(temporal_distance=TemporalDistance(embed_dim=8, hidden_dim=16), **settings)
+
+    before = charged(dynamics_phase=DynamicsPhase(steps=30, num_windows=16, num_steps=6))
+    model = charged(dynamics_phase=before.dynamics_phase)
+    quiet_trainer(tmp_path, max_steps=40).fit(model, dot_data(folder))
+    assert model.temporal_distance is not None and before.temporal_distance is not None
+    assert not torch.equal(model.temporal_distance.mean, before.temporal_distance.mean)
+    for network in ("network", "target_network"):
+        old, new = (next(getattr(each.temporal_distance, network).parameters()) for each in (before, model))
+        assert not torch.equal(old, new)
+    latents = model.encode_frames(dot_data(folder).store.frames(0, np.arange(9)))
+    with torch.no_grad():
+        along = model.distance_to(latents[-1])(latents[None])[0]
+        torch.testing.assert_close(along, model.temporal_distance(latents, latents[-1:].expand(9, -1, -1)))
+    assert along.argmin() == 8
+
+
+def test_without_a_temporal_distance_plans_are_charged_by_the_difference_of_latents():
+    latents = torch.randn(2, 3, 1, 8)
+    distance = dot_model().distance_to(torch.zeros(1, 8))
+    torch.testing.assert_close(distance(latents), latents.square().mean((2, 3)))
+
+
 def test_imagining_is_what_training_rolled_out(batch):
     model = dot_model()
     latents = model.encode_frames(batch.frames[:, 0])
@@ -152,6 +198,11 @@ def test_the_limit_of_actions_comes_with_the_data(tmp_path):
         ({"predicts": "sounds"}, "predicts 'sounds' must be one of latents, pixels"),
         ({"rollout_weight": 0.0}, "nothing would train the dynamics"),
         ({"lasting_dim": 8}, r"lasting_dim \(8\) must be from 0 to below"),
+        ({"temporal_distance": TemporalDistance(8)}, "is learned in the dynamics phase, and there is none; give"),
+        (
+            {"temporal_distance": TemporalDistance(9), "dynamics_phase": DynamicsPhase()},
+            r"embed_dim of the temporal_distance \(9\) must be the encoder's \(8\)",
+        ),
     ],
 )
 def test_parts_that_do_not_fit_are_refused(settings, message):

@@ -28,6 +28,7 @@ class Purpose(IntEnum):
     BEHAVIOUR = 13
     WINDOW = 14
     PLAN = 15
+    PAIR = 16
 
 
 def generator_for(seed: int, purpose: Purpose, *place: int) -> np.random.Generator:

@@ -61,7 +61,7 @@ def draw_paths(
 
 
 def draw_energy(model: WorldModel, suite: Suite, tasks: Tasks, title: str, picture: Path, count: int = 3) -> None:
-    """For each of the first tasks: how far the agent's latent is from the goal's, wherever the agent might be.
+    """For each of the first tasks: how far from the goal a plan would be charged to be, wherever the agent might be.
 
     A landscape that falls towards the goal by way of the door is one that a planner finds its way in.
     """
@@ -71,8 +71,8 @@ def draw_energy(model: WorldModel, suite: Suite, tasks: Tasks, title: str, pictu
     goals = encode_one_by_one(model, suite.render_goals(tasks.rows(slice(count))))
     for k, axis in enumerate(axes.flat):
         x, y, states = _places(suite, tasks, k)
-        difference = latents_at(model, suite, _repeated(tasks, k, len(states)), states) - goals[k]
-        energy = difference.square().mean((-2, -1)).sqrt().reshape(len(y), len(x)).numpy()
+        latents = latents_at(model, suite, _repeated(tasks, k, len(states)), states)
+        energy = model.distance_to(goals[k])(latents).reshape(len(y), len(x)).numpy()
         _show(axis, suite.render_goals(tasks.rows(slice(k, k + 1)))[0])
         drawn = axis.contourf(x, y, energy, levels=16, cmap="viridis", alpha=0.75)
         figure.colorbar(drawn, ax=axis, shrink=0.7)

@@ -89,7 +89,7 @@ class ModelPolicy:
     def _plan(self) -> list[Plan]:
         problems = [
             Problem(
-                goal_cost(self.imagination(episode), goal, self.over, self.terminal_weight),
+                goal_cost(self.imagination(episode), self.model.distance_to(goal), self.over, self.terminal_weight),
                 self.past[episode, -1],
                 goal,
                 self.suite.action_dim,

@@ -8,7 +8,7 @@ from vjepa.envs.two_rooms import TwoRooms, moved
 from vjepa.envs.world import Suite, Tasks, World
 from vjepa.evaluation.model_policy import planning_seeds
 from vjepa.planning.controller import RecedingHorizon
-from vjepa.planning.cost import Over, goal_cost
+from vjepa.planning.cost import Over, goal_cost, squared_difference
 from vjepa.planning.planner import Planner, Problem
 
 
@@ -68,7 +68,7 @@ class OraclePolicy:
             along = [length(copies, visited[:, step]) for step in range(visited.shape[1])]
             return torch.from_numpy(np.stack(along, axis=1)).float()[..., None, None]
 
-        cost = goal_cost(distances_along, torch.zeros(1, 1), self.over, self.terminal_weight)
+        cost = goal_cost(distances_along, squared_difference(torch.zeros(1, 1)), self.over, self.terminal_weight)
         state, goal = (torch.from_numpy(part[None]).float() for part in (here, task.goals[0]))
         return Problem(cost, state, goal, suite.action_dim, suite.action_limit)
 

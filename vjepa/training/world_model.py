@@ -23,9 +23,11 @@ from vjepa.models.frame_encoder import FrameEncoder
 from vjepa.models.inverse_dynamics import InverseDynamics
 from vjepa.models.rollout import Dynamics, OneFrameDynamics, rollout, rollouts_from_every_frame
 from vjepa.objectives import ClipContrast, Distance, Regularizer, latent_prediction_loss
+from vjepa.objectives.temporal_distance import TemporalDistance, between
 from vjepa.objectives.trajectory_shape import straightening, time_similarity
+from vjepa.planning.cost import DistanceToGoal, squared_difference
 from vjepa.planning.limits import ActionLimit
-from vjepa.training.dynamics_phase import DynamicsPhase, LatentEpisodes, windows_of_step
+from vjepa.training.dynamics_phase import DynamicsPhase, LatentEpisodes, pairs_of_step, windows_of_step
 from vjepa.training.optimization import follow_schedules, log_means, run_steps_of, scheduled_adamw
 from vjepa.training.pretrained_frame_encoder import PretrainedFrameEncoder
 from vjepa.training.schedule import Schedule
@@ -67,6 +69,8 @@ class WorldModel(LightningModule):
         straightening_weight: of 1 - the cosine between one latent change and the next (arXiv 2603.12231).
         normalize_actions: give actions zero mean and unit variance before the networks see them; V-JEPA 2-AC does not.
         dynamics_phase: the last steps of the run train the dynamics alone, on latents that are encoded once.
+        temporal_distance: learned in the dynamics phase beside the dynamics, it is what plans are charged by; without
+            it they are charged by the squared difference of latents.
         learning_rate, weight_decay, betas, eps: of AdamW; the schedules end where the dynamics phase begins.
         momentum: of the moving average where it gives the targets.
     """
@@ -102,6 +106,7 @@ class WorldModel(LightningModule):
         straightening_weight: float = 0.0,
         normalize_actions: bool = True,
         dynamics_phase: DynamicsPhase | None = None,
+        temporal_distance: TemporalDistance | None = None,
         learning_rate: Schedule = Schedule(start=1e-5, peak=1e-3, end=1e-6, warmup_steps=300),  # noqa: B008 (frozen)
         weight_decay: Schedule = Schedule(peak=1e-5),  # noqa: B008 (frozen)
         momentum: Schedule = Schedule(peak=0.99),  # noqa: B008 (frozen)
@@ -112,7 +117,7 @@ class WorldModel(LightningModule):
         for name, value, known in (("predicts", predicts, Predicts), ("targets", targets, FrameTargets)):
             if value not in get_args(known):
                 raise ValueError(f"{name} '{value}' must be one of {', '.join(get_args(known))}")
-        _require_parts_that_fit(encoder, dynamics, inverse_dynamics, action_dim, frame_step)
+        _require_parts_that_fit(encoder, dynamics, inverse_dynamics, temporal_distance, action_dim, frame_step)
         if not 0 <= lasting_dim < encoder.embed_dim:
             raise ValueError(
                 f"lasting_dim ({lasting_dim}) must be from 0 to below the encoder's embed_dim ({encoder.embed_dim})"
@@ -129,6 +134,11 @@ class WorldModel(LightningModule):
                 "these dynamics move states by actions as the data has them (state_update: pose); give "
                 "--model.normalize_actions=false"
             )
+        if temporal_distance is not None and dynamics_phase is None:
+            raise ValueError(
+                "a temporal distance is learned in the dynamics phase, and there is none; give "
+                "--model.dynamics_phase.steps=6000"
+            )
         if rollout_weight == 0 and teacher_forcing_weight == 0:
             raise ValueError("rollout_weight and teacher_forcing_weight are both 0; nothing would train the dynamics")
         if predicts == "pixels" and (freeze_encoder or targets == "average"):
@@ -144,6 +154,7 @@ class WorldModel(LightningModule):
         self.episode_regularizer = episode_regularizer
         self.episode_contrast = episode_contrast
         self.lasting_dim = lasting_dim
+        self.temporal_distance = temporal_distance
         self.dynamics_phase = dynamics_phase
         self.latent_episodes: LatentEpisodes | None = None  # encoded when the dynamics phase begins
         self.action_dim = action_dim
@@ -299,11 +310,30 @@ class WorldModel(LightningModule):
             self.latent_episodes = LatentEpisodes(
                 self.encoder, data.store, train, self.frame_step, phase.num_steps, self.device
             )
+            if self.temporal_distance is not None:
+                self.temporal_distance.fit_standard(self.latent_episodes.latents)
         latents, actions = windows_of_step(self.latent_episodes, self.dynamics_phase, self.global_step)
         first = min(self.dynamics.context, self.dynamics_phase.num_steps)
         predicted = rollout(self.dynamics, latents[:, :first], self.normalized_actions(actions))
-        loss = self.distance_between(predicted, latents[:, first:])
-        return {"loss": loss, "rollout": loss}
+        terms = {"rollout": (1.0, self.distance_between(predicted, latents[:, first:]))}
+        if self.temporal_distance is not None:
+            terms["temporal_distance"] = (self.temporal_distance.weight, self.temporal_distance_loss())
+        return {"loss": _weighted_sum(terms), **{name: value for name, (_, value) in terms.items()}}
+
+    def temporal_distance_loss(self) -> Tensor:  # ()
+        """Of blocks that were done, and of others as the dynamics now imagine them."""
+        assert self.temporal_distance is not None and self.dynamics_phase is not None
+        assert self.latent_episodes is not None
+        count = self.temporal_distance.imagined_blocks
+        pairs = pairs_of_step(self.latent_episodes, self.dynamics_phase, count, self.global_step)
+        after = pairs.after.unsqueeze(1)  # (B, 1, N, D)
+        if count:
+            with torch.no_grad():
+                imagined = self.imagine(
+                    pairs.latents.repeat_interleave(count, dim=0), pairs.blocks.flatten(0, 1).unsqueeze(1)
+                )
+            after = torch.cat((after, imagined.unflatten(0, (-1, count)).squeeze(2)), dim=1)
+        return self.temporal_distance.loss(pairs.latents, after, pairs.goals, pairs.arrived)
 
     @property
     def is_in_dynamics_phase(self) -> bool:
@@ -394,6 +424,16 @@ class WorldModel(LightningModule):
         latents = latents.unsqueeze(1) if latents.ndim == 3 else latents
         return rollout(self.dynamics, latents, self.normalized_actions(actions), states, extrinsics)
 
+    def distance_to(
+        self,
+        goal: Tensor,  # (N, D)
+    ) -> DistanceToGoal:
+        """What a plan is charged by: blocks to the goal, or the squared difference of latents."""
+        if self.temporal_distance is None:
+            return squared_difference(goal)
+        learned, there = self.temporal_distance, self.temporal_distance.embed(goal)
+        return lambda latents: between(learned.embed(latents), there)
+
     # Lightning.
 
     def setup(self, stage: str) -> None:
@@ -448,6 +488,8 @@ class WorldModel(LightningModule):
             momentum = self.momentum.value(step, run_steps)
             update_ema(self.target_encoder, self.encoder, momentum)
             values["schedule/momentum"] = momentum
+        if self.temporal_distance is not None and in_phase:
+            self.temporal_distance.update_target()
         self.log_dict(values)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -457,6 +499,7 @@ class WorldModel(LightningModule):
             self.inverse_dynamics,
             self.decoder,
             self.episode_contrast,
+            self.temporal_distance,
             self.regularizer,
             self.episode_regularizer,
         )
@@ -501,13 +544,15 @@ def _require_parts_that_fit(
     encoder: FrameEncoder,
     dynamics: Dynamics,
     inverse_dynamics: InverseDynamics | None,
+    temporal_distance: TemporalDistance | None,
     action_dim: int,
     frame_step: int,
 ) -> None:
     if action_dim < 1 or frame_step < 1:
         raise ValueError(f"action_dim ({action_dim}) and frame_step ({frame_step}) must be at least 1")
     block = action_dim * frame_step
-    for name, part in (("dynamics", dynamics), ("inverse_dynamics", inverse_dynamics)):
+    parts = {"dynamics": dynamics, "inverse_dynamics": inverse_dynamics, "temporal_distance": temporal_distance}
+    for name, part in parts.items():
         if part is None:
             continue
         if part.embed_dim != encoder.embed_dim:
@@ -515,7 +560,7 @@ def _require_parts_that_fit(
                 f"the embed_dim of the {name} ({part.embed_dim}) must be the encoder's ({encoder.embed_dim}); "
                 f"give --model.{name}.embed_dim={encoder.embed_dim}"
             )
-        if part.action_dim != block:
+        if not isinstance(part, TemporalDistance) and part.action_dim != block:
             raise ValueError(
                 f"the action_dim of the {name} ({part.action_dim}) must be that of a block: {frame_step} raw actions "
                 f"of {action_dim} numbers; give --model.{name}.action_dim={block}"
