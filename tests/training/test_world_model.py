@@ -11,6 +11,7 @@ from vjepa.data.trajectory_batch import TrajectoryBatch, gather_windows
 from vjepa.models.dynamics import ResidualDynamics
 from vjepa.objectives import BarlowTwins, ClipContrast, Projector, SIGReg, VarianceCovariance
 from vjepa.objectives.temporal_distance import TemporalDistance
+from vjepa.planning.limits import ActionLimit
 from vjepa.training import WorldModel
 from vjepa.training.dynamics_phase import DynamicsPhase, LatentEpisodes, pairs_of_step, windows_of_step
 from vjepa.training.world_model import less_episode_means
@@ -130,8 +131,8 @@ def test_windows_of_the_dynamics_phase_are_a_function_of_seed_and_step(folder):
 def test_pairs_are_of_one_episode_a_block_apart_and_a_function_of_seed_and_step(folder):
     data, phase = dot_data(folder), DynamicsPhase(num_pairs=300, num_steps=6)
     episodes = LatentEpisodes(dot_model().encoder, data.store, data.split[0], 2, 6, torch.device("cpu"))
-    pairs = pairs_of_step(episodes, phase, 3, 5)
-    again, other = (pairs_of_step(episodes, phase, 3, step) for step in (5, 6))
+    pairs = pairs_of_step(episodes, phase, 3, None, 5)
+    again, other = (pairs_of_step(episodes, phase, 3, None, step) for step in (5, 6))
     for part, same, another in zip(pairs, again, other, strict=True):
         torch.testing.assert_close(part, same, rtol=0, atol=0)
         assert not torch.equal(part, another)
@@ -144,6 +145,18 @@ def test_pairs_are_of_one_episode_a_block_apart_and_a_function_of_seed_and_step(
     assert (now // (length + 1) == goals // (length + 1)).all()
     assert ((now == goals) == pairs.arrived.numpy()).all()
     assert (goals < now).any() and (goals > now).any() and pairs.arrived.any()
+
+
+@pytest.mark.parametrize("kind", ["norm", "box"])
+def test_other_blocks_are_one_action_over_and_over_within_the_limit(folder, kind):
+    data, phase = dot_data(folder), DynamicsPhase(num_pairs=100, num_steps=6)
+    episodes = LatentEpisodes(dot_model().encoder, data.store, data.split[0], 2, 6, torch.device("cpu"))
+    blocks = pairs_of_step(episodes, phase, 3, ActionLimit(0.5, kind), 5).blocks
+    assert blocks.shape == (100, 3, 4)
+    torch.testing.assert_close(blocks[..., :2], blocks[..., 2:], rtol=0, atol=0)
+    size = blocks[..., :2].norm(dim=-1) if kind == "norm" else blocks.abs().amax(-1)
+    assert size.max() <= 0.5 + 1e-6
+    assert (size > 0.49).float().mean() > 0.7
 
 
 def test_a_temporal_distance_is_learned_in_the_phase_and_plans_are_charged_by_it(folder, tmp_path):

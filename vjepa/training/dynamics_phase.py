@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from vjepa.data.batch import normalize_frames
 from vjepa.data.randomness import Purpose, generator_for
 from vjepa.data.trajectory_store import EpisodeStore
+from vjepa.planning.controller import repeated
+from vjepa.planning.limits import ActionLimit
 from vjepa.training.schedule import Schedule
 
 SOON = 0.1  # a goal that is from soon after lies 1 / SOON blocks ahead on average
@@ -53,7 +55,7 @@ class Pairs(NamedTuple):
     after: Tensor  # (B, N, D) one block later
     goals: Tensor  # (B, N, D)
     arrived: Tensor  # (B,) bool: the goal is the latent itself
-    blocks: Tensor  # (B, K, frame_step * A) raw, that were done elsewhere
+    blocks: Tensor  # (B, K, frame_step * A) raw, others that might be done there
 
 
 class LatentEpisodes:
@@ -118,9 +120,14 @@ class LatentEpisodes:
         self,
         count: int,
         num_blocks: int,
+        limit: ActionLimit | None,
         generator: np.random.Generator,
     ) -> Pairs:
-        """Random latents with goals, of which half are from soon after, and half from anywhere in the episode."""
+        """Random latents with goals, of which half are from soon after, and half from anywhere in the episode.
+
+        The other blocks are one action over and over, mostly at the limit, as those of the fastest way are; where the
+        limit is unknown they are what was done elsewhere.
+        """
         episodes = generator.integers(len(self._kept), size=count)
         kept = self._kept[episodes]
         now = generator.integers(kept - self._of_block)
@@ -128,9 +135,15 @@ class LatentEpisodes:
         goals = np.where(generator.random(count) < 0.5, soon, generator.integers(kept))
         frames = np.stack((now, now + self._of_block, goals)) + self._first_frames[episodes]
         latents, after, aims = self.latents[torch.from_numpy(frames).to(self.latents.device)].unbind(0)
-        elsewhere = self._random_frames(self._kept - self._of_block, count * num_blocks, generator)
         arrived = torch.from_numpy(now == goals).to(latents.device)
-        return Pairs(latents, after, aims, arrived, self._blocks_after(elsewhere, 1).view(count, num_blocks, -1))
+        if limit is None:
+            elsewhere = self._random_frames(self._kept - self._of_block, count * num_blocks, generator)
+            blocks = self._blocks_after(elsewhere, 1)
+        else:
+            anyhow = 2 * limit.size * generator.standard_normal((count * num_blocks, self._actions.shape[1]))
+            blocks = repeated(torch.from_numpy(limit.bounded_array(anyhow)), self._of_block * self._kept_every)
+        blocks = blocks.view(count, num_blocks, -1).to(self._actions)
+        return Pairs(latents, after, aims, arrived, blocks)
 
     def _random_frames(
         self,
@@ -159,9 +172,11 @@ def windows_of_step(
     return latents.windows(phase.num_windows, generator_for(phase.seed, Purpose.WINDOW, step))
 
 
-def pairs_of_step(latents: LatentEpisodes, phase: DynamicsPhase, num_blocks: int, step: int) -> Pairs:
+def pairs_of_step(
+    latents: LatentEpisodes, phase: DynamicsPhase, num_blocks: int, limit: ActionLimit | None, step: int
+) -> Pairs:
     """As `windows_of_step`, for the temporal distance."""
-    return latents.pairs(phase.num_pairs, num_blocks, generator_for(phase.seed, Purpose.PAIR, step))
+    return latents.pairs(phase.num_pairs, num_blocks, limit, generator_for(phase.seed, Purpose.PAIR, step))
 
 
 @torch.no_grad()

@@ -325,7 +325,7 @@ class WorldModel(LightningModule):
         assert self.temporal_distance is not None and self.dynamics_phase is not None
         assert self.latent_episodes is not None
         count = self.temporal_distance.imagined_blocks
-        pairs = pairs_of_step(self.latent_episodes, self.dynamics_phase, count, self.global_step)
+        pairs = pairs_of_step(self.latent_episodes, self.dynamics_phase, count, self.action_limit, self.global_step)
         after = pairs.after.unsqueeze(1)  # (B, 1, N, D)
         if count:
             with torch.no_grad():
