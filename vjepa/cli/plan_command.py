@@ -190,7 +190,7 @@ def draw(policy: ModelPolicy, suite: Suite, tasks: Tasks, actions: Any, split: s
         policy.model,
         suite,
         tasks,
-        f"{suite.name}, {split}: latent distance to the goal",
+        f"{suite.name}, {split}: distance to the goal, as plans are charged it",
         folder / f"energy_{split}.png",
     )
 
