@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from tests.training.test_jepa import batch, jepa, train
+from vjepa.data.batch import normalize_clips
 from vjepa.objectives import BarlowTwins, Projector, SIGReg, VarianceCovariance, latent_prediction_loss
 from vjepa.training import Schedule
 
@@ -44,6 +45,24 @@ def test_one_encoder_with_a_regularizer_trains(name):
 def test_a_regularizer_works_beside_a_moving_average_too(name):
     losses = steps_of(jepa(regularizer=REGULARIZERS[name]()), 12)
     assert losses[-1] < 0.9 * losses[0]
+
+
+@pytest.mark.parametrize("name", ["vicreg", "barlow twins", "sigreg"])
+def test_any_regularizer_can_ask_both_parts_of_a_clip_to_agree(name):
+    module, clips = jepa(agreement=REGULARIZERS[name]()), batch(0, 8)
+    losses, mask = module.losses(clips), clips.masks[0]
+    pixels = normalize_clips(clips.clips)
+    seen, hidden = (module.context_encoder(pixels, ids) for ids in (mask.context_ids, mask.target_ids))
+    expected = module.agreement(seen, hidden, 0)
+    prediction = torch.stack([losses[f"loss_mask{number}"] for number in range(len(clips.masks))]).mean()
+    torch.testing.assert_close(losses["loss"], prediction + module.agreement.loss(expected))
+    values = steps_of(module, 12)
+    assert values[-1] < 0.9 * values[0]
+
+
+def test_agreement_over_places_is_refused():
+    with pytest.raises(ValueError, match="agreement compares parts of clips"):
+        jepa(agreement=REGULARIZERS["vicreg of places"]())
 
 
 @pytest.mark.parametrize("distance", ["smooth_l1", "cosine"])

@@ -44,6 +44,7 @@ class ClipAgreement(nn.Module):
         self,
         seen: Tensor,  # (B, Nc, D) tokens of the visible part
         hidden: Tensor,  # (B, Nt, D) tokens of the other part, encoded by themselves
+        step: int = 0,  # of the run: nothing here depends on it
     ) -> VarianceCovarianceTerms:
         parts = [gathered(self.projector(tokens.mean(1)).float()) for tokens in (seen, hidden)]
         return variance_covariance_terms(parts)

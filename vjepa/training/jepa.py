@@ -61,8 +61,8 @@ class JEPA(LightningModule):
             own of whole clips, with gradients (one encoder, LeVJEPA, arXiv 2608.27395). The target encoder is then its
             copy after each step, whatever `momentum` says. Nothing but a regularizer or agreement keeps "self" from
             collapse: without one it is the sick run to compare with.
-        agreement: clip agreement between the visible and the hidden part of the first mask, beside the prediction; the
-            released recipes have none. Its `encoder_dim` must be the encoder's `embed_dim`.
+        agreement: clip agreement between the visible and the hidden part of the first mask, each encoded by itself,
+            beside the prediction; or any regularizer, on these two parts. The released recipes have none.
         regularizer: terms on predicted and target tokens that keep them from collapse: `vjepa.objectives`'
             VarianceCovariance, BarlowTwins, SIGReg, or an own class with their `forward` and `loss`.
         initial_weights: what encoder, predictor and target encoder start from (cooldown, continued pretraining): a
@@ -85,7 +85,7 @@ class JEPA(LightningModule):
         context_prediction: ContextPrediction | None = None,
         teacher: Path | None = None,
         targets: TargetsOf = "average",
-        agreement: ClipAgreement | None = None,
+        agreement: ClipAgreement | Regularizer | None = None,
         regularizer: Regularizer | None = None,
         initial_weights: Path | None = None,
     ):
@@ -103,10 +103,14 @@ class JEPA(LightningModule):
             )
         if context_prediction is not None and predictor.context_proj is None:
             raise ValueError("context_prediction needs a predictor with predict_context: true")
-        if agreement is not None and agreement.encoder_dim != encoder.embed_dim:
+        if isinstance(agreement, ClipAgreement) and agreement.encoder_dim != encoder.embed_dim:
             raise ValueError(
                 f"the agreement's encoder_dim ({agreement.encoder_dim}) must be the encoder's embed_dim "
                 f"({encoder.embed_dim})"
+            )
+        if getattr(agreement, "over", "clips") != "clips":
+            raise ValueError(
+                "agreement compares parts of clips, whose places differ from clip to clip; give over: clips"
             )
         if targets not in get_args(TargetsOf):
             raise ValueError(f"targets '{targets}' must be one of {', '.join(get_args(TargetsOf))}")
@@ -159,7 +163,8 @@ class JEPA(LightningModule):
             loss = loss + weight * losses["context"]
         if self.agreement is not None:
             hidden = self.context_encoder(clips, batch.masks[0].target_ids)  # (B, Nt, D)
-            parts = self.agreement(contexts[0][..., -self.context_encoder.embed_dim :], hidden)
+            seen = contexts[0][..., -self.context_encoder.embed_dim :]
+            parts = self.agreement.forward(seen, hidden, self.global_step)
             loss = loss + self.agreement.loss(parts)
             losses |= {f"agreement_{name}": term for name, term in parts._asdict().items()}
         if self.regularizer is not None:
