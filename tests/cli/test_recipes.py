@@ -12,7 +12,7 @@ from jsonargparse import Namespace
 from vjepa.cli import training
 from vjepa.data.clip_data_module import ClipDataModule
 from vjepa.masking import ReferenceMultiBlockTubes
-from vjepa.training import JEPA, PixelBaseline
+from vjepa.training import JEPA, ImageSelfDistillation, PixelBaseline
 
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "configs" / "pretrain").glob("*.yaml"))
@@ -106,7 +106,7 @@ def test_released_recipes_are_there():
 @by_recipe
 def test_recipe_parses_and_builds(recipe: str):
     found = parts(recipe)
-    assert isinstance(found.model, JEPA | PixelBaseline)
+    assert isinstance(found.model, JEPA | PixelBaseline | ImageSelfDistillation)
     assert isinstance(found.data, ClipDataModule)
     assert found.trainer.max_steps > 0, f"{recipe} says no trainer.max_steps, so its schedules have no end"
     assert found.data.grid == found.model.context_encoder.grid_of(

@@ -82,6 +82,19 @@ def test_an_encoder_of_changes_sees_nothing_of_what_stays():
         tiny_encoder(change_gain=1.0, image_tokenizer=True)
 
 
+def test_an_encoder_of_frames_apart_sees_each_by_itself():
+    encoder, clips = tiny_encoder(frames_apart=True, depth=2), torch.randn(2, 3, 6, 16, 16)
+    frames = encoder.grid_of(clips).frames
+    assert frames > 1
+    alone = [tiny_encoder(depth=2)(part) for part in clips.chunk(frames, dim=2)]
+    for ours in (encoder(clips), encoder.forward_outputs(clips)):
+        torch.testing.assert_close(ours, torch.cat(alone, dim=1))
+    with pytest.raises(ValueError, match="it can't be masked"):
+        encoder(clips, torch.zeros(2, 1, dtype=torch.int64))
+    with pytest.raises(ValueError, match="frames_apart sees frames alone already"):
+        tiny_encoder(frames_apart=True, change_gain=1.0)
+
+
 def test_a_level_that_does_not_exist_is_refused():
     with pytest.raises(ValueError, match=r"levels \[5\] do not exist; this encoder has levels 0 to 1"):
         tiny_encoder().forward_levels(torch.randn(1, 3, 4, 16, 16), [5])

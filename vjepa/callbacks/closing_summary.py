@@ -10,7 +10,7 @@ from vjepa.callbacks.online_probe import OnlineProbe
 from vjepa.callbacks.run_checkpoint import RunCheckpoint
 from vjepa.callbacks.world_model_health import WorldModelHealth
 from vjepa.data.clip_data_module import ClipDataModule
-from vjepa.training import JEPA, PixelBaseline, WorldModel
+from vjepa.training import JEPA, ImageSelfDistillation, PixelBaseline, WorldModel
 
 
 class ClosingSummary(Callback):
@@ -44,6 +44,11 @@ class ClosingSummary(Callback):
                 width = module.context_encoder.embed_dim
                 rank, std = known[f"health/{name}_rank"], known[f"health/{name}_std"]
                 lines.append(f"  {name:<12} effective rank {rank:.1f} of {width} ({rank / width:.0%}), std {std:.3f}")
+        if isinstance(module, ImageSelfDistillation) and "train/spread" in known:
+            lines.append(
+                f"  {'prototypes':<12} spread over {known['train/spread']:.0%} (0: all images alike), of an image "
+                f"{known['train/target_entropy']:.0%} uncertain (100 %: nothing told)"
+            )
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, CollapseMonitor) and callback.judgement is not None:
                 lines.append(f"  {'health':<12} {described(callback.judgement)}{_beside_bands(callback)}")
@@ -71,7 +76,7 @@ class ClosingSummary(Callback):
 
 
 def _next_of(module: object, checkpoint: object) -> str:
-    if isinstance(module, JEPA | PixelBaseline):
+    if isinstance(module, JEPA | PixelBaseline | ImageSelfDistillation):
         return f"  make probe CHECKPOINT={checkpoint}"
     if isinstance(module, WorldModel) and not module.limit_size:  # recordings, of no world that we can plan in
         return "  plan with it as section 5 of docs/own-robot-data.md does"

@@ -12,7 +12,6 @@ from vjepa.data.anticipation import TASKS, AnticipationClips
 from vjepa.evaluation.anticipation import AnticipationEvaluation, AnticipationFeatures, print_table, write_results
 from vjepa.evaluation.probe import Sweep
 from vjepa.interop.run_folder import EncoderName, PretrainedRun, newest_checkpoint, read_run
-from vjepa.models import Predictor
 
 BaselineName = Literal["encoder", "random"]
 
@@ -77,7 +76,7 @@ def features_of(
     if "random" in baselines:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            untrained = run.untrained_encoder(), Predictor(**run.predictor_settings)
+            untrained = run.untrained_encoder(), run.untrained_predictor()
         rows.append(AnticipationFeatures("random weights", *untrained, fps))
     return rows
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from jsonargparse import Namespace
-from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins.environments import SLURMEnvironment
@@ -26,7 +26,7 @@ from vjepa.callbacks import (
 )
 from vjepa.cli.parser import HelpfulParser
 from vjepa.models import SIZES, EncoderSize
-from vjepa.training import WorldModel
+from vjepa.training import ImageSelfDistillation, WorldModel
 from vjepa.training.checkpoint import AtomicCheckpointIO
 
 RUN_CALLBACKS = (
@@ -39,7 +39,8 @@ RUN_CALLBACKS = (
 )
 
 # What watches one kind of model is left out where another is trained.
-OF_MASKED_CLIPS = (CollapseMonitor, OnlineProbe, Pictures)
+OF_MASKED_CLIPS = (CollapseMonitor, Pictures)
+OF_CLIPS = (*OF_MASKED_CLIPS, OnlineProbe)
 OF_WORLD_MODELS = (WorldModelHealth,)
 
 
@@ -116,7 +117,9 @@ class TrainingCLI(LightningCLI):
             if given.default_root_dir is None:  # where a pre-empted job leaves what it resumes from
                 kwargs["default_root_dir"] = logger.log_dir if version else logger.root_dir
         trainer = super().instantiate_trainer(**kwargs)
-        unfit = OF_MASKED_CLIPS if isinstance(self.model, WorldModel) else OF_WORLD_MODELS
+        unfit: tuple[type[Callback], ...] = OF_CLIPS if isinstance(self.model, WorldModel) else OF_WORLD_MODELS
+        if isinstance(self.model, ImageSelfDistillation):
+            unfit += OF_MASKED_CLIPS
         trainer.callbacks = [callback for callback in trainer.callbacks if not isinstance(callback, unfit)]  # type: ignore[attr-defined]
         return trainer
 

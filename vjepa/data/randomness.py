@@ -29,6 +29,7 @@ class Purpose(IntEnum):
     WINDOW = 14
     PLAN = 15
     PAIR = 16
+    VIEW = 17
 
 
 def generator_for(seed: int, purpose: Purpose, *place: int) -> np.random.Generator:

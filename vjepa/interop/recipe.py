@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 import yaml
+from torch import nn
 
 from vjepa.interop.networks import outline, require_fit, whole_settings
 from vjepa.interop.portable import Origin, Part, PortableModel, Preprocessing
@@ -18,7 +19,7 @@ RECIPES = Path("configs/pretrain")
 
 class RecipeSettings(NamedTuple):
     encoder: dict[str, Any]
-    predictor: dict[str, Any]
+    predictor: dict[str, Any] | None  # where nothing is predicted
     data: dict[str, Any]
 
 
@@ -27,17 +28,20 @@ def read_recipe(file: Path) -> RecipeSettings:
     try:
         recipe = _nested(yaml.safe_load(file.read_text()))
         parts = recipe["model"]["init_args"]
-        encoder, predictor = dict(parts["encoder"]), dict(parts["predictor"])
+        encoder = dict(parts["encoder"])
+        predictor = dict(parts["predictor"]) if "predictor" in parts else None
         data = dict(recipe["data"]["init_args"])
     except FileNotFoundError:
         raise ValueError(f"there is no recipe {file}") from None
     except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
         raise ValueError(f"{file} holds no settings of a vjepa run (model.init_args.encoder, data.init_args)") from None
     try:
-        # The command line links it to the encoder, and leaves it out of the settings that it writes.
-        predictor["encoder_dim"] = whole_settings(VideoEncoder, encoder)["embed_dim"]
+        width = whole_settings(VideoEncoder, encoder)["embed_dim"]
     except ValueError as error:
         raise ValueError(f"the encoder's settings in {file} don't fit: {error}") from None
+    if predictor is not None:
+        # The command line links it to the encoder, and leaves it out of the settings that it writes.
+        predictor["encoder_dim"] = width
     return RecipeSettings(encoder, predictor, data)
 
 
@@ -45,21 +49,27 @@ def untrained_model(file: Path) -> tuple[PortableModel, Report]:
     """Networks of a recipe as they are before training, by seed 0."""
     report = Report(str(file), "recipe")
     settings = read_recipe(file)
-    for network, part in ((VideoEncoder, settings.encoder), (Predictor, settings.predictor)):
-        outline(network, part)  # raises ValueError before memory is taken
+    outline(VideoEncoder, settings.encoder)  # raises ValueError before memory is taken
+    if settings.predictor is not None:
+        outline(Predictor, settings.predictor)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        encoder, predictor = VideoEncoder(**settings.encoder), Predictor(**settings.predictor)
+        encoder = _drawn(VideoEncoder, settings.encoder)
+        predictor = None if settings.predictor is None else _drawn(Predictor, settings.predictor)
     model = PortableModel(
         "vjepa",
-        Part(whole_settings(VideoEncoder, settings.encoder), encoder.state_dict()),
-        Part(whole_settings(Predictor, settings.predictor), predictor.state_dict()),
+        encoder,
+        predictor,
         preprocessing=preprocessing_of(settings.data),
         origin=Origin(str(file), data="none: random weights, seed 0", command=f"vjepa fit -c {file} trains them"),
     )
     report.notes.append("weights are random (seed 0): a recipe has none")
     require_fit(model, report)
     return model, report
+
+
+def _drawn(network: type[nn.Module], settings: dict[str, Any]) -> Part:
+    return Part(whole_settings(network, settings), network(**settings).state_dict())
 
 
 def preprocessing_of(data: Mapping[str, Any]) -> Preprocessing:

@@ -22,7 +22,7 @@ class PretrainedRun(NamedTuple):
     checkpoint: Path
     weights: dict[str, Tensor]
     encoder_settings: dict[str, Any]
-    predictor_settings: dict[str, Any]
+    predictor_settings: dict[str, Any] | None  # where nothing is predicted
     data_settings: dict[str, Any]
     step: int
 
@@ -33,9 +33,16 @@ class PretrainedRun(NamedTuple):
         return encoder
 
     def predictor(self) -> Predictor:
-        predictor = Predictor(**self.predictor_settings)
+        """The trained predictor. Raises ValueError where the run has none, or weights and settings don't fit."""
+        predictor = self.untrained_predictor()
         load_all(predictor, self._below("predictor."), self.checkpoint)
         return predictor
+
+    def untrained_predictor(self) -> Predictor:
+        """The same network with weights as they are drawn before training, from torch's global generator."""
+        if self.predictor_settings is None:
+            raise ValueError(f"{self.checkpoint} has no predictor; give a run of JEPA")
+        return Predictor(**self.predictor_settings)
 
     def untrained_encoder(self) -> VideoEncoder:
         """The same network with weights as they are drawn before training, from torch's global generator."""
@@ -57,7 +64,7 @@ class PretrainedRun(NamedTuple):
         model = PortableModel(
             "vjepa",
             Part(whole_settings(VideoEncoder, self.encoder_settings), self._below(prefix)),
-            Part(whole_settings(Predictor, self.predictor_settings), self._below("predictor.")),
+            self._portable_predictor(),
             preprocessing=preprocessing_of(self.data_settings),
             origin=Origin(
                 f"{self.checkpoint}, step {self.step}",
@@ -68,6 +75,11 @@ class PretrainedRun(NamedTuple):
         )
         require_fit(model, report)
         return model, report
+
+    def _portable_predictor(self) -> Part | None:
+        if self.predictor_settings is None:
+            return None
+        return Part(whole_settings(Predictor, self.predictor_settings), self._below("predictor."))
 
     def _prefix_of(self, which: str) -> str:
         """What an encoder's weights are named by. A pixel baseline has one encoder, whichever is asked for."""

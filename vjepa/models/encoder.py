@@ -31,6 +31,8 @@ class VideoEncoder(nn.Module):
             (V-JEPA 2.1).
         change_gain: see only what changes: each clip less its mean frame, times this. Before a still camera nothing is
             left of the background (measured by us on small real video, docs/results.md). None: clips as they are.
+        frames_apart: each tubelet's length of a clip is encoded by itself, without a time: an image encoder that takes
+            clips. Such an encoder can't be masked.
         activation_checkpointing: compute blocks again in the backward pass; saves memory, changes no result.
     """
 
@@ -50,6 +52,7 @@ class VideoEncoder(nn.Module):
         image_tokenizer: bool = False,
         modality_embeddings: bool = False,
         change_gain: float | None = None,
+        frames_apart: bool = False,
         activation_checkpointing: bool = False,
     ):
         super().__init__()
@@ -64,12 +67,15 @@ class VideoEncoder(nn.Module):
                 )
         if change_gain is not None and image_tokenizer:
             raise ValueError("images have no changes to see: give either change_gain or image_tokenizer")
+        if frames_apart and (change_gain is not None or image_tokenizer):
+            raise ValueError("frames_apart sees frames alone already: leave out change_gain and image_tokenizer")
         self.embed_dim = embed_dim or row.embed_dim
         self.tubelet = tubelet
         self.norm_eps = norm_eps
         self.output_levels = output_levels
         self.image_tokenizer = image_tokenizer
         self.change_gain = change_gain
+        self.frames_apart = frames_apart
         self.activation_checkpointing = activation_checkpointing
         num_heads, mlp_ratio = num_heads or row.num_heads, mlp_ratio or row.mlp_ratio
         self.patch_embed = TubeletEmbedding(self.tubelet, self.embed_dim)
@@ -106,6 +112,12 @@ class VideoEncoder(nn.Module):
             those = f"0 to {len(self.blocks) - 1}" if self.output_levels is None else str(list(known))
             raise ValueError(f"levels {unknown} do not exist; this encoder has levels {those}")
         grid = self.grid_of(clips)
+        if self.frames_apart and token_ids is not None:
+            raise ValueError("an encoder with frames_apart sees whole frames; it can't be masked")
+        if self.frames_apart and grid.frames > 1:
+            alone = clips.unflatten(2, (grid.frames, -1)).transpose(1, 2).flatten(0, 1)
+            of_frames = self.forward_levels(alone, levels)  # (B * frames, height * width, D) each
+            return [tokens.unflatten(0, (-1, grid.frames)).flatten(1, 2) for tokens in of_frames]
         if self.change_gain is not None:
             clips = (clips - clips.mean(dim=2, keepdim=True)) * self.change_gain
         tokens = self.position.added(self._embedded(clips, token_ids), grid, token_ids)

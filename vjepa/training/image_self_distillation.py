@@ -1,0 +1,129 @@
+"""ImageSelfDistillation: an encoder of single frames, taught by its own moving average (DINO, arXiv 2104.14294).
+
+The joint embedding of images in the JEPA family: nothing is predicted from one place to another; views of one clip's
+frames must be told alike. It sees no motion.
+"""
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from torch import Tensor
+
+from vjepa.data.batch import ClipBatch, normalize_clips
+from vjepa.data.image_views import ImageViews
+from vjepa.models import VideoEncoder, frozen_copy, update_ema
+from vjepa.models.prototype_head import PrototypeHead
+from vjepa.objectives.self_distillation import SelfDistillation
+from vjepa.training.optimization import follow_schedules, log_means, run_steps_of, scheduled_adamw
+from vjepa.training.schedule import Schedule
+
+
+class ImageSelfDistillation(LightningModule):
+    """A context encoder that sees all views, and a target encoder, its moving average, that sees the large ones.
+
+    Args:
+        encoder: with `frames_apart` and a tubelet of one frame. A view's embedding is the mean of its tokens.
+        head: on embeddings; its `input_dim` must be the encoder's `embed_dim`.
+        views: of each clip's frames.
+        objective: its `num_prototypes` must be the head's.
+        learning_rate, weight_decay: of AdamW, over optimizer steps.
+        momentum: of target encoder and target head; published: from 0.996 to 1, by a cosine.
+        betas, eps: of AdamW.
+        still_prototypes: for so many steps prototypes don't move. Published: the first epoch.
+    """
+
+    def __init__(
+        self,
+        encoder: VideoEncoder,
+        head: PrototypeHead,
+        views: ImageViews,
+        objective: SelfDistillation,
+        learning_rate: Schedule,
+        weight_decay: Schedule,
+        momentum: Schedule = Schedule(peak=0.996, end=1.0),  # noqa: B008 (frozen)
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        still_prototypes: int = 0,
+    ):
+        super().__init__()
+        if not encoder.frames_apart or encoder.tubelet[0] != 1:
+            raise ValueError(
+                f"views are single frames: the encoder needs frames_apart: true and a tubelet of one frame, "
+                f"[1, {encoder.tubelet[1]}, {encoder.tubelet[2]}]"
+            )
+        if head.input_dim != encoder.embed_dim:
+            raise ValueError(
+                f"the head's input_dim ({head.input_dim}) must be the encoder's embed_dim ({encoder.embed_dim})"
+            )
+        if head.num_prototypes != len(objective.centre):
+            raise ValueError(
+                f"the objective's num_prototypes ({len(objective.centre)}) must be the head's ({head.num_prototypes})"
+            )
+        self.context_encoder = encoder
+        self.target_encoder = frozen_copy(encoder)
+        self.head = head
+        self.target_head = frozen_copy(head)
+        self.views = views
+        self.objective = objective
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.momentum = momentum
+        self.betas = betas
+        self.eps = eps
+        self.still_prototypes = still_prototypes
+
+    def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
+        return log_means(self, "train", self.losses(batch), len(batch.clips))
+
+    def validation_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
+        return log_means(self, "val", self.losses(batch), len(batch.clips))
+
+    def test_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
+        return log_means(self, "test", self.losses(batch), len(batch.clips))
+
+    def losses(self, batch: ClipBatch) -> dict[str, Tensor]:  # () each; "loss" is the cross-entropy
+        views = self.views(batch)
+        with torch.no_grad():
+            targets = self.target_head(embeddings_of_views(self.target_encoder, views.large))  # (G, B, K)
+        parts = [embeddings_of_views(self.context_encoder, part) for part in views if len(part)]
+        similarities = self.head(torch.cat(parts))  # (V, B, K)
+        terms = self.objective(similarities, targets, self.global_step)
+        if self.training:
+            self.objective.move_centre(targets)
+        return {"loss": terms.cross_entropy, "target_entropy": terms.target_entropy, "spread": terms.spread}
+
+    def predict_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
+        """Tokens of whole clips by the target encoder, (B, N, D)."""
+        return self.target_encoder(normalize_clips(batch.clips))
+
+    @property
+    def encoder_of_targets(self) -> VideoEncoder:
+        return self.target_encoder
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        if self.global_step < self.still_prototypes:
+            self.head.prototypes.weight.grad = None
+
+    def optimizer_step(
+        self, epoch: int, batch_idx: int, optimizer: torch.optim.Optimizer | LightningOptimizer, optimizer_closure=None
+    ) -> None:
+        """One step with this step's learning rate and weight decay, then target encoder and head follow."""
+        step, run_steps = self.global_step + 1, run_steps_of(self.trainer)
+        values = follow_schedules(optimizer, step, run_steps, self.learning_rate, self.weight_decay)
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        momentum = self.momentum.value(step - 1, run_steps - 1)
+        update_ema(self.target_encoder, self.context_encoder, momentum)
+        update_ema(self.target_head, self.head, momentum)
+        self.log_dict({**values, "schedule/momentum": momentum})
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return scheduled_adamw(
+            (self.context_encoder, self.head), self.trainer, self.learning_rate, self.betas, self.eps
+        )
+
+
+def embeddings_of_views(
+    encoder: VideoEncoder,
+    views: Tensor,  # (V, B, 3, 1, H, W)
+) -> Tensor:  # (V, B, D)
+    return encoder(views.flatten(0, 1)).mean(1).unflatten(0, views.shape[:2])
