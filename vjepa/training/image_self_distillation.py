@@ -5,20 +5,18 @@ frames must be told alike. It sees no motion.
 """
 
 import torch
-from lightning.pytorch import LightningModule
-from lightning.pytorch.core.optimizer import LightningOptimizer
-from torch import Tensor
+from torch import Tensor, nn
 
 from vjepa.data.batch import ClipBatch, normalize_clips
 from vjepa.data.image_views import ImageViews
 from vjepa.models import VideoEncoder, frozen_copy, update_ema
 from vjepa.models.prototype_head import PrototypeHead
 from vjepa.objectives.self_distillation import SelfDistillation
-from vjepa.training.optimization import follow_schedules, log_means, run_steps_of, scheduled_adamw
+from vjepa.training.clip_model import ClipModel
 from vjepa.training.schedule import Schedule
 
 
-class ImageSelfDistillation(LightningModule):
+class ImageSelfDistillation(ClipModel):
     """A context encoder that sees all views, and a target encoder, its moving average, that sees the large ones.
 
     Args:
@@ -45,7 +43,7 @@ class ImageSelfDistillation(LightningModule):
         eps: float = 1e-8,
         still_prototypes: int = 0,
     ):
-        super().__init__()
+        super().__init__(learning_rate, weight_decay, betas, eps)
         if not encoder.frames_apart or encoder.tubelet[0] != 1:
             raise ValueError(
                 f"views are single frames: the encoder needs frames_apart: true and a tubelet of one frame, "
@@ -65,21 +63,8 @@ class ImageSelfDistillation(LightningModule):
         self.target_head = frozen_copy(head)
         self.views = views
         self.objective = objective
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
         self.momentum = momentum
-        self.betas = betas
-        self.eps = eps
         self.still_prototypes = still_prototypes
-
-    def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
-        return log_means(self, "train", self.losses(batch), len(batch.clips))
-
-    def validation_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
-        return log_means(self, "val", self.losses(batch), len(batch.clips))
-
-    def test_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
-        return log_means(self, "test", self.losses(batch), len(batch.clips))
 
     def losses(self, batch: ClipBatch) -> dict[str, Tensor]:  # () each; "loss" is the cross-entropy
         views = self.views(batch)
@@ -104,22 +89,15 @@ class ImageSelfDistillation(LightningModule):
         if self.global_step < self.still_prototypes:
             self.head.prototypes.weight.grad = None
 
-    def optimizer_step(
-        self, epoch: int, batch_idx: int, optimizer: torch.optim.Optimizer | LightningOptimizer, optimizer_closure=None
-    ) -> None:
-        """One step with this step's learning rate and weight decay, then target encoder and head follow."""
-        step, run_steps = self.global_step + 1, run_steps_of(self.trainer)
-        values = follow_schedules(optimizer, step, run_steps, self.learning_rate, self.weight_decay)
-        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+    def follow(self, step: int, run_steps: int) -> dict[str, float]:
+        """Target encoder and head follow."""
         momentum = self.momentum.value(step - 1, run_steps - 1)
         update_ema(self.target_encoder, self.context_encoder, momentum)
         update_ema(self.target_head, self.head, momentum)
-        self.log_dict({**values, "schedule/momentum": momentum})
+        return {"schedule/momentum": momentum}
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return scheduled_adamw(
-            (self.context_encoder, self.head), self.trainer, self.learning_rate, self.betas, self.eps
-        )
+    def trained_parts(self) -> list[nn.Module]:
+        return [self.context_encoder, self.head]
 
 
 def embeddings_of_views(

@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
 import torch
-from lightning.pytorch import LightningModule
-from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, nn
 
@@ -24,8 +22,8 @@ from vjepa.objectives import (
     latent_prediction_loss,
     normalized_targets,
 )
+from vjepa.training.clip_model import ClipModel
 from vjepa.training.initial_weights import load_initial_weights, read_teacher
-from vjepa.training.optimization import follow_schedules, log_means, run_steps_of, scheduled_adamw
 from vjepa.training.schedule import Schedule
 
 TargetsOf = Literal["average", "self"]
@@ -39,7 +37,7 @@ class MaskTerms(NamedTuple):
     visible: Tensor | None  # () that of the visible ones, where it is trained
 
 
-class JEPA(LightningModule):
+class JEPA(ClipModel):
     """A context encoder, a predictor and the target encoder that follows the context encoder.
 
     Args:
@@ -89,7 +87,7 @@ class JEPA(LightningModule):
         regularizer: Regularizer | None = None,
         initial_weights: Path | None = None,
     ):
-        super().__init__()
+        super().__init__(learning_rate, weight_decay, betas, eps)
         predictor.require_encoder_of(encoder.embed_dim)
         if predictor.num_levels not in (1, encoder.num_output_levels):
             raise ValueError(
@@ -128,24 +126,11 @@ class JEPA(LightningModule):
         predictor.freeze_unused(mask_tokens=not mask_token_per_mask, context=context_prediction is None)
         if encoder.num_output_levels > 1 and predictor.num_levels == 1:
             encoder.level_norms[:-1].requires_grad_(False)
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
         self.momentum = momentum
-        self.betas = betas
-        self.eps = eps
         self.loss_exponent = loss_exponent
         self.distance: Distance = distance
         self.mask_token_per_mask = mask_token_per_mask
         self.initial_weights = initial_weights
-
-    def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
-        return log_means(self, "train", self.losses(batch), len(batch.clips))
-
-    def validation_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
-        return log_means(self, "val", self.losses(batch), len(batch.clips))
-
-    def test_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
-        return log_means(self, "test", self.losses(batch), len(batch.clips))
 
     def losses(self, batch: ClipBatch) -> dict[str, Tensor]:  # () each; "loss" is minimised, the others are its parts
         clips = normalize_clips(batch.clips)  # (B, 3, T, H, W)
@@ -250,21 +235,15 @@ class JEPA(LightningModule):
             for name, values in zip(names, zip(*of_masks, strict=True), strict=True)
         }
 
-    def optimizer_step(
-        self, epoch: int, batch_idx: int, optimizer: torch.optim.Optimizer | LightningOptimizer, optimizer_closure=None
-    ) -> None:
-        """One step with this step's learning rate and weight decay, then the target encoder follows."""
-        step, run_steps = self.global_step + 1, run_steps_of(self.trainer)
-        values = follow_schedules(optimizer, step, run_steps, self.learning_rate, self.weight_decay)
-        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+    def follow(self, step: int, run_steps: int) -> dict[str, float]:
+        """The target encoder follows the context encoder."""
         momentum = 0.0 if self.targets == "self" else self.momentum.value(step - 1, run_steps - 1)
         update_ema(self.target_encoder, self.context_encoder, momentum)
-        self.log_dict({**values, "schedule/momentum": momentum})
+        return {"schedule/momentum": momentum}
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
+    def trained_parts(self) -> list[nn.Module]:
         parts = (self.context_encoder, self.predictor, self.agreement, self.regularizer)
-        trained = [part for part in parts if isinstance(part, nn.Module)]
-        return scheduled_adamw(trained, self.trainer, self.learning_rate, self.betas, self.eps)
+        return [part for part in parts if isinstance(part, nn.Module)]
 
     def setup(self, stage: str) -> None:
         if stage == "fit" and self.initial_weights is not None:

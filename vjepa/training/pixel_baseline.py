@@ -5,20 +5,18 @@ Encoder, masks, data and schedules are JEPA's, and so is the narrow transformer 
 """
 
 import torch
-from lightning.pytorch import LightningModule
-from lightning.pytorch.core.optimizer import LightningOptimizer
-from torch import Tensor
+from torch import Tensor, nn
 
 from vjepa.data.batch import ClipBatch, normalize_clips
 from vjepa.grid import gather_tokens, tubelet_pixels
 from vjepa.masking import TubeMask
 from vjepa.models import Predictor, VideoEncoder
 from vjepa.objectives.pixel_prediction import normalized_tubelets, pixel_prediction_loss
-from vjepa.training.optimization import follow_schedules, log_means, run_steps_of, scheduled_adamw
+from vjepa.training.clip_model import ClipModel
 from vjepa.training.schedule import Schedule
 
 
-class PixelBaseline(LightningModule):
+class PixelBaseline(ClipModel):
     """An encoder of what is visible, and a predictor of the pixels that are not.
 
     Args:
@@ -42,7 +40,7 @@ class PixelBaseline(LightningModule):
         eps: float = 1e-8,
         normalize_tubelets: bool = True,
     ):
-        super().__init__()
+        super().__init__(learning_rate, weight_decay, betas, eps)
         frames, height, width = encoder.tubelet
         num_pixels = 3 * frames * height * width
         predictor.require_encoder_of(encoder.embed_dim)
@@ -59,20 +57,7 @@ class PixelBaseline(LightningModule):
         self.encoder = encoder
         self.predictor = predictor
         predictor.freeze_unused(mask_tokens=True, context=True)
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.betas = betas
-        self.eps = eps
         self.normalize_tubelets = normalize_tubelets
-
-    def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
-        return log_means(self, "train", self.losses(batch), len(batch.clips))
-
-    def validation_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
-        return log_means(self, "val", self.losses(batch), len(batch.clips))
-
-    def test_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
-        return log_means(self, "test", self.losses(batch), len(batch.clips))
 
     def losses(self, batch: ClipBatch) -> dict[str, Tensor]:  # () each; "loss" is the mean of the others
         clips = normalize_clips(batch.clips)  # (B, 3, T, H, W)
@@ -118,14 +103,5 @@ class PixelBaseline(LightningModule):
         """The encoder itself: what is logged of target tokens is that of the context's."""
         return self.encoder
 
-    def optimizer_step(
-        self, epoch: int, batch_idx: int, optimizer: torch.optim.Optimizer | LightningOptimizer, optimizer_closure=None
-    ) -> None:
-        """One step with this step's learning rate and weight decay."""
-        run_steps = run_steps_of(self.trainer)
-        values = follow_schedules(optimizer, self.global_step + 1, run_steps, self.learning_rate, self.weight_decay)
-        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
-        self.log_dict(values)
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return scheduled_adamw((self.encoder, self.predictor), self.trainer, self.learning_rate, self.betas, self.eps)
+    def trained_parts(self) -> list[nn.Module]:
+        return [self.encoder, self.predictor]
