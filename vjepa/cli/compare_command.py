@@ -34,6 +34,7 @@ RECIPES = [
     Path(f"configs/pretrain/{name}.yaml")
     for name in (
         "synthetic",
+        "synthetic_ema",
         "synthetic_pixels",
         "synthetic_no_ema_vicreg",
         "synthetic_barlow_twins",
