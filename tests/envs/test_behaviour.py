@@ -7,7 +7,8 @@ from tests.envs.tiny_environment import SettableDot
 from vjepa.envs.behaviour import Behaviour, RandomWalk, Wander
 from vjepa.envs.floors import Aimless, StraightLine
 from vjepa.envs.single_world import SingleWorlds
-from vjepa.envs.two_rooms import BORDER, LARGEST_MOVE, SIZE, TwoRooms
+from vjepa.envs.two_rooms import LARGEST_MOVE, TwoRooms
+from vjepa.envs.two_rooms_collision import BORDER, SIZE
 from vjepa.envs.world import Tasks
 from vjepa.planning.limits import ActionLimit
 

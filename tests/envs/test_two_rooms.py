@@ -3,20 +3,8 @@
 import numpy as np
 import pytest
 
-from vjepa.envs.two_rooms import (
-    BORDER,
-    DOOR_HALF_WIDTH,
-    DOOR_RANGE,
-    FIXED_LAYOUT,
-    RADIUS,
-    SIZE,
-    WALL_HALF_WIDTH,
-    WALL_RANGE,
-    TwoRooms,
-    is_held_out,
-    moved,
-    render,
-)
+from vjepa.envs.two_rooms import DOOR_RANGE, FIXED_LAYOUT, WALL_RANGE, TwoRooms, is_held_out, render
+from vjepa.envs.two_rooms_collision import BORDER, DOOR_HALF_WIDTH, RADIUS, SIZE, WALL_HALF_WIDTH, moved
 from vjepa.envs.world import Tasks
 
 HAIR = 1e-5

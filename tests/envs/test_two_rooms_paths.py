@@ -5,7 +5,8 @@ import heapq
 import numpy as np
 import pytest
 
-from vjepa.envs.two_rooms import DOOR_HALF_WIDTH, RADIUS, WALL_HALF_WIDTH, TwoRooms
+from vjepa.envs.two_rooms import TwoRooms
+from vjepa.envs.two_rooms_collision import DOOR_HALF_WIDTH, RADIUS, WALL_HALF_WIDTH
 from vjepa.envs.two_rooms_paths import shortest_paths
 from vjepa.envs.world import Tasks
 

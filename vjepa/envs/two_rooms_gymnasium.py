@@ -5,7 +5,8 @@ from typing import Any, Literal, get_args
 import gymnasium
 import numpy as np
 
-from vjepa.envs.two_rooms import LARGEST_MOVE, SIZE, Layouts, TwoRooms
+from vjepa.envs.two_rooms import LARGEST_MOVE, Layouts, TwoRooms
+from vjepa.envs.two_rooms_collision import SIZE
 from vjepa.envs.world import Tasks
 
 ID = "vjepa/TwoRooms-v0"

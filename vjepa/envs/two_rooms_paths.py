@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from vjepa.envs.two_rooms import DOOR_HALF_WIDTH, RADIUS, WALL_HALF_WIDTH, moved
+from vjepa.envs.two_rooms_collision import DOOR_HALF_WIDTH, RADIUS, WALL_HALF_WIDTH, moved
 from vjepa.envs.world import Tasks
 
 POINTS_PER_CORNER = 13

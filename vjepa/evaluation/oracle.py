@@ -4,7 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vjepa.envs.two_rooms import TwoRooms, moved
+from vjepa.envs.two_rooms import TwoRooms
+from vjepa.envs.two_rooms_collision import moved
 from vjepa.envs.world import Suite, Tasks, World
 from vjepa.evaluation.model_policy import planning_seeds
 from vjepa.planning.controller import RecedingHorizon
