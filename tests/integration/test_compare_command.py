@@ -58,6 +58,7 @@ def test_a_comparison_writes_a_table_and_pictures_and_trains_nothing_twice(
         *probing,
         f"--recipes=[{','.join(map(str, recipes))}]",
         "--steps=2",
+        "--at_once=1",
         "--seeds=[0]",
         "--fork_steps=1",
         "--decoder_steps=1",
@@ -78,7 +79,7 @@ def test_a_comparison_writes_a_table_and_pictures_and_trains_nothing_twice(
         assert (tmp_path / "docs" / "pictures" / f"compare_{name}.png").read_bytes().startswith(b"\x89PNG")
     monkeypatch.setattr(subprocess, "run", None)
     for recipe in recipes:
-        run = trained_run(recipe, 2, 0, tmp_path / "runs", "cpu")
+        run = trained_run(recipe, 2, 0, tmp_path / "runs", "cpu", 1)
         assert (run.folder / "measured.json").is_file()
     assert capfd.readouterr().out.count("is complete") == 2
 

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -62,6 +63,7 @@ def compare(
     output: Path = Path("docs/compare.md"),
     pictures: Path | None = None,
     accelerator: str = "auto",
+    at_once: int = 2,
 ) -> None:
     """Train each recipe for as many steps, probe the frozen encoders on motion, and write a page with pictures.
 
@@ -80,13 +82,26 @@ def compare(
         output: the page.
         pictures: folder of its pictures; `pictures` beside the page if None.
         accelerator: as for Lightning's trainer.
+        at_once: runs that train side by side, each with its share of the processor's cores: networks this small gain
+            little from threads (two at once take little longer than one on both cores). 1 for one accelerator.
     """
     started = time.monotonic()
-    _check(recipes, steps, seeds, fork_steps, decoder_steps)
+    _check(recipes, steps, seeds, fork_steps, decoder_steps, at_once)
     require_matplotlib()  # before half an hour of training, not after
     pictures = pictures or output.parent / "pictures"
     probing = Probing(data, sweep, labels_per_class, runs / "features", accelerator)
-    trained = [trained_run(recipe, steps, seed, runs, accelerator) for recipe in recipes for seed in seeds]
+    threads = max(1, (os.cpu_count() or 1) // at_once)
+    with ThreadPoolExecutor(at_once) as pool:  # each run is a process of its own
+        jobs = [
+            pool.submit(trained_run, recipe, steps, seed, runs, accelerator, threads)
+            for recipe in recipes
+            for seed in seeds
+        ]
+        try:
+            trained = [job.result() for job in jobs]
+        except ValueError:
+            pool.shutdown(cancel_futures=True)  # what has not begun shall not
+            raise
     rows: dict[str, list[Measured]] = {}
     for run in trained:
         rows.setdefault(run.recipe, []).append(measured_run(run, probing))
@@ -130,7 +145,7 @@ def compare(
     print(f"{output} is written, after {time.monotonic() - started:.0f} s")
 
 
-def trained_run(recipe: Path, steps: int, seed: int, runs: Path, accelerator: str) -> TrainedRun:
+def trained_run(recipe: Path, steps: int, seed: int, runs: Path, accelerator: str, threads: int) -> TrainedRun:
     """Train a recipe by `vjepa fit`, in a process of its own, unless that was done before.
 
     A recipe that has been changed since is another run. Raises ValueError where training fails.
@@ -142,6 +157,7 @@ def trained_run(recipe: Path, steps: int, seed: int, runs: Path, accelerator: st
         print(f"{recipe.stem}, seed {seed}: {folder} is complete")
         return TrainedRun(recipe.stem, seed, folder)
     print(f"{recipe.stem}, seed {seed}: training for {steps} steps", flush=True)
+    started = time.monotonic()
     often = max(1, min(10, steps // 20))
     flags = {
         "runs": runs,
@@ -156,11 +172,13 @@ def trained_run(recipe: Path, steps: int, seed: int, runs: Path, accelerator: st
         "trainer.log_every_n_steps": often,
     }
     command = [sys.executable, "-m", "vjepa", "fit", "-c", str(recipe), *(f"--{key}={flags[key]}" for key in flags)]
-    done = subprocess.run(command, stderr=subprocess.PIPE, text=True)
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+    done = subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     folder = complete_run(runs / name, steps)
     if done.returncode or folder is None:
         last = (done.stderr.strip().splitlines() or [f"it ended with exit code {done.returncode}"])[-1]
         raise ValueError(f"training by {recipe} failed: {last.removeprefix('vjepa: error: ')}")
+    print(f"{recipe.stem}, seed {seed}: trained in {time.monotonic() - started:.0f} s", flush=True)
     return TrainedRun(recipe.stem, seed, folder)
 
 
@@ -190,8 +208,11 @@ def _random_weights(run: TrainedRun, seed: int, probing: Probing) -> Measured:
     return measured
 
 
-def _check(recipes: list[Path], steps: int, seeds: list[int], fork_steps: int, decoder_steps: int) -> None:
-    for name, count in {"steps": steps, "fork_steps": fork_steps, "decoder_steps": decoder_steps}.items():
+def _check(
+    recipes: list[Path], steps: int, seeds: list[int], fork_steps: int, decoder_steps: int, at_once: int
+) -> None:
+    counts = {"steps": steps, "fork_steps": fork_steps, "decoder_steps": decoder_steps, "at_once": at_once}
+    for name, count in counts.items():
         if count < 1:
             raise ValueError(f"{name} ({count}) must be at least 1")
     if not recipes or not seeds:
