@@ -46,7 +46,7 @@ pretrain: $(INSTALLED) $$(DATA)  ## pretrain by CONFIG, with overrides ARGS; RES
 probe: $(INSTALLED) $$(DATA)  ## probe CHECKPOINT, or the newest one, by CONFIG: kNN, linear and attentive, beside baselines
 	$(VJEPA) probe -c $(CONFIG) $(if $(CHECKPOINT),--checkpoint=$(CHECKPOINT)) $(ARGS)
 
-compare: $(INSTALLED) $$(DATA)  ## the same encoder under several objectives, equal steps: docs/compare.md; ARGS="--steps=200 --seeds=[0,1]"
+compare: $(INSTALLED) $$(DATA)  ## the same encoder under several objectives, equal steps: docs/compare.md; ARGS="--steps=200 --seeds=[0,1,2]"
 	$(VJEPA) compare -c $(CONFIG) $(ARGS)
 
 worldmodel: $(INSTALLED) $$(EPISODES)  ## collect episodes of Two Rooms if CONFIG asks for them, and train a world model by CONFIG
