@@ -100,10 +100,14 @@ class ClipCollate:
 
     def _draw(self, number: int, strategy: MaskStrategy, grid: TokenGrid, clips: list[Clip]) -> TubeMask:
         of_batch = generator_for(self.seed, Purpose.MASK_OF_BATCH, number, clips[0].key.batch_position)
-        of_clips = [generator_for(self.seed, Purpose.MASK_OF_CLIP, number, _place_of(clip)) for clip in clips]
+        places = [place_of_clip(clip.key.position, clip.number) for clip in clips]
+        of_clips = [generator_for(self.seed, Purpose.MASK_OF_CLIP, number, place) for place in places]
         return strategy(grid, of_batch, of_clips)
 
 
-def _place_of(clip: Clip) -> int:
-    """A number of its own for each clip of a run; the position itself for the first clip of a file."""
-    return clip.key.position + (clip.number << 48)
+def place_of_clip(position: int, number: int) -> int:
+    """A number of its own for each clip of a run: its file's position, and which clip of the file it is.
+
+    The position itself for the first clip of a file.
+    """
+    return position + (number << 48)

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vjepa.data.batch import ClipBatch, normalize_clips
+from vjepa.data.batch import ClipBatch, normalize_frames, place_of_clip
 from vjepa.data.randomness import Purpose, generator_for
 
 
@@ -70,7 +70,7 @@ class ImageViews:
         self.seed = seed
 
     def __call__(self, batch: ClipBatch) -> Views:
-        clips = normalize_clips(batch.clips)  # (B, 3, T, H, W)
+        clips = batch.clips  # (B, 3, T, H, W)
         drawn = [self._drawn(place, clips.shape[-3:]) for place in _places_of(batch.positions)]
         frames, boxes, colours = (
             torch.from_numpy(np.stack(part, axis=1)).to(clips.device) for part in zip(*drawn, strict=True)
@@ -79,11 +79,11 @@ class ImageViews:
         views: list[Tensor] = []
         for number in range(len(self.scales)):
             size = self.large_size if number < self.num_large else self.small_size
-            of_view = clips[of_clips, :, frames[number]]  # (B, 3, H, W)
+            of_view = normalize_frames(clips[of_clips, :, frames[number]])  # (B, 3, H, W)
             places = F.affine_grid(boxes[number], [len(clips), 3, *size], align_corners=False)
             cropped = F.grid_sample(of_view, places, padding_mode="border", align_corners=False)
             views.append(_coloured(cropped, colours[number]).unsqueeze(2))
-        nothing = clips.new_empty(0, len(clips), 3, 1, *self.small_size)
+        nothing = views[0].new_empty(0, len(clips), 3, 1, *self.small_size)
         return Views(
             torch.stack(views[: self.num_large]), torch.stack(views[self.num_large :]) if self.num_small else nothing
         )
@@ -129,5 +129,5 @@ def _places_of(
     for position in positions.tolist():
         number = seen.get(position, 0)
         seen[position] = number + 1
-        places.append(position + (number << 48))
+        places.append(place_of_clip(position, number))
     return places
