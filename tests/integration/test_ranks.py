@@ -5,8 +5,13 @@ import torch
 
 from tests.integration.runs import checkpoint, logged, vjepa
 
+AGREEMENT = (
+    "--model.agreement=vjepa.objectives.VarianceCovariance",
+    "--model.agreement.projector={input_dim: 24}",
+)
 
-@pytest.mark.parametrize("objective", [(), ("--model.agreement={encoder_dim: 24}",)], ids=["prediction", "agreement"])
+
+@pytest.mark.parametrize("objective", [(), AGREEMENT], ids=["prediction", "agreement"])
 def test_two_gloo_ranks_equal_one_rank(tiny_recipe, objective):
     runs = tiny_recipe.parent / "runs"
     one = vjepa("fit", "-c", tiny_recipe, "--name=one", "--trainer.max_steps=8", *objective)

@@ -114,6 +114,26 @@ def test_clips_that_are_all_alike_cost_more_than_clips_that_spread(name):
     assert losses[0] < 0.5 * losses[1]
 
 
+def test_agreement_finds_what_two_parts_of_a_clip_share():
+    """Each token is a shared direction of its clip in noise: without a label the projector finds it."""
+    torch.manual_seed(0)
+    agreement = VarianceCovariance(projector=Projector(16, output_dim=4), covariance_weight=0.1)
+    optimizer = torch.optim.Adam(agreement.parameters(), 1e-2)
+    shared_directions = torch.randn(2, 16)
+
+    def loss() -> Tensor:
+        shared = torch.randn(64, 2) @ shared_directions
+        seen, hidden = (torch.randn(64, 4, 16) + shared[:, None] for _ in range(2))
+        return agreement.loss(agreement.forward(seen, hidden, STEP))
+
+    first = loss().item()
+    for _ in range(100):
+        optimizer.zero_grad()
+        loss().backward()
+        optimizer.step()
+    assert loss().item() < 0.7 * first
+
+
 def test_variance_is_missed_below_one_only_and_its_gradient_spreads():
     generator = torch.Generator().manual_seed(0)
     narrow = (0.3 * torch.randn(50, 3, generator=generator)).requires_grad_()

@@ -17,7 +17,7 @@ from vjepa.evaluation.latent_decoder import displayable, frozen_tokens, train_la
 from vjepa.grid import TokenGrid, clips_of_tubelets, gather_tokens, tubelet_pixels
 from vjepa.masking import TubeMask
 from vjepa.models import Predictor, VideoEncoder
-from vjepa.objectives import ClipAgreement
+from vjepa.objectives import Projector, VarianceCovariance
 from vjepa.training import JEPA, PixelBaseline, Schedule
 
 TUBELET = (2, 16, 16)
@@ -130,7 +130,7 @@ def trained_models(num_steps: int, seed: int) -> tuple[PixelBaseline, JEPA]:
             learning_rate,
             weight_decay,
             momentum=Schedule(peak=0.99, end=1.0),
-            agreement=ClipAgreement(96),
+            agreement=VarianceCovariance(projector=Projector(96), covariance_weight=0.1),
         )
         for model in (pixels, latents):
             _train(model, num_steps, seed)

@@ -1,7 +1,6 @@
 """What training minimises."""
 
 from vjepa.objectives.barlow_twins import BarlowTwins
-from vjepa.objectives.clip_agreement import ClipAgreement
 from vjepa.objectives.clip_contrast import ClipContrast
 from vjepa.objectives.context_prediction import ContextPrediction, distance_to_hidden
 from vjepa.objectives.latent_prediction import Distance, latent_prediction_loss, normalized_targets
@@ -12,7 +11,6 @@ from vjepa.objectives.variance_covariance import VarianceCovariance
 
 __all__ = [
     "BarlowTwins",
-    "ClipAgreement",
     "ClipContrast",
     "ContextPrediction",
     "Distance",

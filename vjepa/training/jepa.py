@@ -15,7 +15,6 @@ from vjepa.grid import gather_tokens
 from vjepa.masking import TubeMask
 from vjepa.models import Predictor, VideoEncoder, frozen_copy, update_ema
 from vjepa.objectives import (
-    ClipAgreement,
     ContextPrediction,
     Distance,
     Regularizer,
@@ -59,8 +58,9 @@ class JEPA(ClipModel):
             own of whole clips, with gradients (one encoder, LeVJEPA, arXiv 2608.27395). The target encoder is then its
             copy after each step, whatever `momentum` says. Nothing but a regularizer or agreement keeps "self" from
             collapse: without one it is the sick run to compare with.
-        agreement: clip agreement between the visible and the hidden part of the first mask, each encoded by itself,
-            beside the prediction; or any regularizer, on these two parts. The released recipes have none.
+        agreement: a regularizer between the visible and the hidden part of the first mask, each encoded by itself,
+            beside the prediction: both must be embedded alike, and no two clips alike. Nothing but what both parts
+            share can agree: texture averages out, how the clip moves stays. The released recipes have none.
         regularizer: terms on predicted and target tokens that keep them from collapse: `vjepa.objectives`'
             VarianceCovariance, BarlowTwins, SIGReg, or an own class with their `forward` and `loss`.
         initial_weights: what encoder, predictor and target encoder start from (cooldown, continued pretraining): a
@@ -83,7 +83,7 @@ class JEPA(ClipModel):
         context_prediction: ContextPrediction | None = None,
         teacher: Path | None = None,
         targets: TargetsOf = "average",
-        agreement: ClipAgreement | Regularizer | None = None,
+        agreement: Regularizer | None = None,
         regularizer: Regularizer | None = None,
         initial_weights: Path | None = None,
     ):
@@ -101,11 +101,6 @@ class JEPA(ClipModel):
             )
         if context_prediction is not None and predictor.context_proj is None:
             raise ValueError("context_prediction needs a predictor with predict_context: true")
-        if isinstance(agreement, ClipAgreement) and agreement.encoder_dim != encoder.embed_dim:
-            raise ValueError(
-                f"the agreement's encoder_dim ({agreement.encoder_dim}) must be the encoder's embed_dim "
-                f"({encoder.embed_dim})"
-            )
         if getattr(agreement, "over", "clips") != "clips":
             raise ValueError(
                 "agreement compares parts of clips, whose places differ from clip to clip; give over: clips"
