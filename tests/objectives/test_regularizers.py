@@ -134,6 +134,30 @@ def test_agreement_finds_what_two_parts_of_a_clip_share():
     assert loss().item() < 0.7 * first
 
 
+def test_parts_that_say_the_same_agree():
+    torch.manual_seed(0)
+    agreement = VarianceCovariance(projector=Projector(8, 16, 4))
+    seen = torch.randn(6, 5, 8)
+    terms = agreement.forward(seen, seen[:, torch.randperm(5)], STEP)
+    assert terms.invariance.item() == pytest.approx(0, abs=1e-10)
+    assert terms.variance > 0
+    assert agreement.forward(seen, torch.randn(6, 5, 8), STEP).invariance > 1e-4
+
+
+def test_features_that_spread_by_one_miss_no_variance_and_a_constant_misses_all():
+    torch.manual_seed(0)
+    assert missing_variance(torch.randn(400, 5) * 3) == 0
+    assert missing_variance(torch.ones(400, 5)).item() == pytest.approx(0.99, abs=1e-6)  # 1 less the 0.01 of eps
+
+
+def test_the_covariance_term_is_that_of_the_covariance_matrix():
+    torch.manual_seed(0)
+    embeddings = torch.randn(50, 4) @ torch.randn(4, 4)
+    covariance = torch.cov(embeddings.T)
+    expected = (covariance.square().sum() - covariance.diagonal().square().sum()) / 4
+    torch.testing.assert_close(off_diagonal(embeddings), expected)
+
+
 def test_variance_is_missed_below_one_only_and_its_gradient_spreads():
     generator = torch.Generator().manual_seed(0)
     narrow = (0.3 * torch.randn(50, 3, generator=generator)).requires_grad_()

@@ -60,6 +60,11 @@ def test_any_regularizer_can_ask_both_parts_of_a_clip_to_agree(name):
     assert values[-1] < 0.9 * values[0]
 
 
+def test_agreement_of_another_width_is_refused_before_training():
+    with pytest.raises(ValueError, match=r"agreement's projector \(12\) must be the encoder's embed_dim \(24\)"):
+        jepa(agreement=VarianceCovariance(projector=Projector(12)))
+
+
 def test_agreement_over_places_is_refused():
     with pytest.raises(ValueError, match="agreement compares parts of clips"):
         jepa(agreement=REGULARIZERS["vicreg of places"]())

@@ -101,6 +101,12 @@ class JEPA(ClipModel):
             )
         if context_prediction is not None and predictor.context_proj is None:
             raise ValueError("context_prediction needs a predictor with predict_context: true")
+        projector = getattr(agreement, "projector", None)
+        if projector is not None and projector.input_dim != encoder.embed_dim:
+            raise ValueError(
+                f"the input_dim of the agreement's projector ({projector.input_dim}) must be the encoder's embed_dim "
+                f"({encoder.embed_dim})"
+            )
         if getattr(agreement, "over", "clips") != "clips":
             raise ValueError(
                 "agreement compares parts of clips, whose places differ from clip to clip; give over: clips"
