@@ -75,7 +75,7 @@ def features_of(
         rows.append(AnticipationFeatures("encoder alone", trained, None, fps))
     if "random" in baselines:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
+            torch.manual_seed(run.seed)
             untrained = run.untrained_encoder(), run.untrained_predictor()
         rows.append(AnticipationFeatures("random weights", *untrained, fps))
     return rows

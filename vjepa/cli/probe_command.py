@@ -52,8 +52,8 @@ def probe(
         settings: the run's config.yaml, where it does not lie in the checkpoint's run folder.
         encoder: the target encoder (the moving average), or the context encoder.
         levels: blocks whose tokens are read, from 0, one behind the other; the last one if None.
-        baselines: what stands beside the checkpoint: the same network untrained, small frames, their differences, and a
-            frozen image model per frame where its weights are at hand.
+        baselines: what stands beside the checkpoint: the same network untrained (by the run's seed), small frames,
+            their differences, and a frozen image model per frame where its weights are at hand.
         image_model: timm's name of the image model.
         image_weights: its weights, as safetensors or a checkpoint of tensors.
         sweep: heads, their learning rates and weight decays, and for how long they are trained.
@@ -116,7 +116,7 @@ def features_of(
     rows: list[FrozenFeatures] = [EncoderFeatures("pretrained", run.encoder(encoder), levels)]
     if "random" in baselines:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
+            torch.manual_seed(run.seed)
             rows.append(EncoderFeatures("random weights", run.untrained_encoder(), levels))
     if "pixels" in baselines:
         rows.append(PixelFeatures())

@@ -21,6 +21,7 @@ class RecipeSettings(NamedTuple):
     encoder: dict[str, Any]
     predictor: dict[str, Any] | None  # where nothing is predicted
     data: dict[str, Any]
+    seed: int  # of the run's weights; 0 where none is given
 
 
 def read_recipe(file: Path) -> RecipeSettings:
@@ -31,6 +32,7 @@ def read_recipe(file: Path) -> RecipeSettings:
         encoder = dict(parts["encoder"])
         predictor = dict(parts["predictor"]) if "predictor" in parts else None
         data = dict(recipe["data"]["init_args"])
+        seed = recipe.get("seed_everything")
     except FileNotFoundError:
         raise ValueError(f"there is no recipe {file}") from None
     except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
@@ -42,7 +44,7 @@ def read_recipe(file: Path) -> RecipeSettings:
     if predictor is not None:
         # The command line links it to the encoder, and leaves it out of the settings that it writes.
         predictor["encoder_dim"] = width
-    return RecipeSettings(encoder, predictor, data)
+    return RecipeSettings(encoder, predictor, data, seed if type(seed) is int else 0)
 
 
 def untrained_model(file: Path) -> tuple[PortableModel, Report]:

@@ -25,6 +25,7 @@ class PretrainedRun(NamedTuple):
     predictor_settings: dict[str, Any] | None  # where nothing is predicted
     data_settings: dict[str, Any]
     step: int
+    seed: int  # of its weights before training
 
     def encoder(self, which: EncoderName = "target") -> VideoEncoder:
         """The trained encoder. Raises ValueError where weights and settings don't fit."""
@@ -100,7 +101,9 @@ def read_run(
         raise ValueError(f"the settings of {checkpoint} are not at {file}; give the run's config.yaml with --settings")
     recipe = read_recipe(file)
     step = int(content.get("global_step", 0))
-    return PretrainedRun(checkpoint, content["state_dict"], recipe.encoder, recipe.predictor, recipe.data, step)
+    return PretrainedRun(
+        checkpoint, content["state_dict"], recipe.encoder, recipe.predictor, recipe.data, step, recipe.seed
+    )
 
 
 def _settings_beside(checkpoint: Path) -> Path:
