@@ -118,8 +118,20 @@ def test_slips_are_named(probing, capsys, flag, sentence):
 def test_a_recipe_that_cannot_be_trained_is_named(recipes, probing, tmp_path, capsys, monkeypatch):
     failed = subprocess.CompletedProcess([], 2, stderr="a note\nvjepa: error: embed_dim (24) is wrong\n")
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: failed)
-    said = slip(capsys, "compare", *probing, f"--recipes=[{recipes[0]}]", f"--runs={tmp_path / 'runs'}")
+    arguments = [*probing, "--at_once=1", "--fork_steps=1", "--decoder_steps=1", f"--recipes=[{recipes[0]}]"]
+    said = slip(capsys, "compare", *arguments, f"--runs={tmp_path / 'runs'}")
     assert said.endswith("tiny.yaml failed: embed_dim (24) is wrong")
+
+
+def test_runs_side_by_side_are_processes_and_what_fails_there_is_named(recipes, probing, tmp_path, capsys):
+    broken = yaml.safe_load(recipes[0].read_text())
+    broken["data"]["init_args"]["train_manifest"] = "nowhere.csv"
+    recipes[0].write_text(yaml.safe_dump(broken))
+    arguments = [*probing, "--at_once=2", "--steps=1", "--fork_steps=1", "--decoder_steps=1"]
+    said = slip(
+        capsys, "compare", *arguments, f"--recipes=[{','.join(map(str, recipes))}]", f"--runs={tmp_path / 'runs'}"
+    )
+    assert "tiny.yaml failed: " in said and "nowhere.csv" in said
 
 
 def test_the_best_is_bold_whoever_it_is():

@@ -1,12 +1,15 @@
 """`vjepa compare`: one encoder under several objectives, with equal steps: one table, and pictures of why."""
 
 import hashlib
+import multiprocessing
 import os
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -29,7 +32,9 @@ from vjepa.evaluation.fork_comparison import compare_on_forks
 from vjepa.evaluation.frozen_evaluation import Amount
 from vjepa.evaluation.probe import Sweep
 from vjepa.evaluation.run_curves import curves_by_step
+from vjepa.interop.recipe import read_recipe
 from vjepa.interop.run_folder import read_run
+from vjepa.models import VideoEncoder
 
 RECIPES = [
     Path(f"configs/pretrain/{name}.yaml")
@@ -82,8 +87,9 @@ def compare(
         output: the page.
         pictures: folder of its pictures; `pictures` beside the page if None.
         accelerator: as for Lightning's trainer.
-        at_once: runs that train side by side, each with its share of the processor's cores: networks this small gain
-            little from threads (two at once take little longer than one on both cores). 1 for one accelerator.
+        at_once: runs that are trained and probed side by side, each with its share of the processor's cores: networks
+            this small gain little from threads (two at once take little longer than one on both cores). 1 for one
+            accelerator.
     """
     started = time.monotonic()
     _check(recipes, steps, seeds, fork_steps, decoder_steps, at_once)
@@ -91,25 +97,32 @@ def compare(
     pictures = pictures or output.parent / "pictures"
     probing = Probing(data, sweep, labels_per_class, runs / "features", accelerator)
     threads = max(1, (os.cpu_count() or 1) // at_once)
-    with ThreadPoolExecutor(at_once) as pool:  # each run is a process of its own
-        jobs = [
-            pool.submit(trained_run, recipe, steps, seed, runs, accelerator, threads)
+    print(f"a ball at a fork, {fork_steps} steps of two models; then {steps} steps by each recipe, and its probes")
+    with _processes(at_once, threads) as pool:
+        of_fork = pool.submit(compare_on_forks, fork_steps, decoder_steps)
+        of_runs = [
+            pool.submit(_trained_and_measured, recipe, steps, seed, runs, probing, threads)
             for recipe in recipes
             for seed in seeds
         ]
+        of_random = [pool.submit(_random_weights, recipes[0], seed, runs, probing) for seed in seeds]
         try:
-            trained = [job.result() for job in jobs]
+            outcomes = [job.result() for job in of_runs]
+            rows: dict[str, list[Measured]] = {}
+            for run, measured in outcomes:
+                rows.setdefault(run.recipe, []).append(measured)
+            rows[RANDOM] = [job.result() for job in of_random]
+            fork = of_fork.result()
+            trained = [run for run, _ in outcomes]
+            print(f"decoders of frozen tokens, {decoder_steps} steps each")
+            of_decoders = {
+                run.recipe: pool.submit(decoded, read_run(run.checkpoint).encoder(), data, decoder_steps)
+                for run in trained[:: len(seeds)]
+            }
+            decoders = {recipe: job.result() for recipe, job in of_decoders.items()}
         except ValueError:
             pool.shutdown(cancel_futures=True)  # what has not begun shall not
             raise
-    rows: dict[str, list[Measured]] = {}
-    for run in trained:
-        rows.setdefault(run.recipe, []).append(measured_run(run, probing))
-    first = read_run(trained[0].checkpoint)
-    rows[RANDOM] = [_random_weights(trained[0], seed, probing) for seed in seeds]
-
-    print(f"a ball at a fork, {fork_steps} steps of two models")
-    fork = compare_on_forks(fork_steps, decoder_steps)
     draw_fork(fork, pictures / "compare_fork.png")
     sick_and_healthy = {run.recipe: curves_by_step(run.folder) for run in (trained[-len(seeds)], trained[0])}
     draw_collapse(
@@ -119,10 +132,7 @@ def compare(
         },
         pictures / "compare_collapse.png",
     )
-    print(f"decoders of frozen tokens, {decoder_steps} steps each")
-    encoders = {run.recipe: read_run(run.checkpoint).encoder() for run in trained[:: len(seeds)]}
-    clips, results = decoded(encoders, data, decoder_steps)
-    draw_latents(clips, results, pictures / "compare_latents.png")
+    draw_latents(decoders, pictures / "compare_latents.png")
 
     text = page(
         rows,
@@ -130,10 +140,10 @@ def compare(
         _command(recipes, steps, seeds),
         steps,
         seeds,
-        first.untrained_encoder().embed_dim,
+        _untrained(recipes[0]).embed_dim,
         1 / len(data.class_names),
         fork,
-        {name: error for name, (_, error) in results.items()},
+        {name: seen.error for name, seen in decoders.items()},
         {
             name: os.path.relpath(pictures / f"compare_{name}.png", output.parent)
             for name in ("fork", "collapse", "latents")
@@ -150,8 +160,7 @@ def trained_run(recipe: Path, steps: int, seed: int, runs: Path, accelerator: st
 
     A recipe that has been changed since is another run. Raises ValueError where training fails.
     """
-    digest = hashlib.sha256(recipe.read_bytes()).hexdigest()[:8]
-    name = f"{recipe.stem}_{steps}_steps_seed_{seed}_{digest}"
+    name = f"{recipe.stem}_{steps}_steps_seed_{seed}_{_digest(recipe)}"
     folder = complete_run(runs / name, steps)
     if folder is not None:
         print(f"{recipe.stem}, seed {seed}: {folder} is complete")
@@ -182,6 +191,13 @@ def trained_run(recipe: Path, steps: int, seed: int, runs: Path, accelerator: st
     return TrainedRun(recipe.stem, seed, folder)
 
 
+def _trained_and_measured(
+    recipe: Path, steps: int, seed: int, runs: Path, probing: Probing, threads: int
+) -> tuple[TrainedRun, Measured]:
+    run = trained_run(recipe, steps, seed, runs, probing.accelerator, threads)
+    return run, measured_run(run, probing)
+
+
 def measured_run(run: TrainedRun, probing: Probing) -> Measured:
     """What a trained encoder is worth, from the run's folder if it was measured before."""
     before = measured_before(run.folder, probing)
@@ -194,18 +210,46 @@ def measured_run(run: TrainedRun, probing: Probing) -> Measured:
     return measured
 
 
-def _random_weights(run: TrainedRun, seed: int, probing: Probing) -> Measured:
-    """The first recipe's encoder as it is before training."""
-    folder = run.folder.parent / f"untrained_seed_{seed}"
+def _random_weights(recipe: Path, seed: int, runs: Path, probing: Probing) -> Measured:
+    """A recipe's encoder as it is before training."""
+    folder = runs / f"{recipe.stem}_untrained_seed_{seed}_{_digest(recipe)}"
     before = measured_before(folder, probing)
     if before is not None:
         return before
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        encoder = read_run(run.checkpoint).untrained_encoder()
+        encoder = _untrained(recipe)
     measured = probing.measure(encoder, f"{RANDOM}, seed {seed}")
     keep_measured(folder, probing, measured)
     return measured
+
+
+def _untrained(recipe: Path) -> VideoEncoder:
+    return VideoEncoder(**read_recipe(recipe).encoder)
+
+
+def _digest(recipe: Path) -> str:
+    """A recipe that has been changed has another."""
+    return hashlib.sha256(recipe.read_bytes()).hexdigest()[:8]
+
+
+def _processes(at_once: int, threads: int) -> Executor:
+    if at_once == 1:
+        return _ThisProcess()
+    spawn = multiprocessing.get_context("spawn")  # a fork of a process whose threads have worked may hang
+    return ProcessPoolExecutor(at_once, spawn, torch.set_num_threads, (threads,))
+
+
+class _ThisProcess(Executor):
+    """Jobs one by one, as they are given."""
+
+    def submit(self, job: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
+        future: Future = Future()
+        try:
+            future.set_result(job(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future
 
 
 def _check(

@@ -51,6 +51,14 @@ class TrainedRun(NamedTuple):
         return self.folder / "checkpoints" / "last.ckpt"
 
 
+class Decoded(NamedTuple):
+    """Test clips, and what a decoder makes of their frozen tokens."""
+
+    clips: Tensor  # (n, 3, T, H, W) uint8
+    seen: Tensor  # (n, 3, T, H, W) uint8
+    error: float  # mean squared error over more test clips, pixels from 0 to 1
+
+
 class Probing(NamedTuple):
     """How every encoder is measured."""
 
@@ -110,25 +118,17 @@ def keep_measured(folder: Path, probing: Probing, measured: Measured) -> None:
         temporary.write_text(json.dumps({"probing": probing.fingerprint(), "measured": measured._asdict()}, indent=1))
 
 
-def decoded(
-    encoders: Mapping[str, VideoEncoder],
-    clips: LabelledClips,
-    num_steps: int,
-    num_clips: int = 2,
-) -> tuple[Tensor, dict[str, tuple[Tensor, float]]]:  # clips, and of each encoder (clips, mean squared error of pixels)
-    """What a small decoder, trained on frozen tokens, can tell of test clips. Pixels are from 0 to 1 in the error."""
+def decoded(encoder: VideoEncoder, clips: LabelledClips, num_steps: int, num_clips: int = 2) -> Decoded:
+    """What a small decoder, trained on an encoder's frozen tokens, can tell of the first test clips."""
     rows = np.arange(min(len(clips.manifests["train"]), 32 * num_steps))
     held = torch.cat([batch.clips for batch in islice(clips.evaluation_batches("train", rows), 16)])
     shown = some_clips(clips, max(num_clips, 64))
     generator = torch.Generator().manual_seed(0)
-    draws = [torch.randint(len(held), (32,), generator=generator) for _ in range(num_steps)]
-    results = {}
-    for name, encoder in encoders.items():
-        decoder = train_latent_decoder(encoder, (held[draw] for draw in draws), num_steps)
-        seen = decoder.clips(frozen_tokens(encoder, shown), encoder.grid_of(shown))
-        error = (seen.float() / 255 - shown.float() / 255).square().mean()
-        results[name] = (seen[:num_clips], float(error))
-    return shown[:num_clips], results
+    batches = (held[torch.randint(len(held), (32,), generator=generator)] for _ in range(num_steps))
+    decoder = train_latent_decoder(encoder, batches, num_steps)
+    seen = decoder.clips(frozen_tokens(encoder, shown), encoder.grid_of(shown))
+    error = (seen.float() / 255 - shown.float() / 255).square().mean()
+    return Decoded(shown[:num_clips], seen[:num_clips], float(error))
 
 
 # --- the page

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vjepa.data.atomic_file import new_file
 from vjepa.data.fork_world import PAST_FRAMES
+from vjepa.evaluation.comparison import Decoded
 from vjepa.evaluation.fork_comparison import ForkOutcome
 
 
@@ -44,12 +45,12 @@ def draw_fork(outcome: ForkOutcome, picture: Path) -> None:
     _draw_strips(strips, picture, f"past: the first {PAST_FRAMES} frames; after them predictions show what was guessed")
 
 
-def draw_latents(clips: Tensor, decoded: Mapping[str, tuple[Tensor, float]], picture: Path) -> None:
-    """Every clip (3, T, H, W), and under it what a decoder makes of each encoder's tokens."""
+def draw_latents(decoders: Mapping[str, Decoded], picture: Path) -> None:
+    """Every clip, and under it what a decoder makes of each encoder's tokens."""
     strips = {}
-    for number, clip in enumerate(clips):
+    for number, clip in enumerate(next(iter(decoders.values())).clips):
         strips[f"test clip {number + 1}"] = clip
-        strips |= {f"{name}\n(clip {number + 1})": seen[number] for name, (seen, _) in decoded.items()}
+        strips |= {f"{name}\n(clip {number + 1})": decoder.seen[number] for name, decoder in decoders.items()}
     _draw_strips(strips, picture, "decoded from frozen tokens")
 
 
