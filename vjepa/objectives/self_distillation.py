@@ -29,7 +29,8 @@ class SelfDistillation(nn.Module):
         num_prototypes: the head's.
         temperature: what the context encoder's similarities are divided by.
         target_temperature: the same for targets at the end of `warmup_steps`, and from then on.
-        first_target_temperature, warmup_steps: it rises linearly from this. Published: from 0.04 to 0.07 in 30 epochs.
+        first_target_temperature, warmup_steps: it rises linearly from this (published: from 0.04 to 0.07 in 30 epochs);
+            the same throughout if None.
         centre_momentum: of the mean similarities that are taken off the targets'.
     """
 
@@ -40,11 +41,13 @@ class SelfDistillation(nn.Module):
         num_prototypes: int,
         temperature: float = 0.1,
         target_temperature: float = 0.04,
-        first_target_temperature: float = 0.04,
+        first_target_temperature: float | None = None,
         warmup_steps: int = 0,
         centre_momentum: float = 0.9,
     ):
         super().__init__()
+        if first_target_temperature is None:
+            first_target_temperature = target_temperature
         if not 0 < min(first_target_temperature, target_temperature) <= target_temperature < temperature:
             raise ValueError(
                 f"temperatures must be above 0, and targets sharper than what they are compared with: "
