@@ -1,19 +1,16 @@
 """`vjepa compare`: one encoder under several objectives, with equal steps: one table, and pictures of why."""
 
 import hashlib
-import multiprocessing
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from vjepa.cli.parser import run_by_recipe
+from vjepa.cli.side_by_side import side_by_side
 from vjepa.data.atomic_file import new_file
 from vjepa.data.labelled_clips import LabelledClips
 from vjepa.evaluation.comparison import (
@@ -98,7 +95,7 @@ def compare(
     probing = Probing(data, sweep, labels_per_class, runs / "features", accelerator)
     threads = max(1, (os.cpu_count() or 1) // at_once)
     print(f"a ball at a fork, {fork_steps} steps of two models; then {steps} steps by each recipe, and its probes")
-    with _processes(at_once, threads) as pool:
+    with side_by_side(at_once, threads) as pool:
         of_fork = pool.submit(compare_on_forks, fork_steps, decoder_steps)
         of_runs = [
             pool.submit(_trained_and_measured, recipe, steps, seed, runs, probing, threads)
@@ -231,25 +228,6 @@ def _untrained(recipe: Path) -> VideoEncoder:
 def _digest(recipe: Path) -> str:
     """A recipe that has been changed has another."""
     return hashlib.sha256(recipe.read_bytes()).hexdigest()[:8]
-
-
-def _processes(at_once: int, threads: int) -> Executor:
-    if at_once == 1:
-        return _ThisProcess()
-    spawn = multiprocessing.get_context("spawn")  # a fork of a process whose threads have worked may hang
-    return ProcessPoolExecutor(at_once, spawn, torch.set_num_threads, (threads,))
-
-
-class _ThisProcess(Executor):
-    """Jobs one by one, as they are given."""
-
-    def submit(self, job: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
-        future: Future = Future()
-        try:
-            future.set_result(job(*args, **kwargs))
-        except Exception as error:
-            future.set_exception(error)
-        return future
 
 
 def _check(
