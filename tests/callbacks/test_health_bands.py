@@ -41,15 +41,24 @@ def runs(tmp_path: Path) -> list[Path]:
     return [write_run(tmp_path / "runs" / f"version_{n}", factor, meant=LENGTH) for n, factor in enumerate((1, 2, 4))]
 
 
-def test_bands_are_medians_and_percentiles_over_runs_at_each_place(runs):
+def test_bands_are_medians_and_percentiles_over_runs_and_readings_near_each_place(runs):
     bands = bands_of_runs(runs)
     assert bands.num_runs == 3
     assert set(bands.bands) == {"health/target_rank", "train/loss"}
-    at_half = [factor * 10 * 0.5 for factor in (1, 2, 4)]
+    near = np.linspace(0.45, 0.55, 9)  # shares of the run whose readings a band is made of
+    at_half = [factor * 10 * (1 - share) for factor in (1, 2, 4) for share in near]
     expected = [np.median(at_half), np.percentile(at_half, 10), np.percentile(at_half, 90)]
     assert bands.at("health/target_rank", 0.5) == pytest.approx(expected, rel=1e-5)
     assert math.isnan(bands.at("train/loss", 0.5)[0])  # it was logged at the end only
     assert bands.at("train/loss", 1.0)[0] == pytest.approx(2)
+
+
+def test_what_readings_of_one_run_scatter_by_is_inside(tmp_path):
+    with SummaryWriter(str(tmp_path / "run")) as writer:
+        for step in range(LENGTH):
+            writer.add_scalar("health/target_rank", 10 + step % 2, step)
+    low, high = bands_of_runs([tmp_path / "run"]).at("health/target_rank", 0.5)[1:]
+    assert low == pytest.approx(10, abs=0.3) and high == pytest.approx(11, abs=0.3)
 
 
 def test_a_run_that_ended_early_counts_for_the_part_that_it_has(tmp_path, runs):

@@ -14,6 +14,7 @@ from vjepa.evaluation.run_curves import curves_by_step
 
 NUM_PLACES = 41  # over a run: every 2.5 %
 LOW, HIGH = 10, 90  # percentiles of a band
+NEAR = np.linspace(-0.05, 0.05, 9)  # of a place: what readings scatter by within a run belongs to the band, too
 # What tells nothing of health, or is no quantity.
 LEFT_OUT = ("health/verdict", "health/outside_bands", "health/rewinds")
 
@@ -56,12 +57,16 @@ class HealthBands(NamedTuple):
 
 
 def bands_of_runs(runs: Sequence[Path]) -> HealthBands:
-    """Median and 10 to 90 % of each quantity over runs of a recipe. Raises ValueError where a run has none."""
+    """Median and 10 to 90 % of each quantity, over runs of a recipe and readings near each place.
+
+    Raises ValueError where a run has none.
+    """
     curves = [curves_of_run(run) for run in runs]
     places = np.linspace(0, 1, NUM_PLACES)
     bands = {}
     for name in sorted({name for of_run in curves for name in of_run}):
-        values = np.stack([_at_places(of_run[name], places) for of_run in curves if name in of_run])
+        of_name = [of_run[name] for of_run in curves if name in of_run]
+        values = np.stack([_at_places(curve, np.clip(places + near, 0, 1)) for curve in of_name for near in NEAR])
         known = np.isfinite(values).any(axis=0)
         of_band = np.full((3, NUM_PLACES), np.nan)
         of_band[:, known] = np.nanpercentile(values[:, known], (50, LOW, HIGH), axis=0)
