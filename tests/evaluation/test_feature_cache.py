@@ -17,6 +17,7 @@ from vjepa.evaluation.frozen_features import (
     EncoderFeatures,
     FrameDifferenceFeatures,
     FrozenFeatures,
+    GradientHistogramFeatures,
     ImageBackboneFeatures,
     PixelFeatures,
 )
@@ -74,6 +75,8 @@ def test_the_key_tells_weights_and_settings_apart(tiny_world, tmp_path):
         PixelFeatures(),
         PixelFeatures(side=16),
         FrameDifferenceFeatures(),
+        GradientHistogramFeatures(),
+        GradientHistogramFeatures(cell=4),
     ]
     keys = [cache.key_of(features) for features in different]
     assert len(set(keys)) == len(keys)

@@ -13,6 +13,7 @@ from vjepa.evaluation.frozen_features import (
     EncoderFeatures,
     FrameDifferenceFeatures,
     FrozenFeatures,
+    GradientHistogramFeatures,
     ImageBackboneFeatures,
     PixelFeatures,
 )
@@ -21,7 +22,7 @@ from vjepa.evaluation.report import hardest, print_tables, write_results
 from vjepa.evaluation.temporal_tasks import TemporalTaskName
 from vjepa.interop.run_folder import EncoderName, PretrainedRun, newest_checkpoint, read_run
 
-BaselineName = Literal["random", "pixels", "differences", "image"]
+BaselineName = Literal["random", "pixels", "differences", "gradients", "image"]
 
 
 def probe(
@@ -53,7 +54,8 @@ def probe(
         encoder: the target encoder (the moving average), or the context encoder.
         levels: blocks whose tokens are read, from 0, one behind the other; the last one if None.
         baselines: what stands beside the checkpoint: the same network untrained (by the run's seed), small frames,
-            their differences, and a frozen image model per frame where its weights are at hand.
+            their differences, gradient histograms of one frame, and a frozen image model per frame where its weights
+            are at hand.
         image_model: timm's name of the image model.
         image_weights: its weights, as safetensors or a checkpoint of tensors.
         sweep: heads, their learning rates and weight decays, and for how long they are trained.
@@ -122,6 +124,8 @@ def features_of(
         rows.append(PixelFeatures())
     if "differences" in baselines:
         rows.append(FrameDifferenceFeatures())
+    if "gradients" in baselines:
+        rows.append(GradientHistogramFeatures())
     if "image" in baselines and image_weights is not None:
         rows.append(ImageBackboneFeatures(image_model, image_weights))
     return rows
