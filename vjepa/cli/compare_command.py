@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -17,11 +18,10 @@ from vjepa.evaluation.comparison import (
     RANDOM,
     Measured,
     Probing,
+    Subject,
     TrainedRun,
     complete_run,
     decoded,
-    keep_measured,
-    measured_before,
     page,
 )
 from vjepa.evaluation.comparison_pictures import draw_collapse, draw_fork, draw_latents, require_matplotlib
@@ -45,6 +45,7 @@ RECIPES = [
         "synthetic_collapsing",
     )
 ]
+MOST_AT_A_PASS = 6  # encoders
 COLLAPSE = {
     "effective rank of targets": "health/target_rank",
     "std of targets": "health/target_std",
@@ -59,8 +60,8 @@ def compare(
     seeds: list[int] = [0],  # noqa: B006 (read only)
     sweep: Sweep = Sweep(),  # noqa: B008 (frozen)
     labels_per_class: list[Amount] = [20, "all"],  # noqa: B006 (read only)
-    fork_steps: int = 300,
-    decoder_steps: int = 150,
+    fork_steps: int = 200,
+    decoder_steps: int = 100,
     runs: Path = Path("runs/compare"),
     output: Path = Path("docs/compare.md"),
     pictures: Path | None = None,
@@ -94,32 +95,34 @@ def compare(
     pictures = pictures or output.parent / "pictures"
     probing = Probing(data, sweep, labels_per_class, runs / "features", accelerator)
     threads = max(1, (os.cpu_count() or 1) // at_once)
-    print(f"a ball at a fork, {fork_steps} steps of two models; then {steps} steps by each recipe, and its probes")
+    print(f"a ball at a fork, {fork_steps} steps of two models; then {steps} steps by each recipe; probes and decoders")
     with side_by_side(at_once, threads) as pool:
         of_fork = pool.submit(compare_on_forks, fork_steps, decoder_steps)
         of_runs = [
-            pool.submit(_trained_and_measured, recipe, steps, seed, runs, probing, threads)
+            pool.submit(trained_run, recipe, steps, seed, runs, accelerator, threads)
             for recipe in recipes
             for seed in seeds
         ]
-        of_random = [pool.submit(_random_weights, recipes[0], seed, runs, probing) for seed in seeds]
         try:
-            outcomes = [job.result() for job in of_runs]
-            rows: dict[str, list[Measured]] = {}
-            for run, measured in outcomes:
-                rows.setdefault(run.recipe, []).append(measured)
-            rows[RANDOM] = [job.result() for job in of_random]
+            trained = [job.result() for job in of_runs]
+            subjects = [*map(_trained, trained), *(_untrained(recipes[0], seed, runs) for seed in seeds)]
+            of_probes = [pool.submit(probing.measure, group) for group in _dealt(subjects, at_once)]
+            encoders = [subject.encoder for subject in subjects[: len(trained) : len(seeds)]]
+            of_decoders = [
+                pool.submit(decoded, dict(group), data, decoder_steps)
+                for group in _dealt([*zip((recipe.stem for recipe in recipes), encoders, strict=True)], at_once)
+            ]
+            measured = {name: each for job in of_probes for name, each in job.result().items()}
+            decoders = {name: each for job in of_decoders for name, each in job.result().items()}
             fork = of_fork.result()
-            trained = [run for run, _ in outcomes]
-            print(f"decoders of frozen tokens, {decoder_steps} steps each")
-            of_decoders = {
-                run.recipe: pool.submit(decoded, read_run(run.checkpoint).encoder(), data, decoder_steps)
-                for run in trained[:: len(seeds)]
-            }
-            decoders = {recipe: job.result() for recipe, job in of_decoders.items()}
         except ValueError:
             pool.shutdown(cancel_futures=True)  # what has not begun shall not
             raise
+    rows: dict[str, list[Measured]] = {}
+    for run in trained:
+        of_run = measured[_name(run.recipe, run.seed)]
+        rows.setdefault(run.recipe, []).append(of_run._replace(processor_seconds=_processor_seconds(run)))
+    rows[RANDOM] = [measured[_name(RANDOM, seed)] for seed in seeds]
     draw_fork(fork, pictures / "compare_fork.png")
     sick_and_healthy = {run.recipe: curves_by_step(run.folder) for run in (trained[-len(seeds)], trained[0])}
     draw_collapse(
@@ -129,7 +132,7 @@ def compare(
         },
         pictures / "compare_collapse.png",
     )
-    draw_latents(decoders, pictures / "compare_latents.png")
+    draw_latents({recipe.stem: decoders[recipe.stem] for recipe in recipes}, pictures / "compare_latents.png")
 
     text = page(
         rows,
@@ -137,10 +140,10 @@ def compare(
         _command(recipes, steps, seeds),
         steps,
         seeds,
-        _untrained(recipes[0]).embed_dim,
+        encoders[0].embed_dim,
         1 / len(data.class_names),
         fork,
-        {name: seen.error for name, seen in decoders.items()},
+        {recipe.stem: decoders[recipe.stem].error for recipe in recipes},
         {
             name: os.path.relpath(pictures / f"compare_{name}.png", output.parent)
             for name in ("fork", "collapse", "latents")
@@ -188,41 +191,32 @@ def trained_run(recipe: Path, steps: int, seed: int, runs: Path, accelerator: st
     return TrainedRun(recipe.stem, seed, folder)
 
 
-def _trained_and_measured(
-    recipe: Path, steps: int, seed: int, runs: Path, probing: Probing, threads: int
-) -> tuple[TrainedRun, Measured]:
-    run = trained_run(recipe, steps, seed, runs, probing.accelerator, threads)
-    return run, measured_run(run, probing)
+def _name(row: str, seed: int) -> str:
+    return f"{row}, seed {seed}"
 
 
-def measured_run(run: TrainedRun, probing: Probing) -> Measured:
-    """What a trained encoder is worth, from the run's folder if it was measured before."""
-    before = measured_before(run.folder, probing)
-    if before is not None:
-        return before
-    measured = probing.measure(read_run(run.checkpoint).encoder(), f"{run.recipe}, seed {run.seed}")
-    seconds = [*curves_by_step(run.folder).get("speed/processor_seconds_per_step", {}).values()]
-    measured = measured._replace(processor_seconds=seconds[-1] if seconds else None)
-    keep_measured(run.folder, probing, measured)
-    return measured
+def _trained(run: TrainedRun) -> Subject:
+    return Subject(_name(run.recipe, run.seed), read_run(run.checkpoint).encoder(), run.folder)
 
 
-def _random_weights(recipe: Path, seed: int, runs: Path, probing: Probing) -> Measured:
+def _untrained(recipe: Path, seed: int, runs: Path) -> Subject:
     """A recipe's encoder as it is before training."""
-    folder = runs / f"{recipe.stem}_untrained_seed_{seed}_{_digest(recipe)}"
-    before = measured_before(folder, probing)
-    if before is not None:
-        return before
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        encoder = _untrained(recipe)
-    measured = probing.measure(encoder, f"{RANDOM}, seed {seed}")
-    keep_measured(folder, probing, measured)
-    return measured
+        encoder = VideoEncoder(**read_recipe(recipe).encoder)
+    return Subject(_name(RANDOM, seed), encoder, runs / f"{recipe.stem}_untrained_seed_{seed}_{_digest(recipe)}")
 
 
-def _untrained(recipe: Path) -> VideoEncoder:
-    return VideoEncoder(**read_recipe(recipe).encoder)
+def _dealt(items: list[Any], at_once: int) -> list[list[Any]]:
+    """Groups that share a pass over the clips: one for each process, or more, so that a stop loses little."""
+    size = min(MOST_AT_A_PASS, -(-len(items) // at_once))
+    return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+def _processor_seconds(run: TrainedRun) -> float | None:
+    """Of a training step."""
+    seconds = [*curves_by_step(run.folder).get("speed/processor_seconds_per_step", {}).values()]
+    return seconds[-1] if seconds else None
 
 
 def _digest(recipe: Path) -> str:

@@ -8,7 +8,6 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,10 +16,10 @@ import torch
 from torch import Tensor
 
 from vjepa.data.atomic_file import new_file
-from vjepa.data.labelled_clips import LabelledClips
+from vjepa.data.labelled_clips import LabelledClips, SplitName
 from vjepa.evaluation.fork_comparison import ForkOutcome
-from vjepa.evaluation.frozen_evaluation import CLASSES, Amount, FrozenEvaluation, describe
-from vjepa.evaluation.frozen_features import EncoderFeatures
+from vjepa.evaluation.frozen_evaluation import CLASSES, Amount, FrozenEvaluation, Result, describe
+from vjepa.evaluation.frozen_features import EncoderFeatures, FrozenFeatures
 from vjepa.evaluation.latent_decoder import frozen_tokens, train_latent_decoder
 from vjepa.evaluation.probe import Sweep
 from vjepa.evaluation.report import spread
@@ -29,6 +28,7 @@ from vjepa.interop.loading import read_checkpoint
 from vjepa.models import VideoEncoder
 
 NUM_CLIPS_FOR_HEALTH = 256  # of the test split
+NUM_CLIPS_FOR_DECODERS = 1024  # of the training split
 RANDOM = "random weights"
 
 
@@ -38,7 +38,7 @@ class Measured(NamedTuple):
     accuracies: dict[str, float]  # by probe and amount of labels, 0 to 1
     rank: float  # effective rank of target tokens of whole test clips
     std: float  # of the same tokens
-    processor_seconds: float | None  # per training step; None where nothing was trained
+    processor_seconds: float | None = None  # per training step, where the encoder was trained
 
 
 class TrainedRun(NamedTuple):
@@ -59,6 +59,14 @@ class Decoded(NamedTuple):
     error: float  # mean squared error over more test clips, pixels from 0 to 1
 
 
+class Subject(NamedTuple):
+    """An encoder that is to be measured."""
+
+    name: str
+    encoder: VideoEncoder
+    folder: Path  # where what was measured is kept
+
+
 class Probing(NamedTuple):
     """How every encoder is measured."""
 
@@ -71,25 +79,44 @@ class Probing(NamedTuple):
     def fingerprint(self) -> str:
         return hashlib.sha256(f"{self.clips.fingerprint()} {self.sweep} {self.amounts}".encode()).hexdigest()[:16]
 
-    def measure(self, encoder: VideoEncoder, name: str) -> Measured:
-        """Probe a frozen encoder on motion, and take the statistics of its tokens."""
-        features = EncoderFeatures(name, encoder)
-        evaluation = FrozenEvaluation(
-            self.clips, [features], self.sweep, self.amounts, [0], self.cache, accelerator=self.accelerator
-        )
-        accuracies = {column(result.probe, result.amount): result.scores.top1 for result in evaluation.run()}
-        tokens = features.to("cpu")(some_clips(self.clips, NUM_CLIPS_FOR_HEALTH))
-        return Measured(accuracies, effective_rank(tokens), feature_std(tokens), None)
+    def measure(self, subjects: Sequence[Subject]) -> dict[str, Measured]:
+        """Probe frozen encoders on motion, and take the statistics of their tokens: all in one pass over the clips.
+
+        What was measured before is read from its folder.
+        """
+        found = {subject.name: measured_before(subject.folder, self) for subject in subjects}
+        new = {
+            subject.name: EncoderFeatures(subject.name, subject.encoder)
+            for subject in subjects
+            if found[subject.name] is None
+        }
+        results: list[Result] = []
+        if new:
+            rows: list[FrozenFeatures] = [*new.values()]
+            evaluation = FrozenEvaluation(
+                self.clips, rows, self.sweep, self.amounts, [0], self.cache, accelerator=self.accelerator
+            )
+            results = evaluation.run()
+            clips = first_clips(self.clips, "test", NUM_CLIPS_FOR_HEALTH)
+        for subject in subjects:
+            if subject.name in new:
+                tokens = new[subject.name].to("cpu")(clips)
+                of_subject = [result for result in results if result.features == subject.name]
+                accuracies = {column(result.probe, result.amount): result.scores.top1 for result in of_subject}
+                measured = Measured(accuracies, effective_rank(tokens), feature_std(tokens))
+                keep_measured(subject.folder, self, measured)
+                found[subject.name] = measured
+        return {name: measured for name, measured in found.items() if measured is not None}
 
 
 def column(probe: str, amount: Amount) -> str:
     return f"{probe}, {describe(CLASSES, amount)}"
 
 
-def some_clips(clips: LabelledClips, count: int) -> Tensor:  # (count, 3, T, H, W) uint8
-    """The first test clips that can be read."""
-    rows = np.arange(min(count, len(clips.manifests["test"])))
-    return torch.cat([batch.clips for batch in clips.evaluation_batches("test", rows)])[:count]
+def first_clips(clips: LabelledClips, split: SplitName, count: int) -> Tensor:  # (count, 3, T, H, W) uint8
+    """The first clips of a split that can be read."""
+    rows = np.arange(min(count, len(clips.manifests[split])))
+    return torch.cat([batch.clips for batch in clips.evaluation_batches(split, rows)])[:count]
 
 
 def complete_run(folder: Path, steps: int) -> Path | None:
@@ -118,17 +145,21 @@ def keep_measured(folder: Path, probing: Probing, measured: Measured) -> None:
         temporary.write_text(json.dumps({"probing": probing.fingerprint(), "measured": measured._asdict()}, indent=1))
 
 
-def decoded(encoder: VideoEncoder, clips: LabelledClips, num_steps: int, num_clips: int = 2) -> Decoded:
-    """What a small decoder, trained on an encoder's frozen tokens, can tell of the first test clips."""
-    rows = np.arange(min(len(clips.manifests["train"]), 32 * num_steps))
-    held = torch.cat([batch.clips for batch in islice(clips.evaluation_batches("train", rows), 16)])
-    shown = some_clips(clips, max(num_clips, 64))
+def decoded(
+    encoders: Mapping[str, VideoEncoder], clips: LabelledClips, num_steps: int, num_clips: int = 2
+) -> dict[str, Decoded]:
+    """What a small decoder, trained on each encoder's frozen tokens, can tell of the first test clips."""
+    held = first_clips(clips, "train", min(NUM_CLIPS_FOR_DECODERS, 32 * num_steps))
+    shown = first_clips(clips, "test", max(num_clips, 64))
     generator = torch.Generator().manual_seed(0)
-    batches = (held[torch.randint(len(held), (32,), generator=generator)] for _ in range(num_steps))
-    decoder = train_latent_decoder(encoder, batches, num_steps)
-    seen = decoder.clips(frozen_tokens(encoder, shown), encoder.grid_of(shown))
-    error = (seen.float() / 255 - shown.float() / 255).square().mean()
-    return Decoded(shown[:num_clips], seen[:num_clips], float(error))
+    draws = [torch.randint(len(held), (32,), generator=generator) for _ in range(num_steps)]
+    results = {}
+    for name, encoder in encoders.items():
+        decoder = train_latent_decoder(encoder, (held[draw] for draw in draws), num_steps)
+        seen = decoder.clips(frozen_tokens(encoder, shown), encoder.grid_of(shown))
+        error = (seen.float() / 255 - shown.float() / 255).square().mean()
+        results[name] = Decoded(shown[:num_clips], seen[:num_clips], float(error))
+    return results
 
 
 # --- the page
