@@ -481,6 +481,19 @@ def test_images_beside_videos_come_in_batches_of_one_shape_each(tiny_world, tmp_
     assert sum(counts.values()) == 24 and counts[2] > 2 and counts[4] > 8
 
 
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_what_is_kept_in_memory_changes_no_batch(tiny_world, tmp_path, pictures, num_workers):
+    mixture = [Source(str(tiny_world / "train.csv")), Source(str(pictures), name="pictures", num_frames=2)]
+
+    def two_epochs(**settings) -> list[torch.Tensor]:
+        data = data_module(tmp_path, mixture=mixture, num_workers=num_workers, **settings)
+        data.setup("fit")
+        return [data.on_after_batch_transfer(batch, 0).clips for _ in range(2) for batch in data.train_dataloader()]
+
+    for kept, plain in zip(two_epochs(keep_gigabytes=0.1), two_epochs(), strict=True):
+        assert torch.equal(kept, plain)
+
+
 def test_every_row_is_evaluated_once_and_the_last_batch_filled_up(tiny_world, tmp_path):
     data = data_module(tmp_path, val_manifest=str(tiny_world / "val.csv"), eval_segments=2)
     data.setup("validate")
@@ -506,6 +519,7 @@ def test_a_batch_of_several_clips_per_video_has_as_many_clips_as_asked(tiny_worl
     [
         ({"clips_per_video": 3}, r"global_batch_size \(4\) must be a multiple of clips_per_video \(3\); try 6"),
         ({"eval_views": 0}, r"eval_views \(0\) must be at least 1"),
+        ({"keep_gigabytes": -1.0}, r"keep_gigabytes \(-1.0\) must be at least 0"),
         ({"train_manifest": "a.csv", "mixture": [Source("b.csv")]}, "give either train_manifest or mixture, not both"),
         ({"mixture": [Source("a.csv", weight=0.0)]}, r"the weight of a \(0.0\) must be more than 0"),
         ({"mixture": [Source("x/a.csv"), Source("y/a.csv")]}, r"two sources .* one name \(a, a\); give each a `name`"),

@@ -12,6 +12,7 @@ from vjepa.data.augmentation import RandAugment
 from vjepa.data.batch import ClipBatch, ClipCollate
 from vjepa.data.clips import ClipDataset, EvaluationCuts, SourceOfClips, TrainingCuts
 from vjepa.data.frame_sampling import FrameSampling
+from vjepa.data.kept_videos import KeptVideos
 from vjepa.data.loading import decoding_loader
 from vjepa.data.manifest import read_manifest
 from vjepa.data.order import BatchSampler, ClipOrder, MixtureOrder
@@ -102,6 +103,8 @@ class ClipDataModule(LightningDataModule):
         max_bad_share: share of a source's files that can't be read above which the run stops.
         readers: in the order in which they are tried: decord, pyav, torchcodec.
         decode_time_limit: seconds after which a reader that does not come back is left behind.
+        keep_gigabytes: of training videos that each decoding process keeps in memory, decoded. Where small datasets
+            fit in, they are decoded once and not in every epoch.
     """
 
     def __init__(
@@ -139,6 +142,7 @@ class ClipDataModule(LightningDataModule):
         max_bad_share: float = 0.2,
         readers: list[ReaderName] = ["decord", "pyav"],  # noqa: B006 (read only)
         decode_time_limit: float | None = 60.0,
+        keep_gigabytes: float = 0.0,
     ):
         super().__init__()
         self.grid = TokenGrid.of_clip((num_frames, *crop_size), tubelet)
@@ -153,6 +157,8 @@ class ClipDataModule(LightningDataModule):
         }.items():
             if value < 1:
                 raise ValueError(f"{name} ({value}) must be at least 1")
+        if keep_gigabytes < 0:
+            raise ValueError(f"keep_gigabytes ({keep_gigabytes}) must be at least 0, which keeps nothing")
         if global_batch_size % clips_per_video:
             raise ValueError(
                 f"global_batch_size ({global_batch_size}) must be a multiple of clips_per_video ({clips_per_video}); "
@@ -190,6 +196,7 @@ class ClipDataModule(LightningDataModule):
         self.seed = seed
         self.max_bad_share = max_bad_share
         self.readers = ReaderChain(readers, decode_time_limit)
+        self.keep_gigabytes = keep_gigabytes
         augment = RandAugment(rand_augment) if rand_augment else None
         self.training_cuts = TrainingCuts(
             crop_size, crop_scale, crop_aspect_ratio, flip_share, clips_per_video, augment, erase_share, colour_changes
@@ -245,7 +252,8 @@ class ClipDataModule(LightningDataModule):
                 f"global_batch_size ({self.global_batch_size}) must be a multiple of {ranks}{of_files}; "
                 f"try {-(-self.global_batch_size // whole) * whole}"
             )
-        dataset = ClipDataset(self.train, self.order, self.training_cuts, self.readers)
+        readers = KeptVideos(self.readers, self.keep_gigabytes) if self.keep_gigabytes else self.readers
+        dataset = ClipDataset(self.train, self.order, self.training_cuts, readers)
         return self._loader(dataset, self.files_per_batch, self.batches_per_epoch, self._remaining_of_epoch)
 
     def val_dataloader(self) -> DataLoader | list:

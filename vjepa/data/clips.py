@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 
 from vjepa.data.augmentation import RandAugment, change_colours, erase_box
 from vjepa.data.frame_sampling import FrameSampling, window_of
+from vjepa.data.kept_videos import KeptVideos
 from vjepa.data.manifest import Manifest
 from vjepa.data.order import ClipKey, MixtureOrder
 from vjepa.data.quarantine import Failure
@@ -158,7 +159,7 @@ class ClipDataset(Dataset[list[Clip]]):
         sources: Sequence[SourceOfClips],
         order: MixtureOrder,
         cuts: TrainingCuts | EvaluationCuts,
-        readers: ReaderChain,
+        readers: ReaderChain | KeptVideos,
     ):
         self.sources = list(sources)
         self.order = order
