@@ -18,7 +18,7 @@ from torch import Tensor
 from vjepa.data.atomic_file import new_file
 from vjepa.data.labelled_clips import LabelledClips, SplitName
 from vjepa.evaluation.fork_comparison import ForkOutcome
-from vjepa.evaluation.frozen_evaluation import CLASSES, Amount, FrozenEvaluation, Result, describe
+from vjepa.evaluation.frozen_evaluation import CLASSES, Amount, FrozenEvaluation, describe
 from vjepa.evaluation.frozen_features import EncoderFeatures, FrozenFeatures
 from vjepa.evaluation.latent_decoder import frozen_tokens, train_latent_decoder
 from vjepa.evaluation.probe import Sweep
@@ -84,29 +84,23 @@ class Probing(NamedTuple):
 
         What was measured before is read from its folder.
         """
-        found = {subject.name: measured_before(subject.folder, self) for subject in subjects}
-        new = {
-            subject.name: EncoderFeatures(subject.name, subject.encoder)
-            for subject in subjects
-            if found[subject.name] is None
-        }
-        results: list[Result] = []
-        if new:
-            rows: list[FrozenFeatures] = [*new.values()]
-            evaluation = FrozenEvaluation(
-                self.clips, rows, self.sweep, self.amounts, [0], self.cache, accelerator=self.accelerator
-            )
-            results = evaluation.run()
-            clips = first_clips(self.clips, "test", NUM_CLIPS_FOR_HEALTH)
-        for subject in subjects:
-            if subject.name in new:
-                tokens = new[subject.name].to("cpu")(clips)
-                of_subject = [result for result in results if result.features == subject.name]
-                accuracies = {column(result.probe, result.amount): result.scores.top1 for result in of_subject}
-                measured = Measured(accuracies, effective_rank(tokens), feature_std(tokens))
-                keep_measured(subject.folder, self, measured)
-                found[subject.name] = measured
-        return {name: measured for name, measured in found.items() if measured is not None}
+        before = {subject.name: measured_before(subject.folder, self) for subject in subjects}
+        found = {name: measured for name, measured in before.items() if measured is not None}
+        new = [subject for subject in subjects if subject.name not in found]
+        if not new:
+            return found
+        rows: list[FrozenFeatures] = [EncoderFeatures(subject.name, subject.encoder) for subject in new]
+        results = FrozenEvaluation(
+            self.clips, rows, self.sweep, self.amounts, [0], self.cache, accelerator=self.accelerator
+        ).run()
+        clips = first_clips(self.clips, "test", NUM_CLIPS_FOR_HEALTH)
+        for subject, features in zip(new, rows, strict=True):
+            tokens = features.to("cpu")(clips)
+            of_subject = [result for result in results if result.features == subject.name]
+            accuracies = {column(result.probe, result.amount): result.scores.top1 for result in of_subject}
+            found[subject.name] = Measured(accuracies, effective_rank(tokens), feature_std(tokens))
+            keep_measured(subject.folder, self, found[subject.name])
+        return found
 
 
 def column(probe: str, amount: Amount) -> str:
