@@ -25,12 +25,12 @@ import torch
 # isort: split
 import decord
 
-from vjepa.data.decord_reader import DecordReader
-from vjepa.data.frame_sampling import FrameSampling
-from vjepa.data.pyav_reader import SKIPS_UNREFERENCED, PyAVReader
-from vjepa.data.transcode import TranscodeTask, write_copy
-from vjepa.data.transforms import CropBox, channels_first, crop_resize, random_crop_box
-from vjepa.data.video_facts import Trait, VideoFacts, opened, scan_video
+from vjepa.data.clips.frame_sampling import FrameSampling
+from vjepa.data.manifest.transcode import TranscodeTask, write_copy
+from vjepa.data.video.decord_reader import DecordReader
+from vjepa.data.video.facts import Trait, VideoFacts, opened, scan_video
+from vjepa.data.video.pyav_reader import SKIPS_UNREFERENCED, PyAVReader
+from vjepa.data.video.transforms import CropBox, channels_first, crop_resize, random_crop_box
 
 SIZES = {"340x256": (340, 256), "1280x720": (1280, 720), "1920x1080": (1920, 1080)}
 KEYFRAME_INTERVALS = (12, 60, 250)

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from vjepa.data.decord_reader import DecordReader
-from vjepa.data.pyav_reader import PyAVReader
-from vjepa.data.torchcodec_reader import TorchcodecReader
-from vjepa.data.video_facts import scan_video
+from vjepa.data.video.decord_reader import DecordReader
+from vjepa.data.video.facts import scan_video
+from vjepa.data.video.pyav_reader import PyAVReader
+from vjepa.data.video.torchcodec_reader import TorchcodecReader
 
 
 def resident_mib() -> float:

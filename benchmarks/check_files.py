@@ -15,14 +15,14 @@ from typing import NamedTuple
 import numpy as np
 
 from tests.ffmpeg import frames_at, largest_difference
-from vjepa.data.clips import ClipDataset, SourceOfClips, TrainingCuts
-from vjepa.data.doctor import examine
-from vjepa.data.frame_sampling import FrameSampling
-from vjepa.data.manifest import read_manifest
+from vjepa.data.clips.dataset import ClipDataset, SourceOfClips, TrainingCuts
+from vjepa.data.clips.frame_sampling import FrameSampling
+from vjepa.data.clips.quarantine import Failure
+from vjepa.data.manifest.doctor import examine
+from vjepa.data.manifest.manifest import read_manifest
 from vjepa.data.order import ClipKey, ClipOrder, MixtureOrder
-from vjepa.data.quarantine import Failure
-from vjepa.data.reader import ReaderChain
-from vjepa.data.video_facts import VideoError, VideoFacts
+from vjepa.data.video.facts import VideoError, VideoFacts
+from vjepa.data.video.reader import ReaderChain
 
 ROUNDING = 3
 COMPARED = 16  # frames of each file, spread evenly

@@ -28,11 +28,11 @@ import vjepa  # noqa: F401 (before Lightning: it repairs torchvision beside a CP
 import torch
 from lightning.pytorch import Callback
 
-from vjepa.callbacks import CollapseMonitor
-from vjepa.callbacks.collapse_watch import Verdict
 from vjepa.cli.main import main as run_command
 from vjepa.cli.training import TrainingCLI
-from vjepa.evaluation.run_curves import curves_by_step
+from vjepa.monitoring import CollapseMonitor
+from vjepa.monitoring.health.collapse_watch import Verdict
+from vjepa.monitoring.health.run_curves import curves_by_step
 
 RECIPES = Path("configs/pretrain")
 NO_AGREEMENT = ("--model.agreement=null",)

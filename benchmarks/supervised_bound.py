@@ -14,8 +14,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from vjepa.data.batch import normalize_clips
-from vjepa.data.labelled_clips import LabelledClips, SplitName
+from vjepa.data.clips.batch import normalize_clips
+from vjepa.data.clips.labelled_clips import LabelledClips, SplitName
 from vjepa.models import AttentiveProbe, VideoEncoder
 
 LEARNING_RATES = (5e-4, 1e-3)

@@ -20,10 +20,10 @@ import torch
 
 from vjepa.data.atomic_file import new_file
 from vjepa.envs.two_rooms import TwoRooms
-from vjepa.evaluation.goal_reaching import evaluate
-from vjepa.evaluation.goal_reaching_scores import scored
-from vjepa.evaluation.model_policy import ModelPolicy
-from vjepa.evaluation.run_curves import curves_by_step
+from vjepa.evaluation.planning.goal_reaching import evaluate
+from vjepa.evaluation.planning.model_policy import ModelPolicy
+from vjepa.evaluation.planning.scores import scored
+from vjepa.monitoring.health.run_curves import curves_by_step
 from vjepa.planning.cross_entropy import CrossEntropyMethod
 from vjepa.training.world_model_run import read_world_model
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from vjepa.data.synthetic_dataset import write_dataset
+from vjepa.data.synthetic.dataset import write_dataset
 
 RECIPE = {
     "model": {
@@ -19,7 +19,7 @@ RECIPE = {
         },
     },
     "data": {
-        "class_path": "vjepa.data.clip_data_module.ClipDataModule",
+        "class_path": "vjepa.data.clips.data_module.ClipDataModule",
         "init_args": {
             "num_frames": 4,
             "frame_step": 2,

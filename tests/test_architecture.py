@@ -16,15 +16,21 @@ LAYERS = (
     "masking",
     "models",
     "objectives",
-    "data",
     "planning",
+    "data",
     "interop",
     "training",
     "envs",
     "evaluation",
-    "callbacks",
+    "monitoring",
     "cli",
 )
+# The same inside a layer: a room imports only from rooms before it; "" is the layer's own folder.
+ROOMS = {
+    "data": ("", "video", "manifest", "clips", "episodes", "synthetic"),
+    "evaluation": ("", "probes", "anticipation", "embedding", "comparison", "planning"),
+}
+MOST_MODULES = 16  # of one folder
 PURE_LAYERS = ("grid", "masking", "models", "objectives", "planning")
 FRAMEWORKS = ("lightning", "pytorch_lightning", "omegaconf", "jsonargparse")
 OUTSIDE_OF_LAYERS = ("__init__", "__main__", "_torchvision_on_cpu")
@@ -98,6 +104,27 @@ def test_modules_import_only_from_layers_to_their_left(imports: list[Import]):
     assert not wrong, _listed(wrong, "move what both need to the left, or hand it in as an argument")
 
 
+def test_rooms_import_only_from_rooms_to_their_left(imports: list[Import]):
+    wrong = [
+        f"{found}, but '{room}' stands before '{other}' in: {', '.join(ROOMS[found.layer])}"
+        for found in imports
+        if found.layer in ROOMS and _layer_of(found.module) == found.layer
+        for room, other in [(_room_of(found.file), _room_of(_file_of(found.module)))]
+        if ROOMS[found.layer].index(other) > ROOMS[found.layer].index(room)
+    ]
+    assert not wrong, _listed(wrong, "move what both need to the left, or hand it in as an argument")
+
+
+def test_no_folder_has_too_many_modules():
+    modules = {folder: list(folder.glob("*.py")) for folder in PACKAGE.rglob("*") if folder.is_dir()}
+    wrong = [
+        f"{folder.relative_to(PACKAGE.parent)} has {len(files)}"
+        for folder, files in modules.items()
+        if len(files) > MOST_MODULES
+    ]
+    assert not wrong, f"more than {MOST_MODULES} modules in one folder, give it a second level: {', '.join(wrong)}"
+
+
 def test_nobody_inside_imports_what_stands_outside_of_the_layers(imports: list[Import]):
     wrong = [
         str(found)
@@ -135,7 +162,7 @@ def test_importing_data_brings_no_framework():
     ("source", "modules"),
     [
         ("import torch.nn, numpy", ["torch.nn", "numpy"]),
-        ("from vjepa.data.batch import ClipBatch", ["vjepa.data.batch"]),
+        ("from vjepa.data.clips.batch import ClipBatch", ["vjepa.data.clips.batch"]),
         ("from vjepa import data, grid", ["vjepa.data", "vjepa.grid"]),
         ("from . import ema", ["vjepa.models"]),
         ("from ..data import batch", ["vjepa.data"]),
@@ -157,6 +184,18 @@ def _layer_of(module: str) -> str | None:
     """The layer of one of our own modules; None for all others."""
     parts = module.split(".")
     return parts[1] if parts[0] == PACKAGE.name and len(parts) > 1 else None
+
+
+def _file_of(module: str) -> Path:
+    """The file of one of our own modules, or the folder of a package."""
+    path = PACKAGE.parent.joinpath(*module.split("."))
+    return path if path.is_dir() else path.with_suffix(".py")
+
+
+def _room_of(path: Path) -> str:
+    """The second level that a file or folder belongs to; "" for the layer's own folder."""
+    folders = (path if path.suffix != ".py" else path.parent).relative_to(PACKAGE).parts
+    return folders[1] if len(folders) > 1 else ""
 
 
 def _top(module: str) -> str:

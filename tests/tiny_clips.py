@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from vjepa.data.labelled_clips import LabelledClips
+from vjepa.data.clips.labelled_clips import LabelledClips
 
 
 def tiny_clips(folder: Path, **settings: Any) -> LabelledClips:

@@ -13,11 +13,11 @@ from PIL import Image
 
 from tests.ffmpeg import ffmpeg_frames, run_ffmpeg
 from vjepa.cli.main import main
-from vjepa.data import killable_pool
-from vjepa.data.manifest import read_manifest
-from vjepa.data.pyav_reader import all_frames
-from vjepa.data.synthetic_dataset import encode_video
-from vjepa.data.video_facts import Trait, scan_video
+from vjepa.data.manifest import killable_pool
+from vjepa.data.manifest.manifest import read_manifest
+from vjepa.data.synthetic.dataset import encode_video
+from vjepa.data.video.facts import Trait, scan_video
+from vjepa.data.video.pyav_reader import all_frames
 
 X264 = ("-pix_fmt", "yuv420p", "-c:v", "libx264", "-preset", "veryfast")
 

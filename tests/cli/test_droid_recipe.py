@@ -6,10 +6,10 @@ import pytest
 import torch
 import yaml
 
-from tests.data.tiny_episodes import write_droid
+from tests.data.episodes.tiny_episodes import write_droid
 from tests.training.test_pretrained_frame_encoder import pretrained
 from vjepa.cli.main import main
-from vjepa.models.token_dynamics import TokenDynamics
+from vjepa.models.dynamics.token_dynamics import TokenDynamics
 from vjepa.training import Schedule
 from vjepa.training.pretrained_frame_encoder import PretrainedFrameEncoder
 from vjepa.training.world_model_run import read_world_model

@@ -9,7 +9,7 @@ import pytest
 
 from tests.cli.test_errors import slip
 from vjepa.cli.main import main
-from vjepa.evaluation.feature_file import read_features
+from vjepa.evaluation.embedding.feature_file import read_features
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import yaml
 from vjepa.cli.collect_command import collect_episodes, run_collect_command
 from vjepa.cli.parser import HelpfulParser
 from vjepa.cli.plan_command import plan, run_plan_command
-from vjepa.data.trajectory_collection import Collection
+from vjepa.data.episodes.collection import Collection
 from vjepa.training.world_model_run import newest_world_model, read_world_model
 
 pytestmark = pytest.mark.filterwarnings("ignore::jsonargparse._deprecated.JsonargparseDeprecationWarning")
@@ -36,7 +36,7 @@ MODEL = {
             "init_args": {"frame_size": [64, 64], "embed_dim": 6, "channels": 4, "num_keypoints": 2, "hidden_dim": 8},
         },
         "dynamics": {
-            "class_path": "vjepa.models.dynamics.ResidualDynamics",
+            "class_path": "vjepa.models.dynamics.residual.ResidualDynamics",
             "init_args": {"embed_dim": 6, "action_dim": 8, "hidden_dim": 8},
         },
     },
@@ -54,7 +54,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = {
         "model": MODEL,
         "data": {
-            "class_path": "vjepa.data.trajectory_data_module.TrajectoryDataModule",
+            "class_path": "vjepa.data.episodes.data_module.EpisodeDataModule",
             "init_args": {"root": str(data), "val_share": 0.25},
         },
     }

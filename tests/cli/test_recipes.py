@@ -10,7 +10,7 @@ import torch
 from jsonargparse import Namespace
 
 from vjepa.cli import training
-from vjepa.data.clip_data_module import ClipDataModule
+from vjepa.data.clips.data_module import ClipDataModule
 from vjepa.masking import ReferenceMultiBlockTubes
 from vjepa.training import JEPA, ImageSelfDistillation, PixelBaseline
 

@@ -9,8 +9,8 @@ from tests.cli.test_recipes import ROOT, header, parts
 from tests.training.test_pretrained_frame_encoder import pretrained
 from tests.training.tiny_dot_world import write_dot_world
 from vjepa.cli.main import main
-from vjepa.data.trajectory_data_module import TrajectoryDataModule
-from vjepa.models.rollout import rollout
+from vjepa.data.episodes.data_module import EpisodeDataModule
+from vjepa.models.dynamics.rollout import rollout
 from vjepa.training import WorldModel
 from vjepa.training.world_model_run import read_world_model
 
@@ -49,7 +49,7 @@ def test_the_header_tells_its_own_command_and_where_its_numbers_are_from(recipe:
 @pytest.mark.parametrize("recipe", OF_SMALL_ENCODERS)
 def test_the_recipe_parses_and_its_parts_fit(recipe: str):
     model, data, trainer = parts(recipe)
-    assert isinstance(model, WorldModel) and isinstance(data, TrajectoryDataModule)
+    assert isinstance(model, WorldModel) and isinstance(data, EpisodeDataModule)
     assert data.frame_step == model.frame_step
     assert trainer.max_steps > (model.dynamics_phase.steps if model.dynamics_phase else 0)
     latents = model.encoder(torch.empty(4, 3, *model.frame_size, device="meta"))

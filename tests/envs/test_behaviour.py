@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from tests.envs.tiny_environment import SettableDot
+from vjepa.envs.baselines import Aimless, StraightLine
 from vjepa.envs.behaviour import Behaviour, RandomWalk, Wander
-from vjepa.envs.floors import Aimless, StraightLine
 from vjepa.envs.single_world import SingleWorlds
 from vjepa.envs.two_rooms import LARGEST_MOVE, TwoRooms
 from vjepa.envs.two_rooms_collision import BORDER, SIZE

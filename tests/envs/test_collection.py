@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vjepa.data.trajectory_collection import Collection
+from vjepa.data.episodes.collection import Collection
 from vjepa.envs.behaviour import Wander
 from vjepa.envs.collection import Collected, collect
 from vjepa.envs.two_rooms import LARGEST_MOVE, TwoRooms, is_held_out, render

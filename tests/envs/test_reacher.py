@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from vjepa.cli.collect_command import run_collect_command
-from vjepa.data.trajectory_collection import Collection
+from vjepa.data.episodes.collection import Collection
 from vjepa.envs.reacher import arm_distance, reacher
 from vjepa.envs.single_world import SingleWorlds
 

@@ -9,12 +9,12 @@ import pytest
 
 from tests.envs.tiny_environment import Dot, SettableDot, TellingDot
 from vjepa.cli.collect_command import run_collect_command
-from vjepa.data.trajectory_collection import Collection
+from vjepa.data.episodes.collection import Collection
+from vjepa.envs.baselines import Aimless, StraightLine
 from vjepa.envs.behaviour import RandomWalk
 from vjepa.envs.collection import collect
-from vjepa.envs.floors import Aimless, StraightLine
 from vjepa.envs.single_world import SingleWorlds
-from vjepa.evaluation.goal_reaching import evaluate
+from vjepa.evaluation.planning.goal_reaching import evaluate
 from vjepa.planning.limits import ActionLimit
 
 LIMIT = ActionLimit(1.0, "norm")

@@ -8,8 +8,8 @@ from vjepa.evaluation.token_statistics import (
     feature_std,
     variance_between_clips,
 )
-from vjepa.evaluation.weight_statistics import weight_distance
 from vjepa.models import VideoEncoder, frozen_copy
+from vjepa.monitoring.health.weight_statistics import weight_distance
 
 
 def drawn(*shape: int) -> torch.Tensor:

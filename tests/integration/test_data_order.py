@@ -8,8 +8,8 @@ import torch
 from lightning.pytorch import Trainer
 from PIL import Image
 
-from vjepa.data.batch import ClipBatch
-from vjepa.data.clip_data_module import ClipDataModule, Source
+from vjepa.data.clips.batch import ClipBatch
+from vjepa.data.clips.data_module import ClipDataModule, Source
 from vjepa.masking import MultiBlockTubes
 
 

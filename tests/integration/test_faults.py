@@ -8,8 +8,8 @@ import pytest
 
 from tests.integration.runs import checkpoint, logged, vjepa
 from vjepa.cli.main import main
-from vjepa.data.decord_reader import DecordReader
-from vjepa.data.manifest import read_manifest
+from vjepa.data.manifest.manifest import read_manifest
+from vjepa.data.video.decord_reader import DecordReader
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from tests.data.test_trajectory_shared_data import shared
-from tests.data.tiny_episodes import write_mp4
+from tests.data.episodes.test_shared_data import shared
+from tests.data.episodes.tiny_episodes import write_mp4
 from vjepa.cli.main import main
 
 ROOT = Path(__file__).parents[2]

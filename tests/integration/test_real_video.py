@@ -7,11 +7,11 @@ import pytest
 
 from tests.integration.runs import ROOT, checkpoint
 from vjepa.cli.main import main
-from vjepa.data.clips import ClipDataset, SourceOfClips, TrainingCuts
-from vjepa.data.frame_sampling import FrameSampling
-from vjepa.data.manifest import read_manifest
+from vjepa.data.clips.dataset import ClipDataset, SourceOfClips, TrainingCuts
+from vjepa.data.clips.frame_sampling import FrameSampling
+from vjepa.data.manifest.manifest import read_manifest
 from vjepa.data.order import ClipKey, ClipOrder, MixtureOrder
-from vjepa.data.reader import ReaderChain
+from vjepa.data.video.reader import ReaderChain
 
 REAL_VIDEO = Path(os.environ.get("VJEPA_SHARED_DATA", ROOT.parent / "shared" / "data"))
 SETS = [("jhmdb", "train"), ("weizmann", "train"), ("ut_interaction", "train")]

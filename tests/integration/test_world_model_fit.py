@@ -18,7 +18,7 @@ model:
       class_path: vjepa.models.frame_encoder.ConvFrameEncoder
       init_args: {frame_size: [16, 16], embed_dim: 8, channels: 8, num_keypoints: 4, hidden_dim: 32}
     dynamics:
-      class_path: vjepa.models.dynamics.ResidualDynamics
+      class_path: vjepa.models.dynamics.residual.ResidualDynamics
       init_args: {embed_dim: 8, action_dim: 4, hidden_dim: 16}
     inverse_dynamics: {embed_dim: 8, action_dim: 4, hidden_dim: 16}
     regularizer: {class_path: vjepa.objectives.VarianceCovariance}
@@ -26,7 +26,7 @@ model:
     dynamics_phase: {steps: 3, num_windows: 8, num_steps: 5, num_pairs: 16}
     temporal_distance: {embed_dim: 8, hidden_dim: 16, imagined_blocks: 2}
 data:
-  class_path: vjepa.data.trajectory_data_module.TrajectoryDataModule
+  class_path: vjepa.data.episodes.data_module.EpisodeDataModule
   init_args: {root: EPISODES, frame_step: 2, num_steps: 4, global_batch_size: 8, val_share: 0.25}
 """
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 import vjepa
 from tests.interop.tiny_models import assert_equal, part_of, tiny_model
-from vjepa.data.batch import normalize_clips
+from vjepa.data.clips.batch import normalize_clips
 from vjepa.interop import PortableModel, Preprocessing, encoder_part_of, open_model
 from vjepa.interop.hugging_face import write_hugging_face
 from vjepa.interop.load_encoder import LoadedEncoder

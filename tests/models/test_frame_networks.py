@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from vjepa.models import VideoEncoder
+from vjepa.models.dynamics.inverse_dynamics import InverseDynamics
 from vjepa.models.frame_decoder import FrameDecoder
 from vjepa.models.frame_encoder import ConvFrameEncoder, VideoFrameEncoder, spatial_softmax
-from vjepa.models.inverse_dynamics import InverseDynamics
 from vjepa.objectives.trajectory_shape import straightening, time_similarity
 
 

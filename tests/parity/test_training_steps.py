@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 
 from tests.parity.golden import Case, cases, encoder_of, predictor_of
 from tests.quiet_trainer import quiet_trainer
-from vjepa.data.batch import ClipBatch
+from vjepa.data.clips.batch import ClipBatch
 from vjepa.masking import TubeMask
 from vjepa.training import JEPA, Schedule
 

@@ -9,8 +9,8 @@ import yaml
 from torch import Tensor
 
 from vjepa.envs.two_rooms import TwoRooms
-from vjepa.evaluation.goal_reaching import evaluate
-from vjepa.evaluation.oracle import OraclePolicy
+from vjepa.evaluation.planning.goal_reaching import evaluate
+from vjepa.evaluation.planning.oracle import OraclePolicy
 from vjepa.planning.controller import RecedingHorizon, repeated
 from vjepa.planning.cross_entropy import CrossEntropyMethod
 from vjepa.planning.gradient import GradientPlanner

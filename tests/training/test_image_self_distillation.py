@@ -8,7 +8,7 @@ import torch
 import yaml
 
 from tests.integration.runs import checkpoint, logged, vjepa
-from vjepa.data.image_views import ImageViews
+from vjepa.data.clips.image_views import ImageViews
 from vjepa.interop.run_folder import read_run
 from vjepa.models import VideoEncoder
 from vjepa.models.prototype_head import PrototypeHead

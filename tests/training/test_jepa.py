@@ -9,7 +9,7 @@ from lightning.pytorch import Callback, Trainer
 from torch.utils.data import DataLoader
 
 from tests.quiet_trainer import quiet_trainer
-from vjepa.data.batch import ClipBatch
+from vjepa.data.clips.batch import ClipBatch
 from vjepa.interop.loading import read_checkpoint
 from vjepa.masking import TubeMask
 from vjepa.models import Predictor, VideoEncoder

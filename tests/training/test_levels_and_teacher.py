@@ -6,7 +6,7 @@ from torch.utils.data import DataLoader
 
 from tests.quiet_trainer import quiet_trainer
 from tests.training.test_jepa import batch
-from vjepa.data.batch import ClipBatch
+from vjepa.data.clips.batch import ClipBatch
 from vjepa.grid import TokenGrid
 from vjepa.masking import TubeMask
 from vjepa.models import Predictor, VideoEncoder

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.training.test_jepa import batch, jepa, train
-from vjepa.data.batch import normalize_clips
+from vjepa.data.clips.batch import normalize_clips
 from vjepa.objectives import BarlowTwins, Projector, SIGReg, VarianceCovariance, latent_prediction_loss
 from vjepa.training import Schedule
 

@@ -5,7 +5,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from tests.quiet_trainer import quiet_trainer
-from vjepa.data.batch import ClipBatch, normalize_clips
+from vjepa.data.clips.batch import ClipBatch, normalize_clips
 from vjepa.grid import TokenGrid, clips_of_tubelets, tubelet_pixels
 from vjepa.masking import TubeMask
 from vjepa.models import Predictor, VideoEncoder

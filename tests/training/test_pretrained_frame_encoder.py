@@ -10,7 +10,7 @@ import yaml
 from tests.interop.tiny_models import part_of
 from tests.training.tiny_dot_world import dot_data, write_dot_world
 from vjepa.cli.main import main
-from vjepa.data.batch import normalize_frames
+from vjepa.data.clips.batch import normalize_frames
 from vjepa.models import Predictor, VideoEncoder
 from vjepa.training.pretrained_frame_encoder import PretrainedFrameEncoder
 from vjepa.training.world_model_run import read_world_model
@@ -29,10 +29,10 @@ model:
       class_path: vjepa.training.pretrained_frame_encoder.PretrainedFrameEncoder
       init_args: {checkpoint: PRETRAINED, frame_size: [16, 16], pool: true}
     dynamics:
-      class_path: vjepa.models.dynamics.ResidualDynamics
+      class_path: vjepa.models.dynamics.residual.ResidualDynamics
       init_args: {embed_dim: 24, action_dim: 4, hidden_dim: 16}
 data:
-  class_path: vjepa.data.trajectory_data_module.TrajectoryDataModule
+  class_path: vjepa.data.episodes.data_module.EpisodeDataModule
   init_args: {root: EPISODES, frame_step: 2, num_steps: 4, global_batch_size: 8, val_share: 0.25}
 """
 

@@ -6,9 +6,9 @@ import torch
 
 from tests.quiet_trainer import quiet_trainer
 from tests.training.tiny_dot_world import SIZE, dot_data, dot_model, write_dot_world
-from vjepa.data.batch import normalize_frames
-from vjepa.data.trajectory_batch import TrajectoryBatch, gather_windows
-from vjepa.models.dynamics import ResidualDynamics
+from vjepa.data.clips.batch import normalize_frames
+from vjepa.data.episodes.batch import EpisodeBatch, gather_windows
+from vjepa.models.dynamics.residual import ResidualDynamics
 from vjepa.objectives import BarlowTwins, ClipContrast, Projector, SIGReg, VarianceCovariance
 from vjepa.objectives.temporal_distance import TemporalDistance
 from vjepa.planning.limits import ActionLimit
@@ -23,7 +23,7 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture
-def batch(folder) -> TrajectoryBatch:
+def batch(folder) -> EpisodeBatch:
     store = dot_data(folder).store
     return gather_windows(store, np.array([0, 0, 1, 1, 2, 2]), np.array([0, 4, 2, 8, 0, 6]), 4, 2)
 

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
-from vjepa.data.trajectory_collection import write_episodes
-from vjepa.data.trajectory_data_module import TrajectoryDataModule
-from vjepa.models.dynamics import ResidualDynamics
+from vjepa.data.episodes.collection import write_episodes
+from vjepa.data.episodes.data_module import EpisodeDataModule
+from vjepa.models.dynamics.inverse_dynamics import InverseDynamics
+from vjepa.models.dynamics.residual import ResidualDynamics
 from vjepa.models.frame_encoder import ConvFrameEncoder
-from vjepa.models.inverse_dynamics import InverseDynamics
 from vjepa.objectives import VarianceCovariance
 from vjepa.training import Schedule, WorldModel
 
@@ -37,9 +37,9 @@ def write_dot_world(folder: Path, episodes: int = 8, steps: int = 24, seed: int 
     return folder
 
 
-def dot_data(folder: Path, **settings) -> TrajectoryDataModule:
+def dot_data(folder: Path, **settings) -> EpisodeDataModule:
     settings = {"num_steps": 4, "frame_step": 2, "global_batch_size": 8, "val_share": 0.25, **settings}
-    return TrajectoryDataModule(root=folder, **settings)
+    return EpisodeDataModule(root=folder, **settings)
 
 
 def dot_model(**settings) -> WorldModel:

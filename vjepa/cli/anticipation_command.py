@@ -8,9 +8,14 @@ import numpy as np
 import torch
 
 from vjepa.cli.parser import run_by_recipe
-from vjepa.data.anticipation import TASKS, AnticipationClips
-from vjepa.evaluation.anticipation import AnticipationEvaluation, AnticipationFeatures, print_table, write_results
-from vjepa.evaluation.probe import Sweep
+from vjepa.data.clips.anticipation import TASKS, AnticipationClips
+from vjepa.evaluation.anticipation.anticipation import (
+    AnticipationEvaluation,
+    AnticipationFeatures,
+    print_table,
+    write_results,
+)
+from vjepa.evaluation.probes.probe import Sweep
 from vjepa.interop.run_folder import EncoderName, PretrainedRun, newest_checkpoint, read_run
 
 BaselineName = Literal["encoder", "random"]

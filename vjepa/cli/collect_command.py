@@ -10,7 +10,7 @@ import yaml
 
 from vjepa.cli.parser import HelpfulParser
 from vjepa.cli.simulation_parts import AnySuite
-from vjepa.data.trajectory_collection import Collection, is_collection
+from vjepa.data.episodes.collection import Collection, is_collection
 from vjepa.envs.behaviour import Behaviour
 from vjepa.envs.collection import collect
 from vjepa.envs.world import Suite

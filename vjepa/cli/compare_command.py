@@ -13,8 +13,8 @@ import torch
 from vjepa.cli.parser import run_by_recipe
 from vjepa.cli.side_by_side import side_by_side
 from vjepa.data.atomic_file import new_file
-from vjepa.data.labelled_clips import LabelledClips
-from vjepa.evaluation.comparison import (
+from vjepa.data.clips.labelled_clips import LabelledClips
+from vjepa.evaluation.comparison.comparison import (
     RANDOM,
     Measured,
     Probing,
@@ -24,14 +24,14 @@ from vjepa.evaluation.comparison import (
     decoded,
     page,
 )
-from vjepa.evaluation.comparison_pictures import draw_collapse, draw_fork, draw_latents, require_matplotlib
-from vjepa.evaluation.fork_comparison import compare_on_forks
-from vjepa.evaluation.frozen_evaluation import Amount
-from vjepa.evaluation.probe import Sweep
-from vjepa.evaluation.run_curves import curves_by_step
+from vjepa.evaluation.comparison.fork import compare_on_forks
+from vjepa.evaluation.comparison.pictures import draw_collapse, draw_fork, draw_latents, require_matplotlib
+from vjepa.evaluation.probes.frozen_evaluation import Amount
+from vjepa.evaluation.probes.probe import Sweep
 from vjepa.interop.recipe import read_recipe
 from vjepa.interop.run_folder import read_run
 from vjepa.models import VideoEncoder
+from vjepa.monitoring.health.run_curves import curves_by_step
 
 RECIPES = [
     Path(f"configs/pretrain/{name}.yaml")
@@ -176,7 +176,7 @@ def trained_run(recipe: Path, steps: int, seed: int, runs: Path, accelerator: st
         "trainer.max_steps": steps,
         "trainer.limit_val_batches": 0,
         "trainer.accelerator": accelerator,
-        "trainer.callbacks+": "vjepa.callbacks.processor_time.ProcessorTime",
+        "trainer.callbacks+": "vjepa.monitoring.processor_time.ProcessorTime",
         "collapse_monitor.every_n_steps": often,
         "trainer.log_every_n_steps": often,
     }

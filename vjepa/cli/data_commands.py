@@ -7,7 +7,7 @@ from vjepa.cli.parser import HelpfulParser
 
 
 def make_data(arguments: list[str]) -> None:
-    from vjepa.data.synthetic_dataset import write_dataset
+    from vjepa.data.synthetic.dataset import write_dataset
 
     parser = HelpfulParser(prog="vjepa make-data", description="Render the embedded dataset to real mp4 files.")
     parser.add_function_arguments(write_dataset)
@@ -16,7 +16,7 @@ def make_data(arguments: list[str]) -> None:
 
 
 def manifest(arguments: list[str]) -> None:
-    from vjepa.data.manifest_writing import write_manifest
+    from vjepa.data.manifest.writing import write_manifest
 
     parser = HelpfulParser(prog="vjepa manifest", description="List videos, with the frames, rate and size of each.")
     parser.add_argument("sources", nargs="+", help="folders, lists or annotation files (CSV, Parquet, JSON)")
@@ -24,7 +24,7 @@ def manifest(arguments: list[str]) -> None:
 
 
 def doctor(arguments: list[str]) -> None:
-    from vjepa.data.doctor import examine
+    from vjepa.data.manifest.doctor import examine
 
     parser = HelpfulParser(prog="vjepa doctor", description="Look at every file of a manifest before training on it.")
     parser.add_argument("manifest", help="CSV, Parquet or list file, or a folder")
@@ -32,7 +32,7 @@ def doctor(arguments: list[str]) -> None:
 
 
 def transcode(arguments: list[str]) -> None:
-    from vjepa.data.transcode import transcode as write_copies
+    from vjepa.data.manifest.transcode import transcode as write_copies
 
     parser = HelpfulParser(prog="vjepa transcode", description="Make training copies that decode fast.")
     parser.add_argument("manifest", help="CSV, Parquet or list file, or a folder")

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from vjepa.cli.parser import HelpfulParser
-from vjepa.evaluation.embedding import embed_videos
+from vjepa.evaluation.embedding.embedding import embed_videos
 from vjepa.interop.load_encoder import LoadedEncoder, load_encoder
 from vjepa.interop.run_folder import newest_checkpoint
 

@@ -2,8 +2,14 @@
 
 from pathlib import Path
 
-from vjepa.callbacks.health_bands import bands_of_runs, draw_over_bands, folders_of_runs, read_bands, write_bands
 from vjepa.cli.parser import HelpfulParser
+from vjepa.monitoring.health.health_bands import (
+    bands_of_runs,
+    draw_over_bands,
+    folders_of_runs,
+    read_bands,
+    write_bands,
+)
 
 
 def health_bands(

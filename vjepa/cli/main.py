@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         _exit_with(_plain_reason(str(error)))
     except RuntimeError as error:
-        from vjepa.callbacks.collapse_watch_actions import SickRunError
+        from vjepa.monitoring.health.collapse_watch_actions import SickRunError
 
         if not isinstance(error, SickRunError):
             raise

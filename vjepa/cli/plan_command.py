@@ -12,22 +12,28 @@ import torch
 from vjepa.cli.collect_command import run_with_configuration
 from vjepa.cli.parser import HelpfulParser
 from vjepa.cli.simulation_parts import AnyPlanner, AnySuite
+from vjepa.envs.baselines import Aimless, StraightLine
 from vjepa.envs.behaviour import RandomWalk
-from vjepa.envs.floors import Aimless, StraightLine
 from vjepa.envs.world import Suite, Tasks
-from vjepa.evaluation.behaviour_cloning import Cloning, clone_behaviour
-from vjepa.evaluation.goal_reaching import Policy, evaluate, replay, require_fitting, require_starts_away_from_goals
-from vjepa.evaluation.goal_reaching_pictures import (
+from vjepa.evaluation.planning.behaviour_cloning import Cloning, clone_behaviour
+from vjepa.evaluation.planning.goal_reaching import (
+    Policy,
+    evaluate,
+    replay,
+    require_fitting,
+    require_starts_away_from_goals,
+)
+from vjepa.evaluation.planning.model_policy import ModelPolicy
+from vjepa.evaluation.planning.oracle import OraclePolicy
+from vjepa.evaluation.planning.pictures import (
     can_be_drawn,
     draw_energy,
     draw_paths,
     first_imagined,
     write_film,
 )
-from vjepa.evaluation.goal_reaching_report import Result, print_tables, result_of, write_report
-from vjepa.evaluation.model_policy import ModelPolicy
-from vjepa.evaluation.oracle import OraclePolicy
-from vjepa.evaluation.read_out import fit_read_out
+from vjepa.evaluation.planning.read_out import fit_read_out
+from vjepa.evaluation.planning.report import Result, print_tables, result_of, write_report
 from vjepa.planning.cost import Over
 from vjepa.planning.planner import Planner
 from vjepa.training.world_model_run import WorldModelRun, newest_world_model, read_world_model

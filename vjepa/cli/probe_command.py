@@ -7,9 +7,9 @@ from typing import Literal
 import torch
 
 from vjepa.cli.parser import run_by_recipe
-from vjepa.data.labelled_clips import LabelledClips
-from vjepa.evaluation.frozen_evaluation import CLASSES, Amount, Answer, FrozenEvaluation, describe, scored
-from vjepa.evaluation.frozen_features import (
+from vjepa.data.clips.labelled_clips import LabelledClips
+from vjepa.evaluation.probes.frozen_evaluation import CLASSES, Amount, Answer, FrozenEvaluation, describe, scored
+from vjepa.evaluation.probes.frozen_features import (
     EncoderFeatures,
     FrameDifferenceFeatures,
     FrozenFeatures,
@@ -17,9 +17,9 @@ from vjepa.evaluation.frozen_features import (
     ImageBackboneFeatures,
     PixelFeatures,
 )
-from vjepa.evaluation.probe import Sweep
-from vjepa.evaluation.report import hardest, print_tables, write_results
-from vjepa.evaluation.temporal_tasks import TemporalTaskName
+from vjepa.evaluation.probes.probe import Sweep
+from vjepa.evaluation.probes.report import hardest, print_tables, write_results
+from vjepa.evaluation.probes.temporal_tasks import TemporalTaskName
 from vjepa.interop.run_folder import EncoderName, PretrainedRun, newest_checkpoint, read_run
 
 BaselineName = Literal["random", "pixels", "differences", "gradients", "image"]

@@ -11,7 +11,9 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lightning.pytorch.plugins.io import CheckpointIO
 
-from vjepa.callbacks import (
+from vjepa.cli.parser import HelpfulParser
+from vjepa.models import SIZES, EncoderSize
+from vjepa.monitoring import (
     ClosingSummary,
     CollapseMonitor,
     DataUsage,
@@ -24,8 +26,6 @@ from vjepa.callbacks import (
     TokenWriter,
     WorldModelHealth,
 )
-from vjepa.cli.parser import HelpfulParser
-from vjepa.models import SIZES, EncoderSize
 from vjepa.training import ImageSelfDistillation, WorldModel
 from vjepa.training.checkpoint import AtomicCheckpointIO
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from vjepa.data.trajectory_collection import CollectionWriter
+from vjepa.data.episodes.collection import CollectionWriter
 from vjepa.envs.behaviour import Behaviour
 from vjepa.envs.world import Suite, Tasks
 

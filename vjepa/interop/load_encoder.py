@@ -7,7 +7,7 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
-from vjepa.data.batch import PIXEL_MEAN, PIXEL_STD, normalize_clips
+from vjepa.data.clips.batch import PIXEL_MEAN, PIXEL_STD, normalize_clips
 from vjepa.interop.networks import build
 from vjepa.interop.opening import with_encoder
 from vjepa.interop.portable import Family, Preprocessing

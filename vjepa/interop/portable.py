@@ -5,7 +5,7 @@ from typing import Any, Literal, NamedTuple
 
 from torch import Tensor
 
-from vjepa.data.batch import PIXEL_MEAN, PIXEL_STD
+from vjepa.data.clips.batch import PIXEL_MEAN, PIXEL_STD
 
 Family = Literal["V-JEPA 1", "V-JEPA 2", "V-JEPA 2.1", "V-JEPA 2-AC", "vjepa"]
 

@@ -80,7 +80,7 @@ def preprocessing_of(data: Mapping[str, Any]) -> Preprocessing:
     def value(name: str) -> Any:
         if name in data:
             return data[name]
-        from vjepa.data.clip_data_module import ClipDataModule  # late: it brings Lightning
+        from vjepa.data.clips.data_module import ClipDataModule  # late: it brings Lightning
 
         return inspect.signature(ClipDataModule).parameters[name].default
 

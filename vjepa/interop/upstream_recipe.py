@@ -155,7 +155,7 @@ def import_recipe(upstream: Any) -> ImportedRecipe:
     results = {
         "seed_everything": data["seed"],
         "model": {"class_path": "vjepa.training.JEPA", "init_args": {**model, **schedules}},
-        "data": {"class_path": "vjepa.data.clip_data_module.ClipDataModule", "init_args": data},
+        "data": {"class_path": "vjepa.data.clips.data_module.ClipDataModule", "init_args": data},
         "trainer": {"max_steps": length.steps, **trainer},
     }
     return ImportedRecipe(results, speed, settings.notes, family, nodes, devices)

@@ -1,7 +1,7 @@
 """Networks: tensors in, tensors out."""
 
-from vjepa.models.action_predictor import ActionPredictor
 from vjepa.models.attentive_probe import AttentiveProbe
+from vjepa.models.dynamics.action_predictor import ActionPredictor
 from vjepa.models.ema import frozen_copy, update_ema
 from vjepa.models.encoder import VideoEncoder
 from vjepa.models.position import PositionKind

@@ -7,7 +7,7 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
-from vjepa.data.batch import ClipBatch
+from vjepa.data.clips.batch import ClipBatch
 from vjepa.training.optimization import follow_schedules, log_means, run_steps_of, scheduled_adamw
 from vjepa.training.schedule import Schedule
 

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vjepa.data.batch import normalize_frames
+from vjepa.data.clips.batch import normalize_frames
+from vjepa.data.episodes.store import EpisodeStore
 from vjepa.data.randomness import Purpose, generator_for
-from vjepa.data.trajectory_store import EpisodeStore
 from vjepa.planning.controller import repeated
 from vjepa.planning.limits import ActionLimit
 from vjepa.training.schedule import Schedule

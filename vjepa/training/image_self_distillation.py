@@ -7,8 +7,8 @@ frames must be told alike. It sees no motion.
 import torch
 from torch import Tensor, nn
 
-from vjepa.data.batch import ClipBatch, normalize_clips
-from vjepa.data.image_views import ImageViews
+from vjepa.data.clips.batch import ClipBatch, normalize_clips
+from vjepa.data.clips.image_views import ImageViews
 from vjepa.models import VideoEncoder, frozen_copy, update_ema
 from vjepa.models.prototype_head import PrototypeHead
 from vjepa.objectives.self_distillation import SelfDistillation

@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, nn
 
-from vjepa.data.batch import ClipBatch, normalize_clips
+from vjepa.data.clips.batch import ClipBatch, normalize_clips
 from vjepa.grid import gather_tokens
 from vjepa.masking import TubeMask
 from vjepa.models import Predictor, VideoEncoder, frozen_copy, update_ema

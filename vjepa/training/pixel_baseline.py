@@ -7,7 +7,7 @@ Encoder, masks, data and schedules are JEPA's, and so is the narrow transformer 
 import torch
 from torch import Tensor, nn
 
-from vjepa.data.batch import ClipBatch, normalize_clips
+from vjepa.data.clips.batch import ClipBatch, normalize_clips
 from vjepa.grid import gather_tokens, tubelet_pixels
 from vjepa.masking import TubeMask
 from vjepa.models import Predictor, VideoEncoder

@@ -14,14 +14,14 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
-from vjepa.data.batch import normalize_frames
-from vjepa.data.trajectory_batch import TrajectoryBatch
-from vjepa.data.trajectory_data_module import TrajectoryDataModule
+from vjepa.data.clips.batch import normalize_frames
+from vjepa.data.episodes.batch import EpisodeBatch
+from vjepa.data.episodes.data_module import EpisodeDataModule
 from vjepa.models import frozen_copy, update_ema
+from vjepa.models.dynamics.inverse_dynamics import InverseDynamics
+from vjepa.models.dynamics.rollout import Dynamics, OneFrameDynamics, rollout, rollouts_from_every_frame
 from vjepa.models.frame_decoder import FrameDecoder
 from vjepa.models.frame_encoder import FrameEncoder
-from vjepa.models.inverse_dynamics import InverseDynamics
-from vjepa.models.rollout import Dynamics, OneFrameDynamics, rollout, rollouts_from_every_frame
 from vjepa.objectives import ClipContrast, Distance, Regularizer, latent_prediction_loss
 from vjepa.objectives.temporal_distance import TemporalDistance, between
 from vjepa.objectives.trajectory_shape import straightening, time_similarity
@@ -191,15 +191,15 @@ class WorldModel(LightningModule):
     def frame_size(self) -> tuple[int, int]:
         return self.encoder.frame_size
 
-    def training_step(self, batch: TrajectoryBatch, batch_idx: int) -> Tensor:
+    def training_step(self, batch: EpisodeBatch, batch_idx: int) -> Tensor:
         if self.is_in_dynamics_phase:
             return log_means(self, "train", self.dynamics_losses(), len(batch.frames))
         return log_means(self, "train", self.losses(batch), len(batch.frames))
 
-    def validation_step(self, batch: TrajectoryBatch, batch_idx: int) -> Tensor:
+    def validation_step(self, batch: EpisodeBatch, batch_idx: int) -> Tensor:
         return log_means(self, "val", self.losses(batch), len(batch.frames))
 
-    def losses(self, batch: TrajectoryBatch) -> dict[str, Tensor]:  # () each; "loss" is minimised
+    def losses(self, batch: EpisodeBatch) -> dict[str, Tensor]:  # () each; "loss" is minimised
         frames = normalize_frames(batch.frames)  # (B, T, 3, H, W)
         latents = self.encode(self.encoder, frames)  # (B, T, N, D)
         actions = self.normalized_actions(batch.actions)  # (B, T - 1, A)
@@ -515,7 +515,7 @@ class WorldModel(LightningModule):
         self.limit_kind = checkpoint["limit_kind"]
 
 
-def _some_frames(data: TrajectoryDataModule, episodes: int = 256) -> Tensor:  # (up to 2 * episodes, 3, H, W) normalised
+def _some_frames(data: EpisodeDataModule, episodes: int = 256) -> Tensor:  # (up to 2 * episodes, 3, H, W) normalised
     """First and middle frames of training episodes, spread evenly over them."""
     train, _ = data.split
     step = data.store.kept_every

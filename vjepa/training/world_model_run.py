@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 
-from vjepa.data.trajectory_data_module import TrajectoryDataModule
+from vjepa.data.episodes.data_module import EpisodeDataModule
 from vjepa.interop.loading import load_all, read_run_checkpoint
 from vjepa.training.world_model import WorldModel
 
@@ -26,9 +26,9 @@ class WorldModelRun(NamedTuple):
         folder = self.checkpoint.resolve().parent.parent
         return f"{folder.parent.name}/{folder.name}"
 
-    def data(self) -> TrajectoryDataModule:
+    def data(self) -> EpisodeDataModule:
         """The data it was trained on. Raises ValueError where the settings name none."""
-        return _built("data", TrajectoryDataModule, self.settings, _settings_beside(self.checkpoint))
+        return _built("data", EpisodeDataModule, self.settings, _settings_beside(self.checkpoint))
 
 
 def read_world_model(

@@ -1,0 +1,105 @@
+"""Stronger changes treat all frames of a clip alike and draw only from the generator that they are handed."""
+
+import random
+
+import numpy as np
+import pytest
+
+from vjepa.data.clips.augmentation import RandAugment, change_colours, erase_box
+
+POLICY = "rand-m7-n4-mstd0.5-inc1"
+
+
+def noise(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def rand_augment() -> RandAugment:
+    return RandAugment(POLICY)
+
+
+def test_rand_augment_changes_all_frames_alike(rand_augment):
+    frames = np.repeat(noise(1, 16, 24, 3), 4, axis=0)
+    changed = [rand_augment(frames, np.random.default_rng(seed)) for seed in range(30)]
+    assert all(clip.shape == frames.shape and clip.dtype == np.uint8 for clip in changed)
+    assert all((clip == clip[:1]).all() for clip in changed)
+    assert sum((clip != frames).any() for clip in changed) > 15
+
+
+def test_rand_augment_follows_from_the_generator(rand_augment):
+    frames = noise(3, 16, 24, 3)
+    before = frames.copy()
+    clips = [rand_augment(frames, np.random.default_rng(seed)) for seed in (5, 5, *range(6, 16))]
+    assert (clips[0] == clips[1]).all() and (frames == before).all()
+    assert any((clips[0] != clip).any() for clip in clips[2:])
+    random.seed(7)
+    np.random.seed(7)
+    assert (rand_augment(frames, np.random.default_rng(5)) == clips[0]).all()  # whatever the global generators hold
+
+
+def test_rand_augment_leaves_the_global_generators_as_they_were(rand_augment):
+    random.seed(3)
+    np.random.seed(3)
+    expected = [random.random() for _ in range(5)], np.random.random(5).tolist()
+    random.seed(3)
+    np.random.seed(3)
+    rand_augment(noise(3, 16, 16, 3), np.random.default_rng(0))
+    assert ([random.random() for _ in range(5)], np.random.random(5).tolist()) == expected
+
+
+@pytest.mark.parametrize("policy", ["augmix-m5-w4", "v0", ""])
+def test_another_policy_is_refused(policy):
+    with pytest.raises(ValueError, match=rf"rand_augment \({policy}\) must be a policy such as '{POLICY}'"):
+        RandAugment(policy)
+
+
+def test_a_slip_inside_a_policy_is_refused_too():
+    with pytest.raises(ValueError, match="rand_augment"):
+        RandAugment("rand-q7-n4")
+
+
+def test_erasing_is_at_the_same_place_of_all_frames_with_the_same_noise():
+    frames = noise(4, 32, 40, 3)
+    before = frames.copy()
+    for seed in range(30):
+        erased = erase_box(frames, np.random.default_rng(seed))
+        assert erased.shape == frames.shape and erased.dtype == np.uint8
+        changed = (erased != frames).any(axis=(0, 3))
+        rows, columns = np.flatnonzero(changed.any(axis=1)), np.flatnonzero(changed.any(axis=0))
+        box = np.s_[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        assert (erased[box] == erased[box][:1]).all()  # in all frames
+        assert changed[box[1:]].mean() > 0.95  # a whole box (noise may hit a pixel's old value)
+        share = changed[box[1:]].size / changed.size
+        assert 0.01 < share < 0.4
+    assert (frames == before).all()
+
+
+def test_erasing_follows_from_the_generator():
+    frames = noise(2, 32, 32, 3)
+    first, second, other = (erase_box(frames, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    assert (first == second).all() and (first != other).any()
+
+
+def test_a_box_that_never_fits_erases_nothing():
+    frames = noise(2, 32, 32, 3)
+    assert (erase_box(frames, np.random.default_rng(0), area=(1.0, 1.0), aspect_ratio=(1.0, 1.0)) == frames).all()
+
+
+def test_changed_colours_keep_what_moves_and_follow_from_the_generator():
+    frames = np.random.default_rng(0).integers(100, 156, (4, 8, 8, 3), dtype=np.uint8)
+    for seed in range(8):
+        changed = change_colours(frames, np.random.default_rng(seed))
+        assert np.array_equal(changed, change_colours(frames, np.random.default_rng(seed)))
+        # One linear map of colours for all pixels of all frames: what is the same stays the same.
+        still = np.repeat(frames[:1], 4, axis=0)
+        assert (change_colours(still, np.random.default_rng(seed)) == changed[0]).all()
+
+
+def test_half_of_the_clips_become_negatives():
+    frames = np.random.default_rng(0).integers(100, 156, (2, 8, 8, 3), dtype=np.uint8)
+    grey = frames.mean(-1).ravel()
+    alike = [
+        np.corrcoef(change_colours(frames, np.random.default_rng(k)).mean(-1).ravel(), grey)[0, 1] for k in range(40)
+    ]
+    assert all(abs(value) > 0.9 for value in alike) and 8 < sum(value < 0 for value in alike) < 32

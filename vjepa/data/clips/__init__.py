@@ -1,0 +1,1 @@
+"""Clips for training and evaluation: sampling, augmentation, batches."""

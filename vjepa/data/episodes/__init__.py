@@ -1,0 +1,1 @@
+"""Episodes of worlds and robots: frames, actions and states."""

@@ -1,0 +1,265 @@
+"""Windows of episodes for training and evaluation, with an order that survives interruption (LightningDataModule)."""
+
+import math
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+from lightning.pytorch import LightningDataModule, Trainer
+from torch.utils.data import DataLoader
+
+from vjepa.data.episodes.batch import EpisodeBatch
+from vjepa.data.episodes.formats.detection import EpisodeFormat, open_episodes
+from vjepa.data.episodes.store import EpisodeStore, RecordedLimit
+from vjepa.data.episodes.windows import WindowDataset, WindowOrder, Windows, as_it_is, long_enough
+from vjepa.data.loading import decoding_loader
+from vjepa.data.order import BatchSampler
+from vjepa.data.randomness import Purpose, generator_for
+
+
+class Place(NamedTuple):
+    """Where a run is in its order of windows."""
+
+    position: int  # of the next global batch, in windows
+    batches_into_epoch: int
+
+
+class EpisodeDataModule(LightningDataModule):
+    """Windows of frames and actions; validation is on episodes of its own, in windows that don't overlap.
+
+    The episodes for validation, and those for training in which order `episodes` takes them, are the same for every
+    seed: runs with several seeds or amounts of data are scored on the same. An epoch is as many whole global batches as
+    there are windows for.
+
+    Args:
+        root: folder or file with episodes (see `vjepa.data.episodes.formats.detection`).
+        format: of what is there; "auto" looks.
+        frame_step: raw steps from one frame of a window to the next; a block of actions holds so many.
+        num_steps: blocks of a window, which has one frame more.
+        global_batch_size: windows per batch over all ranks together.
+        windows_per_episode: windows of a batch that are of one episode.
+        resize: height and width to make of every frame; as stored if None.
+        val_share: share of the episodes that is kept for validation; none with 0.
+        seed: of the order.
+        num_workers: reading processes per rank. Collections are fastest without any.
+        episodes: train only on so many episodes, or on this share of them (if no whole number); all if None.
+        frames_per_second: of a window, of recordings. Instead of `frame_step`, which is then the smallest step that
+            gives no more than so many. DROID's videos are thinned out to it (to 4 if None).
+        camera, action_key, state_key: names, where the usual ones or the first camera won't do.
+        cache_gigabytes: memory for decoded frames, in each process that reads.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        format: EpisodeFormat = "auto",
+        frame_step: int = 4,
+        num_steps: int = 8,
+        global_batch_size: int = 48,
+        windows_per_episode: int = 1,
+        resize: tuple[int, int] | None = None,
+        val_share: float = 0.05,
+        seed: int = 0,
+        num_workers: int = 0,
+        episodes: int | float | None = None,
+        frames_per_second: float | None = None,
+        camera: str | None = None,
+        action_key: str | None = None,
+        state_key: str | None = None,
+        cache_gigabytes: float = 2.0,
+    ):
+        super().__init__()
+        for name, value in {"global_batch_size": global_batch_size, "windows_per_episode": windows_per_episode}.items():
+            if value < 1:
+                raise ValueError(f"{name} ({value}) must be at least 1")
+        if global_batch_size % windows_per_episode:
+            raise ValueError(
+                f"global_batch_size ({global_batch_size}) must be a multiple of windows_per_episode "
+                f"({windows_per_episode}); try {-(-global_batch_size // windows_per_episode) * windows_per_episode}"
+            )
+        if not 0 <= val_share < 1:
+            raise ValueError(f"val_share ({val_share}) must be at least 0 and less than 1")
+        if isinstance(episodes, float) and episodes > 1 and episodes.is_integer():
+            episodes = int(episodes)  # the command line may read 4 as 4.0
+        if episodes is not None and not (episodes >= 1 if isinstance(episodes, int) else 0 < episodes <= 1):
+            raise ValueError(
+                f"episodes ({episodes}) must be a number of at least 1, or a share above 0.0 and up to 1.0"
+            )
+        if frames_per_second is not None and not frames_per_second > 0:
+            raise ValueError(f"frames_per_second ({frames_per_second}) must be more than 0")
+        self.root = root
+        self.format = format
+        self.given_frame_step = frame_step
+        self.num_steps = num_steps
+        self.global_batch_size = global_batch_size
+        self.windows_per_episode = windows_per_episode
+        self.resize = resize
+        self.val_share = val_share
+        self.seed = seed
+        self.num_workers = num_workers
+        self.episodes = episodes
+        self.frames_per_second = frames_per_second
+        self.camera = camera
+        self.action_key = action_key
+        self.state_key = state_key
+        self.cache_gigabytes = cache_gigabytes
+        self.place = Place(0, 0)
+        self._place_after: dict[int, Place] = {}  # by how many batches Lightning has trained on
+
+    @cached_property
+    def store(self) -> EpisodeStore:
+        """The episodes, opened when they are first asked for."""
+        return open_episodes(
+            self.root,
+            self.format,
+            self.resize,
+            self.camera,
+            self.action_key,
+            self.state_key,
+            self.frames_per_second,
+            self.cache_gigabytes,
+        )
+
+    @property
+    def action_dim(self) -> int:
+        """Numbers of a raw action; a block has `frame_step` times as many."""
+        return self.store.action_dim
+
+    @property
+    def state_dim(self) -> int:
+        return self.store.state_dim
+
+    @property
+    def frame_size(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.store.frame_size
+
+    @property
+    def action_limit(self) -> RecordedLimit | None:
+        """The longest that actions were when the data were collected, where the data say it."""
+        return self.store.action_limit
+
+    @property
+    def frame_step(self) -> int:
+        if self.frames_per_second is None:
+            return self.given_frame_step
+        if self.store.fps is None:
+            raise ValueError(
+                f"frames_per_second ({self.frames_per_second}) needs recordings of one known rate, and those in "
+                f"{self.root} have none; give frame_step"
+            )
+        return max(1, math.ceil(self.store.fps / self.frames_per_second - 1e-6))
+
+    @cached_property
+    def split(self) -> tuple[np.ndarray, np.ndarray]:
+        """Numbers of the episodes for training and for validation, of those that hold a window."""
+        is_long = long_enough(self.store, self.num_steps, self.frame_step)
+        # With a seed of its own, so that it is the same in every run.
+        shuffled = generator_for(0, Purpose.WINDOW).permutation(len(is_long))
+        shuffled = shuffled[is_long[shuffled]]
+        num_val = min(max(1, round(self.val_share * len(shuffled))), len(shuffled) - 1) if self.val_share else 0
+        train, val = shuffled[num_val:], shuffled[:num_val]
+        if self.episodes is not None:
+            wanted = self.episodes if isinstance(self.episodes, int) else round(self.episodes * len(train))
+            train = train[: max(1, wanted)]
+        return np.sort(train), np.sort(val)
+
+    @property
+    def num_too_short(self) -> int:
+        """Episodes that hold no window and are left out."""
+        return int((~long_enough(self.store, self.num_steps, self.frame_step)).sum())
+
+    def action_statistics(self) -> tuple[np.ndarray, np.ndarray]:  # (A,), (A,) float32
+        """Mean and standard deviation of raw actions in training; 1 for a number that never changes."""
+        train, _ = self.split
+        lengths = self.store.lengths
+        return _statistics([self.store.actions(e, 0, int(lengths[e])) for e in train.tolist()])
+
+    def state_statistics(self) -> tuple[np.ndarray, np.ndarray]:  # (S,), (S,) float32
+        """The same of states at the kept frames."""
+        train, _ = self.split
+        lengths, step = self.store.lengths, self.store.kept_every
+        return _statistics([self.store.states(e, np.arange(0, int(lengths[e]) + 1, step)) for e in train.tolist()])
+
+    def setup(self, stage: str) -> None:
+        """Find the windows. Raises ValueError where the data can't be used."""
+        train, val = self.split
+        window = (self.num_steps, self.frame_step)
+        self.train_windows = Windows(self.store, train, *window)
+        self.val_windows = Windows(self.store, val, *window, spacing=self.num_steps * self.frame_step)
+        if stage in ("validate", "test", "predict") and not len(self.val_windows):
+            raise ValueError("there are no episodes to validate on: give a val_share above 0")
+
+    @property
+    def batches_per_epoch(self) -> int:
+        return max(1, len(self.train_windows) // self.global_batch_size)
+
+    def train_dataloader(self) -> DataLoader:
+        whole = self._world_size * self.windows_per_episode
+        if self.global_batch_size % whole:
+            raise ValueError(
+                f"global_batch_size ({self.global_batch_size}) must be a multiple of the number of ranks "
+                f"({self._world_size}) times windows_per_episode ({self.windows_per_episode}); "
+                f"try {-(-self.global_batch_size // whole) * whole}"
+            )
+        order = WindowOrder(self.train_windows, self.seed, self.windows_per_episode)
+        return self._loader(order, self.global_batch_size, self.batches_per_epoch, self._remaining_of_epoch)
+
+    def val_dataloader(self) -> DataLoader | list:
+        """Every window once, shuffled, so that a few batches are a fair sample; others fill up the last batch."""
+        if not len(self.val_windows):
+            return []
+        size = -(-self.global_batch_size // self._world_size) * self._world_size
+        num_batches = -(-len(self.val_windows) // size)
+        return self._loader(WindowOrder(self.val_windows, seed=0), size, num_batches, lambda: (0, num_batches))
+
+    def predict_dataloader(self) -> DataLoader:
+        return self.val_dataloader()  # type: ignore[return-value]
+
+    def test_dataloader(self) -> DataLoader:
+        return self.val_dataloader()  # type: ignore[return-value]
+
+    def on_after_batch_transfer(self, batch: EpisodeBatch, dataloader_idx: int) -> EpisodeBatch:
+        if self._run.training:
+            after = Place(batch.next_position, (self.place.batches_into_epoch + 1) % self.batches_per_epoch)
+            self._place_after = {self._trained_batches: self.place, self._trained_batches + 1: after}
+            self.place = after
+        return batch
+
+    def state_dict(self) -> dict[str, Any]:
+        # A checkpoint may be asked for between a batch's arrival and its step (pre-emption): it is not trained on yet.
+        return self._place_after.get(self._trained_batches, self.place)._asdict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.place = Place(state_dict["position"], state_dict["batches_into_epoch"])
+
+    def _remaining_of_epoch(self) -> tuple[int, int]:
+        # A batch of another size than before must not cut through the windows of an episode. After such a change the
+        # epoch may also have become shorter than what was already seen of it.
+        position = -(-self.place.position // self.windows_per_episode) * self.windows_per_episode
+        return position, max(1, self.batches_per_epoch - self.place.batches_into_epoch)
+
+    @property
+    def _trained_batches(self) -> int:
+        return self._run.fit_loop.epoch_loop.batch_progress.total.processed  # type: ignore[attr-defined]
+
+    @property
+    def _run(self) -> Trainer:
+        assert self.trainer is not None  # Lightning attaches it before it calls any hook
+        return self.trainer
+
+    @property
+    def _world_size(self) -> int:
+        return 1 if self.trainer is None else self.trainer.world_size
+
+    def _loader(self, order: WindowOrder, size: int, num_batches: int, remaining) -> DataLoader:
+        rank = 0 if self.trainer is None else self.trainer.global_rank
+        dataset = WindowDataset(self.store, order, self.num_steps, self.frame_step)
+        sampler = BatchSampler(size, num_batches, remaining, rank, self._world_size)
+        return decoding_loader(dataset, sampler, as_it_is, self.num_workers, persistent_workers=True)  # type: ignore[arg-type]
+
+
+def _statistics(arrays: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    rows = np.concatenate(arrays).astype(np.float64)
+    std = rows.std(axis=0)
+    return rows.mean(axis=0).astype(np.float32), np.where(std > 0, std, 1).astype(np.float32)

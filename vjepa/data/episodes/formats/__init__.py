@@ -1,0 +1,1 @@
+"""Layouts in which episodes are stored."""

@@ -1,0 +1,167 @@
+"""Which windows of which episodes there are, which comes when, and the dataset that reads them by the batch.
+
+A window of K blocks covers K * frame_step raw steps and K + 1 frames, all of one episode; it can start at any frame
+that was kept. Which window stands at a position of the run is arithmetic, as in `vjepa.data.order`.
+"""
+
+import logging
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from vjepa.data.episodes.batch import EpisodeBatch, gather_windows
+from vjepa.data.episodes.store import EpisodeStore
+from vjepa.data.order import ClipKey, ClipOrder
+from vjepa.data.randomness import Purpose, generator_for
+from vjepa.data.video.facts import VideoError
+
+ATTEMPTS = 16  # windows that are tried for one place of a batch
+
+log = logging.getLogger(__name__)
+
+
+class Windows:
+    """All windows of some episodes, numbered.
+
+    Args:
+        store: of the episodes.
+        episodes: (n,) numbers of those to take; those shorter than a window are left out.
+        num_steps: K, blocks of a window.
+        frame_step: raw steps of a block.
+        spacing: raw steps from one start to the next; every kept frame if None.
+
+    """
+
+    def __init__(
+        self,
+        store: EpisodeStore,
+        episodes: np.ndarray,
+        num_steps: int,
+        frame_step: int,
+        spacing: int | None = None,
+    ):
+        self.spacing = spacing or store.kept_every
+        lengths = store.lengths[episodes]
+        starts = (lengths - num_steps * frame_step) // self.spacing + 1
+        is_long = starts > 0
+        self.episodes = episodes[is_long]  # (n,) int64
+        self.counts = starts[is_long]  # (n,) int64, windows of each
+        self._ends = np.cumsum(self.counts)
+
+    def __len__(self) -> int:
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    def at(
+        self,
+        numbers: np.ndarray,  # (B,) int64
+    ) -> tuple[np.ndarray, np.ndarray]:  # (B,) episodes, (B,) starts in raw steps
+        rows = np.searchsorted(self._ends, numbers, side="right")
+        return self.episodes[rows], (numbers - self._ends[rows] + self.counts[rows]) * self.spacing
+
+    def first_of(self, row: int) -> int:
+        """The number of the first window of the row-th episode."""
+        return int(self._ends[row] - self.counts[row])
+
+
+def long_enough(store: EpisodeStore, num_steps: int, frame_step: int) -> np.ndarray:  # (E,) bool
+    """Which episodes hold a window. Raises ValueError where none does, or where no window begins and ends at frames."""
+    for name, value in {"num_steps": num_steps, "frame_step": frame_step}.items():
+        if value < 1:
+            raise ValueError(f"{name} ({value}) must be at least 1")
+    if frame_step % store.kept_every:
+        multiple = -(-frame_step // store.kept_every) * store.kept_every
+        raise ValueError(
+            f"frame_step ({frame_step}) must be a multiple of the {store.kept_every} raw steps between the frames that "
+            f"were kept; try {multiple}"
+        )
+    needed = num_steps * frame_step
+    is_long = store.lengths >= needed
+    if not is_long.any():
+        raise ValueError(
+            f"all {len(is_long)} episodes are too short for a window of num_steps * frame_step = {needed} raw steps, "
+            f"the longest has {int(store.lengths.max())}; try a smaller num_steps or frame_step"
+        )
+    return is_long
+
+
+class WindowOrder:
+    """Which window stands at a position.
+
+    With one window per episode all windows are shuffled together, and each pass shows every one once. With more, each
+    pass shows every episode once, `windows_per_episode` of its windows side by side, with different starts (repeated
+    only where an episode has fewer).
+    """
+
+    def __init__(self, windows: Windows, seed: int, windows_per_episode: int = 1):
+        self.windows = windows
+        self.seed = seed
+        self.windows_per_episode = windows_per_episode
+        self.order = ClipOrder(len(windows) if windows_per_episode == 1 else len(windows.episodes), seed)
+
+    def windows_at(
+        self,
+        positions: np.ndarray,  # (B,) int64
+    ) -> tuple[np.ndarray, np.ndarray]:  # (B,) episodes, (B,) starts
+        if self.windows_per_episode == 1:
+            return self.windows.at(np.array([self.order.row(position) for position in positions.tolist()]))
+        groups, which = np.divmod(positions, self.windows_per_episode)
+        drawn = {group: self._windows_of_group(group) for group in np.unique(groups).tolist()}
+        numbers = [drawn[group][number] for group, number in zip(groups.tolist(), which.tolist(), strict=True)]
+        return self.windows.at(np.array(numbers))
+
+    def replacement(self, position: int, attempt: int) -> tuple[np.ndarray, np.ndarray]:  # (1,) episode, (1,) start
+        """The window that is tried in the attempt-th place where those before could not be read."""
+        generator = generator_for(self.seed, Purpose.REPLACEMENT, position, attempt)
+        return self.windows.at(generator.integers(len(self.windows), size=1))
+
+    def _windows_of_group(self, group: int) -> np.ndarray:  # (windows_per_episode,) int64
+        row = self.order.row(group)
+        count = int(self.windows.counts[row])
+        different = min(count, self.windows_per_episode)
+        starts = generator_for(self.seed, Purpose.WINDOW, group).choice(count, different, replace=False)
+        return self.windows.first_of(row) + np.resize(starts, self.windows_per_episode)
+
+
+class WindowDataset(Dataset):
+    """Windows by the batch: a list of positions in, a EpisodeBatch out.
+
+    A window that can't be read is replaced by another, which (seed, position) decides, and the reason is logged.
+    """
+
+    def __init__(self, store: EpisodeStore, order: WindowOrder, num_steps: int, frame_step: int):
+        self.store = store
+        self.order = order
+        self.num_steps = num_steps
+        self.frame_step = frame_step
+
+    def __getitems__(self, keys: list[ClipKey]) -> EpisodeBatch:
+        positions = np.array([key.position for key in keys], np.int64)
+        episodes, starts = self.order.windows_at(positions)
+        try:
+            return self._read(episodes, starts, positions, keys[0].next_position)
+        except (VideoError, OSError):
+            for number, position in enumerate(positions.tolist()):
+                episodes[number], starts[number] = self._readable(position, episodes[number], starts[number])
+            return self._read(episodes, starts, positions, keys[0].next_position)
+
+    def _readable(self, position: int, episode: int, start: int) -> tuple[int, int]:
+        reason = ""
+        for attempt in range(ATTEMPTS):
+            try:
+                self.store.frames(episode, start + self.frame_step * np.arange(self.num_steps + 1))
+                return episode, start
+            except (VideoError, OSError) as error:
+                reason = f"{self.store.name(episode)} at step {start}: {error}"
+                log.warning("a window can't be read and is replaced: %s", reason)
+                [episode], [start] = self.order.replacement(position, attempt)
+        raise ValueError(f"{ATTEMPTS} windows one after another can't be read, the last is {reason}")
+
+    def _read(
+        self, episodes: np.ndarray, starts: np.ndarray, positions: np.ndarray, next_position: int
+    ) -> EpisodeBatch:
+        return gather_windows(self.store, episodes, starts, self.num_steps, self.frame_step, positions, next_position)
+
+
+def as_it_is(batch: EpisodeBatch) -> EpisodeBatch:
+    """The collate function of a dataset that makes whole batches."""
+    return batch

@@ -1,0 +1,1 @@
+"""Lists of files: manifests, listings, annotations, and checks of whole datasets."""

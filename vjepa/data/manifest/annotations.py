@@ -1,0 +1,146 @@
+"""Rows of a manifest out of the annotation files that datasets come with, by templates such as `{youtube_id}.mp4`."""
+
+import csv
+import json
+import string
+from collections.abc import Iterator, Mapping, Sequence
+from io import StringIO
+from pathlib import PurePath
+from typing import Any
+
+from vjepa.data.manifest.listings import NoPathColumnError, rows_of_file, rows_of_folder
+from vjepa.data.video import storage
+
+COLUMNS = ("path", "label", "split", "start", "end")  # of a manifest; each can have a template
+
+
+def annotation_rows(
+    source: str,
+    templates: Mapping[str, str],
+    records: str | None = None,
+    columns: Sequence[str] | None = None,
+    delimiter: str = ",",
+) -> Iterator[dict[str, str]]:
+    """One row, with the columns path, label, split, start and end, for each record of an annotation file.
+
+    Args:
+        source: a folder, a list or table as `read_manifest` takes it, any other CSV, or a JSON file with a list of
+            records or an object of them (whose keys are then the column `key`).
+        templates: by column of the manifest, how it is put together from the record's columns, e.g.
+            `{label}/{id}_{start:06d}.mp4`; a plain name is that column, any other text stands for itself. Beside the
+            record's own there are `folder`, `stem` and `name` of its path, and `list`, the stem of the file's name.
+        records: in a JSON file, the key under which the records are.
+        columns: names of the columns where the file has no header.
+        delimiter: between columns, where `columns` are given or the header has no `path`.
+
+    Raises:
+        ValueError: the file can't be read, or a template names a column that is not there.
+    """
+    for number, record in enumerate(_records(source, records, columns, delimiter), start=1):
+        known = _with_names(record, source)
+        row = {}
+        for column in COLUMNS:
+            template = templates.get(column, column if column in known else "")
+            row[column] = _filled(template, known, f"record {number} of {source}")
+        for column in ("start", "end"):
+            row[column] = str(_seconds(row[column], source)) if row[column] else ""
+        if not row["path"]:
+            raise ValueError(
+                f"nothing says what the path of record {number} of {source} is; give a template, e.g. "
+                f"--path='{{{next(iter(record), 'id')}}}.mp4' (columns: {', '.join(record)})"
+            )
+        yield row
+
+
+def _records(
+    source: str, records: str | None, columns: Sequence[str] | None, delimiter: str
+) -> Iterator[Mapping[str, Any]]:
+    if storage.is_folder(source):
+        yield from ({"path": row["inside"], "label": row["label"]} for row in rows_of_folder(source))
+        return
+    if not storage.exists(source):
+        raise ValueError(f"there is no file or folder {source}")
+    if PurePath(source).suffix.lower() == ".json":
+        yield from _json_records(source, records)
+    elif columns:
+        yield from _table(source, columns, delimiter)
+    else:
+        try:
+            yield from rows_of_file(source)
+        except NoPathColumnError:
+            yield from _table(source, None, delimiter)
+
+
+def _table(source: str, columns: Sequence[str] | None, delimiter: str) -> Iterator[Mapping[str, Any]]:
+    try:
+        text = storage.read_bytes(source).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{source} is not a text file: {error}") from None
+    delimiter = delimiter.encode().decode("unicode_escape")  # a tab is typed as \t
+    if len(delimiter) != 1:
+        raise ValueError(f"delimiter ({delimiter!r}) must be one character")
+    try:
+        yield from csv.DictReader(StringIO(text, newline=""), columns, delimiter=delimiter)
+    except csv.Error as error:
+        raise ValueError(f"{source} is not a table: {error}") from None
+
+
+def _json_records(source: str, records: str | None) -> Iterator[Mapping[str, Any]]:
+    try:
+        content = json.loads(storage.read_bytes(source))
+    except ValueError as error:
+        raise ValueError(f"{source} is not a JSON file: {error}") from None
+    if records is not None:
+        if not isinstance(content, dict) or records not in content:
+            found = ", ".join(content) if isinstance(content, dict) else "a list"
+            raise ValueError(f"{source} has no '{records}' (found: {found})")
+        content = content[records]
+    if isinstance(content, dict):
+        content = [
+            {"key": key, **(value if isinstance(value, dict) else {"value": value})} for key, value in content.items()
+        ]
+    if not isinstance(content, list):
+        raise ValueError(f"{source} holds {type(content).__name__}, neither a list of records nor an object of them")
+    for record in content:
+        yield record if isinstance(record, dict) else {"path": str(record)}
+
+
+def _with_names(record: Mapping[str, Any], source: str) -> dict[str, Any]:
+    path = PurePath(str(record.get("path") or ""))
+    names = {"folder": path.parent.name, "stem": path.stem, "name": path.name, "list": PurePath(source).stem}
+    return names | {column: value for column, value in record.items() if column is not None and value is not None}
+
+
+class _Filler(string.Formatter):
+    """Fills a template; numbers may be asked for (`{start:06d}`) although tables hold text."""
+
+    def format_field(self, value: Any, format_spec: str) -> str:
+        if format_spec.endswith("d"):
+            value = int(float(value))
+        elif format_spec.endswith("f"):
+            value = float(value)
+        return super().format_field(value, format_spec)
+
+
+def _filled(template: str, known: Mapping[str, Any], where: str) -> str:
+    if "{" not in template:
+        return str(known.get(template, template))
+    try:
+        return _Filler().vformat(template, (), known)
+    except (KeyError, IndexError, AttributeError) as error:
+        raise ValueError(
+            f"the template '{template}' asks for {error}, which {where} has not (columns: {', '.join(known)})"
+        ) from None
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"the template '{template}' can't be filled from {where}: {error}") from None
+
+
+def _seconds(time: str, source: str) -> float:
+    """Of `12.5`, `2:03` or `01:02:03.45`."""
+    try:
+        total = 0.0
+        for part in time.split(":"):
+            total = 60 * total + float(part)
+    except ValueError:
+        raise ValueError(f"'{time}' in {source} is no time; write seconds or hours:minutes:seconds") from None
+    return total

@@ -1,0 +1,139 @@
+"""`vjepa manifest`: a manifest of what is there, each file looked at once, so that no training run must."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from vjepa.data.atomic_file import new_file, write_table
+from vjepa.data.manifest.annotations import COLUMNS, annotation_rows
+from vjepa.data.manifest.file_check import FileReport, FileTask, check_file
+from vjepa.data.manifest.killable_pool import Lost, map_killable
+from vjepa.data.manifest.manifest import FACT_COLUMNS, ROOT_VARIABLE, Manifest, fact_columns, root_of
+from vjepa.data.progress import count_processors, report_progress
+from vjepa.data.video import storage
+
+FOUND_COLUMNS = (*FACT_COLUMNS, "duration", "bytes", "reader")
+
+
+def write_manifest(
+    sources: list[str],
+    output: Path,
+    root: str | None = None,
+    path: str | None = None,
+    label: str | None = None,
+    split: str | None = None,
+    start: str | None = None,
+    end: str | None = None,
+    records: str | None = None,
+    columns: list[str] | None = None,
+    delimiter: str = ",",
+    scan: bool = True,
+    num_workers: int | None = None,
+    time_limit: float = 60.0,
+) -> None:
+    """List videos in a manifest, with the frames, rate and size of each.
+
+    Files that can't be read go to a second list beside it, with the reason of each.
+
+    Args:
+        sources: folders, lists or annotation files (CSV, Parquet, JSON).
+        output: the manifest to write, .csv or .parquet.
+        root: folder that paths are relative to, there and when the manifest is used; $VJEPA_DATA if not given and set.
+        path: template of a file's path, e.g. '{label}/{youtube_id}_{time_start:06d}_{time_end:06d}.mp4'.
+        label: template of its class.
+        split: template of its split; a text without braces that is no column's name stands for itself.
+        start: template of where in the file the clip starts, in seconds or hours:minutes:seconds.
+        end: template of where it ends.
+        records: in a JSON file, the key that holds the records.
+        columns: names of columns of a file without a header.
+        delimiter: between columns of such a file.
+        scan: look at each file; without it nothing is known of them but their paths.
+        num_workers: processes that scan; one per processor if not given.
+        time_limit: seconds for one file.
+    """
+    if output.suffix not in (".csv", ".parquet"):
+        raise ValueError(f"the manifest's name ({output}) must end in .csv or .parquet")
+    templates = {"path": path, "label": label, "split": split, "start": start, "end": end}
+    given = {column: template for column, template in templates.items() if template is not None}
+    rows = []
+    for source in sources:
+        base = source if storage.is_folder(source) else root
+        for row in annotation_rows(source, given, records, columns, delimiter):
+            if base is None:
+                base = root_of(storage.parent(source), row["path"])
+            file = storage.join(base, row["path"])
+            start_of_path = root or (base if base == os.environ.get(ROOT_VARIABLE) else str(output.parent))
+            rows.append(row | {"file": file, "path": _below(file, start_of_path)})
+    if not rows:
+        raise ValueError(f"{', '.join(sources)} list no video")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    if not scan:
+        _write(output, [column for column in COLUMNS if any(row[column] for row in rows)], rows)
+        print(f"{output}: {len(rows)} rows, not looked at")
+        return
+    reports = scan_files([row["file"] for row in rows], num_workers, time_limit)
+    good = [row | found_columns(report) for row, report in zip(rows, reports, strict=True) if report.facts]
+    bad = [row | {"reason": report.reason} for row, report in zip(rows, reports, strict=True) if not report.facts]
+    if not good:
+        raise ValueError(
+            f"none of the {len(rows)} files can be read, the first is {rows[0]['file']}: {reports[0].reason}; "
+            f"is the root right?"
+        )
+    kept = [column for column in COLUMNS if any(row[column] for row in rows)]
+    _write(output, [*kept, *FOUND_COLUMNS], good)
+    hours = sum(float(row["duration"]) for row in good) / 3600
+    print(f"{output}: {len(good)} files, {hours:.1f} hours")
+    if bad:
+        unreadable = output.with_name(f"{output.stem}.unreadable.csv")
+        write_table(unreadable, ["path", "reason"], bad)
+        print(f"{unreadable}: {len(bad)} files that can't be read, left out of the manifest")
+
+
+def scan_files(
+    files: Sequence[str], num_workers: int | None, time_limit: float, **settings: Any
+) -> list[FileReport]:  # in the files' order
+    """Look at each file once, in processes that may die, under a progress bar. Settings are FileTask's."""
+    tasks = [FileTask(file, **settings) for file in dict.fromkeys(files)]
+    results = map_killable(check_file, tasks, count_processors() if num_workers is None else num_workers, time_limit)
+    reports: dict[str, FileReport] = {}
+    for number, result in report_progress(results, len(tasks), "files"):
+        reports[tasks[number].path] = FileReport(reason=result.reason) if isinstance(result, Lost) else result
+    return [reports[file] for file in files]
+
+
+def listed_columns(listed: Manifest, row: int) -> dict[str, str]:
+    """What a manifest says of a row beside its path, for one that is written again."""
+    start, end = ("" if time is None else str(time) for time in listed.window(row))
+    return {"label": listed.label_name(row), "split": listed.split(row), "start": start, "end": end}
+
+
+def found_columns(report: FileReport) -> dict[str, str]:
+    """What a manifest keeps of a readable file."""
+    assert report.facts is not None
+    return fact_columns(report.facts) | {
+        "duration": f"{report.facts.duration:.3f}",
+        "bytes": str(report.num_bytes),
+        "reader": report.reader,
+    }
+
+
+def _below(file: str, folder: str) -> str:
+    """A file's path relative to a folder that it is below; else its whole path."""
+    if storage.is_remote(file):
+        return file.removeprefix(folder.rstrip("/") + "/")
+    whole, start = Path(file).absolute(), Path(folder).absolute()
+    return str(whole.relative_to(start)) if whole.is_relative_to(start) else str(whole)
+
+
+def _write(output: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+    if output.suffix == ".csv":
+        write_table(output, columns, rows)
+        return
+    try:
+        import pyarrow as arrow
+        from pyarrow import parquet
+    except ImportError:
+        raise ValueError(f"writing {output} needs pyarrow: pip install 'vjepa[parquet]'") from None
+    with new_file(output) as temporary:
+        parquet.write_table(arrow.table({column: [str(row[column]) for row in rows] for column in columns}), temporary)

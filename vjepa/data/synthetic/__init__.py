@@ -1,0 +1,1 @@
+"""The embedded dataset: a simulated world, rendered to mp4 files."""

@@ -1,0 +1,247 @@
+"""The synthetic world on disk: H.264 clips, object masks and manifests, made on the spot and the same every time.
+
+Clip i of a split is a function of (seed, split, i) alone: neither the number of workers nor an interruption changes
+a byte of it.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from vjepa.data.atomic_file import new_file, write_table
+from vjepa.data.manifest.manifest import FACT_COLUMNS, fact_columns
+from vjepa.data.progress import count_processors, report_progress
+from vjepa.data.synthetic.render import render
+from vjepa.data.synthetic.world import MOTIONS, WorldState, roll_out, sample_world
+from vjepa.data.video.facts import VideoFacts
+
+FORMAT_VERSION = 3  # raise it when the same arguments give other files
+SPLITS = ("train", "val", "test")
+COLUMNS = (
+    "path",
+    "label",
+    "motion_id",
+    "shape",
+    "texture",
+    "colour",
+    "num_objects",
+    "mask",
+    *FACT_COLUMNS,
+)
+KEYFRAME_INTERVAL = 16  # frames
+CLIPS_PER_TASK = 25  # what one worker is handed at a time
+
+Row = dict[str, str | int]
+Bytes = NDArray[np.uint8]
+
+
+def write_dataset(
+    folder: str | Path,
+    num_train: int = 4000,  # clips
+    num_val: int = 500,
+    num_test: int = 1000,
+    num_frames: int = 32,  # per clip
+    size: int = 64,  # pixels, width and height
+    fps: int = 16,
+    seed: int = 0,
+    num_workers: int | None = None,  # processes; None is one per processor, 0 or 1 is this process alone
+    progress: bool = True,
+) -> Path:
+    """Make the dataset in `folder` unless it is there already, and return the folder.
+
+    Writes `videos/{split}/{00000}.mp4`, `masks/{split}/{00000}.npz` (key `mask`, (T, H, W) uint8), `{split}.csv` with
+    the columns of COLUMNS, and, last of all, `dataset.json`. A call that was interrupted is taken up where it stopped.
+    A script that calls this needs the usual `if __name__ == "__main__":`, because its worker processes import it.
+    """
+    folder, counts = Path(folder), {"train": num_train, "val": num_val, "test": num_test}
+    arguments = {"num_train": num_train, "num_val": num_val, "num_test": num_test}
+    arguments |= {"num_frames": num_frames, "size": size, "fps": fps, "seed": seed}
+    check_arguments(arguments)
+    if is_finished(folder, arguments):
+        return folder
+
+    for split in SPLITS:
+        (folder / "videos" / split).mkdir(parents=True, exist_ok=True)
+        (folder / "masks" / split).mkdir(parents=True, exist_ok=True)
+    tasks = [
+        Task(folder, split, range(first, min(first + CLIPS_PER_TASK, counts[split])), num_frames, size, fps, seed)
+        for split in SPLITS
+        for first in range(0, counts[split], CLIPS_PER_TASK)
+    ]
+    results = run_tasks(tasks, count_processors() if num_workers is None else num_workers)
+    if progress:
+        results = report_progress(results, sum(counts.values()), f"synthetic clips in {folder}", len)
+    rows: dict[str, list[Row]] = {split: [] for split in SPLITS}
+    for task, task_rows in zip(tasks, results, strict=True):
+        rows[task.split] += task_rows
+
+    for split in SPLITS:
+        write_table(folder / f"{split}.csv", COLUMNS, rows[split])
+    for leftover in folder.glob("*/*/.*.tmp"):  # of writers that were killed
+        leftover.unlink(missing_ok=True)
+    facts = {"columns": COLUMNS, "motions": MOTIONS, "counts": {split: len(rows[split]) for split in SPLITS}}
+    write_json(folder / "dataset.json", {"format_version": FORMAT_VERSION, "arguments": arguments, **facts})
+    (folder / "dataset.partial.json").unlink(missing_ok=True)
+    return folder
+
+
+def clip_state(seed: int, split: str, index: int, size: int) -> WorldState:
+    """The first state of clip `index`. Every 12 clips in a row show each motion class once, in a shuffled order."""
+    split_number, (block, place) = SPLITS.index(split), divmod(index, len(MOTIONS))
+    order = np.random.default_rng([seed, split_number, 0, block]).permutation(len(MOTIONS))
+    return sample_world(np.random.default_rng([seed, split_number, 1, index]), MOTIONS[order[place]], size)
+
+
+# ---- one clip ----
+
+
+@dataclass(frozen=True)
+class Task:
+    """Some clips of a split, and all that decides what they are and where they go."""
+
+    folder: Path
+    split: str
+    indices: range
+    num_frames: int
+    size: int
+    fps: int
+    seed: int
+
+
+def write_clips(task: Task) -> list[Row]:
+    """Write those clips that are not there yet; return the manifest rows of all of them."""
+    return [write_clip(task, index) for index in task.indices]
+
+
+def write_clip(task: Task, index: int) -> Row:
+    """Write a clip and its masks unless they are there; return its manifest row."""
+    video, mask = f"videos/{task.split}/{index:05d}.mp4", f"masks/{task.split}/{index:05d}.npz"
+    state = clip_state(task.seed, task.split, index, task.size)
+    if not ((task.folder / video).exists() and (task.folder / mask).exists()):
+        frames, object_masks = render(roll_out(state, task.num_frames))
+        with new_file(task.folder / mask) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, mask=object_masks)
+        with new_file(task.folder / video) as temporary:
+            encode_video(temporary, frames, task.fps)
+    shape = state.shapes[0]
+    # As a scan would find them (a test says so), so that no training run needs to scan.
+    facts = VideoFacts(
+        num_frames=task.num_frames,
+        fps=float(task.fps),
+        width=task.size,
+        height=task.size,
+        container="mov",
+        codec="h264",
+        pixel_format="yuv420p",
+        keyframe_interval=min(KEYFRAME_INTERVAL, task.num_frames),
+    )
+    return {
+        "path": video,
+        "label": state.motion,
+        "motion_id": MOTIONS.index(state.motion),
+        "shape": shape.kind,
+        "texture": shape.texture,
+        "colour": shape.colour,
+        "num_objects": len(state.shapes),
+        "mask": mask,
+        **fact_columns(facts),
+    }
+
+
+def encode_video(
+    path: Path,
+    frames: Bytes,  # (T, H, W, 3) RGB, H and W even
+    fps: int,
+) -> None:
+    """Write an mp4 that every player opens: H.264, yuv420p, a key frame every 16 frames, no B-frames."""
+    height, width = frames.shape[1:3]
+    # bitexact leaves the library's version out of the file; with one thread the bits do not depend on the cores.
+    muxing = {"movflags": "+faststart", "fflags": "+bitexact"}
+    groups = f"keyint={KEYFRAME_INTERVAL}:min-keyint={KEYFRAME_INTERVAL}:scenecut=0:open-gop=0:bframes=0"
+    coding = {"crf": "18", "preset": "veryfast", "x264-params": groups}
+    with av.open(str(path), "w", format="mp4", options=muxing) as container:
+        stream = container.add_stream("libx264", rate=fps, options=coding)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.codec_context.thread_count = 1
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode(None))
+
+
+# ---- many clips ----
+
+
+def run_tasks(tasks: list[Task], num_workers: int) -> Iterator[list[Row]]:
+    """The results of `write_clips`, task by task."""
+    if num_workers <= 1:
+        yield from map(write_clips, tasks)
+        return
+    # Spawned, not forked: a fork copies the locks of whatever threads the caller runs.
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(max(1, min(num_workers, len(tasks))), mp_context=spawn) as pool:
+        yield from pool.map(write_clips, tasks)
+
+
+# ---- what is there already ----
+
+
+def check_arguments(arguments: dict[str, int]) -> None:
+    """Refuse what cannot be rendered or encoded."""
+    size, num_frames, fps = arguments["size"], arguments["num_frames"], arguments["fps"]
+    if size < 16 or size % 2:
+        raise ValueError(f"size ({size}) must be an even number of pixels, 16 or more; try {max(16, size + size % 2)}")
+    if num_frames < 1 or fps < 1:
+        raise ValueError(f"num_frames ({num_frames}) and fps ({fps}) must be 1 or more; try num_frames=32, fps=16")
+    for name in ("num_train", "num_val", "num_test", "seed"):
+        if arguments[name] < 0:
+            raise ValueError(f"{name} ({arguments[name]}) must not be negative; try {name}=0")
+
+
+def is_finished(folder: Path, arguments: dict[str, int]) -> bool:
+    """Whether the dataset is complete; if not, claim the folder for it. A folder that holds another one is refused."""
+    claim = {"format_version": FORMAT_VERSION, "arguments": arguments}
+    for name in ("dataset.json", "dataset.partial.json"):
+        if (folder / name).exists():
+            refuse_other_dataset(folder, json.loads((folder / name).read_text()), claim)
+            return name == "dataset.json"
+    for name in ("videos", "masks"):
+        if (folder / name).exists():
+            raise ValueError(
+                f"{folder / name} exists but no dataset.json says what made it, and two datasets must not mix; "
+                f"delete it or choose another folder"
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "dataset.partial.json", claim)
+    return False
+
+
+def refuse_other_dataset(folder: Path, found: dict[str, Any], claim: dict[str, Any]) -> None:
+    """Raise if what the folder holds was made with other arguments or by another version of this file."""
+    before = {"format_version": found.get("format_version"), **found.get("arguments", {})}
+    now = {"format_version": claim["format_version"], **claim["arguments"]}
+    changed = [name for name, value in now.items() if before.get(name) != value]
+    if changed:
+        differences = [f"{name}={before.get(name)} instead of {now[name]}" for name in changed]
+        raise ValueError(
+            f"{folder} holds a synthetic dataset with {', '.join(differences)}, and a folder can hold only one; "
+            f"choose another folder, delete its videos/, masks/ and dataset*.json, or ask for the same arguments"
+        )
+
+
+# ---- files ----
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """One json object, indented for reading."""
+    with new_file(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n")

@@ -1,0 +1,1 @@
+"""Reading video files: facts of a file, readers, storage, transforms."""

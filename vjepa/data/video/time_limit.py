@@ -1,0 +1,40 @@
+"""Leaving a decoder behind that never comes back.
+
+Decoders release the interpreter while they work, so a second thread can wait for one and give up. A hung thread can't
+be killed: it stays, idle or busy, until its process ends; nothing waits for it.
+"""
+
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+from vjepa.data.video.facts import VideoError
+
+T = TypeVar("T")
+
+
+class OutOfTimeError(VideoError):
+    """A decoder did not come back."""
+
+
+def with_time_limit(work: Callable[[], T], seconds: float | None, reason: str) -> T:
+    """What `work` returns or raises. Raises OutOfTimeError(reason) after so many seconds without either."""
+    if seconds is None:
+        return work()
+    results: list[T] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            results.append(work())
+        except BaseException as error:  # handed on to who waits
+            errors.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if thread.is_alive():
+        raise OutOfTimeError(reason)
+    if errors:
+        raise errors[0]
+    return results[0]

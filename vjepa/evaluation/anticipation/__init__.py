@@ -1,0 +1,1 @@
+"""Action anticipation (EPIC-Kitchens-100)."""

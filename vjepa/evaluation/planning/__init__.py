@@ -1,0 +1,1 @@
+"""Closed-loop planning with world models."""

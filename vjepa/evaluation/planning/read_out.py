@@ -1,0 +1,65 @@
+"""Where the model thinks that it is: a linear read-out of states from latents, for pictures. It trains nothing else."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vjepa.envs.world import Suite, Tasks
+from vjepa.evaluation.planning.ridge_regression import ridge_regression
+from vjepa.training.world_model import WorldModel
+
+FRAMES_PER_PASS = 256
+
+
+class ReadOut(NamedTuple):
+    """States as a linear function of latents, and how far it is off on frames that it was not fitted on."""
+
+    weights: Tensor  # (N * D, S)
+    latent_mean: Tensor  # (N * D,)
+    state_mean: Tensor  # (S,)
+    error: float  # mean distance, in the suite's unit
+
+    def states(
+        self,
+        latents: Tensor,  # (..., N, D)
+    ) -> np.ndarray:  # (..., S)
+        centred = latents.flatten(-2) - self.latent_mean
+        return (centred @ self.weights + self.state_mean).numpy()
+
+
+def fit_read_out(model: WorldModel, suite: Suite, split: str, seed: int, tasks: int = 400) -> ReadOut:
+    """Ridge regression on the starts and goals of tasks; the last fifth of the tasks tells the error."""
+    drawn = suite.tasks(tasks, seed, split)
+    every_state = np.stack((drawn.starts, drawn.goals), axis=1).reshape(2 * tasks, -1)
+    latents = latents_at(model, suite, drawn.rows(np.arange(tasks).repeat(2)), every_state).flatten(1)
+    states = torch.from_numpy(every_state).float()
+    fitted = len(latents) * 4 // 5
+    x_mean, y_mean = latents[:fitted].mean(0), states[:fitted].mean(0)
+    weights = ridge_regression((latents[:fitted] - x_mean).double(), (states[:fitted] - y_mean).double()).float()
+    guessed = (latents[fitted:] - x_mean) @ weights + y_mean
+    error = float(torch.linalg.vector_norm(guessed - states[fitted:], dim=1).mean())
+    return ReadOut(weights, x_mean, y_mean, error)
+
+
+def latents_at(
+    model: WorldModel,
+    suite: Suite,
+    tasks: Tasks,  # R of them
+    states: np.ndarray,  # (R, S)
+) -> Tensor:  # (R, N, D)
+    """Latents of what a world looks like in these states, in passes that fit any memory."""
+    placed = tasks._replace(starts=states)
+    firsts = range(0, len(states), FRAMES_PER_PASS)
+    passes = (placed.rows(slice(first, first + FRAMES_PER_PASS)) for first in firsts)
+    return torch.cat([model.encode_frames(suite.begin(part).render()) for part in passes])
+
+
+def encoded(
+    model: WorldModel,
+    frames: np.ndarray,  # (R, H, W, 3) uint8
+) -> Tensor:  # (R, N, D)
+    """Latents of many frames, in such passes, too."""
+    parts = np.split(frames, range(FRAMES_PER_PASS, len(frames), FRAMES_PER_PASS))
+    return torch.cat([model.encode_frames(part) for part in parts])

@@ -1,0 +1,186 @@
+"""What probes read: tokens of a frozen encoder, and what stands beside them: pixels, gradients, an image model."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vjepa.data.clips.batch import normalize_clips
+from vjepa.interop.loading import read_tensors
+from vjepa.models import VideoEncoder
+
+
+class FrozenFeatures(nn.Module):
+    """Clips to tokens, without gradient and without change.
+
+    `name` is the row of the table; `fingerprint` tells features of other weights or settings apart.
+    """
+
+    def __init__(self, name: str):
+        super().__init__()
+        self.name = name
+
+    def freeze(self) -> "FrozenFeatures":
+        self.requires_grad_(False)
+        return self.eval()
+
+    def forward(
+        self,
+        clips: Tensor,  # (B, 3, T, H, W) uint8
+    ) -> Tensor:  # (B, N, D)
+        raise NotImplementedError
+
+    def pool(
+        self,
+        tokens: Tensor,  # (B, N, D)
+    ) -> Tensor:  # (B, P): what nearest neighbours and the linear probe read
+        return tokens.float().mean(dim=1)
+
+    def fingerprint(self) -> str:
+        """A hash of the class, its settings and every weight."""
+        digest = hashlib.sha256(f"{type(self).__name__} {self.settings()}".encode())
+        for name, tensor in self.state_dict().items():
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
+
+    def settings(self) -> str:
+        """What changes the features beside the weights."""
+        return ""
+
+    def train(self, mode: bool = True) -> "FrozenFeatures":
+        return super().train(False)  # no drop path, no running statistics
+
+
+class EncoderFeatures(FrozenFeatures):
+    """Tokens of a video encoder's last level, or of several levels one behind the other along the sequence."""
+
+    def __init__(self, name: str, encoder: VideoEncoder, levels: Sequence[int] | None = None):
+        super().__init__(name)
+        self.encoder = encoder
+        self.levels = list(levels) if levels else [len(encoder.blocks) - 1]
+        self.freeze()
+
+    @torch.no_grad()
+    def forward(self, clips: Tensor) -> Tensor:
+        return torch.cat(self.encoder.forward_levels(normalize_clips(clips), self.levels), dim=1)
+
+    def settings(self) -> str:
+        encoder, position = self.encoder, self.encoder.position
+        # The number of heads and the kind of position have no weight that would tell them.
+        place = f"{position.kind} {position.head_dim} {position.position_grid}"
+        apart = " frames apart" if encoder.frames_apart else ""
+        return f"{self.levels} {tuple(encoder.tubelet)} {place} {encoder.norm_eps} {encoder.change_gain}{apart}"
+
+
+class PixelFeatures(FrozenFeatures):
+    """Every frame, averaged down to `side` x `side` pixels; a token is a frame."""
+
+    def __init__(self, name: str = "raw pixels", side: int = 8):
+        super().__init__(name)
+        self.side = side
+        self.freeze()
+
+    def forward(self, clips: Tensor) -> Tensor:
+        frames = normalize_clips(clips).transpose(1, 2)  # (B, T, 3, H, W)
+        small = F.adaptive_avg_pool2d(frames.flatten(0, 1), self.side)
+        return small.flatten(1).unflatten(0, frames.shape[:2])
+
+    def pool(self, tokens: Tensor) -> Tensor:
+        return tokens.float().flatten(1)
+
+    def settings(self) -> str:
+        return str(self.side)
+
+
+class FrameDifferenceFeatures(PixelFeatures):
+    """Differences between one small frame and the next."""
+
+    def __init__(self, name: str = "frame differences", side: int = 8):
+        super().__init__(name, side)
+
+    def forward(self, clips: Tensor) -> Tensor:
+        return super().forward(clips).diff(dim=1)
+
+
+class GradientHistogramFeatures(FrozenFeatures):
+    """Histograms of oriented gradients of a clip's middle frame (Dalal and Triggs, CVPR 2005): what one frame tells.
+
+    A token is a block of 2 x 2 cells, normalised together; blocks overlap.
+
+    Args:
+        cell: side of a cell in pixels.
+        num_angles: bins over half a turn; a gradient's weight is shared between the two nearest.
+    """
+
+    def __init__(self, name: str = "gradient histograms, one frame", cell: int = 8, num_angles: int = 9):
+        super().__init__(name)
+        self.cell = cell
+        self.num_angles = num_angles
+        self.freeze()
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Raises ValueError where a frame has fewer than 2 x 2 cells."""
+        if min(clips.shape[-2:]) < 2 * self.cell:
+            height, width = clips.shape[-2:]
+            raise ValueError(f"frames of {height} x {width} pixels have no 2 x 2 cells of {self.cell} pixels")
+        grey = clips[:, :, clips.shape[2] // 2].float().mean(1) / 255  # (B, H, W)
+        across = F.pad(grey, (1, 1, 0, 0), mode="replicate").unfold(2, 3, 1)
+        down = F.pad(grey, (0, 0, 1, 1), mode="replicate").unfold(1, 3, 1)
+        across, down = across[..., 2] - across[..., 0], down[..., 2] - down[..., 0]
+        bins = torch.atan2(down, across) / torch.pi * self.num_angles  # half a turn has num_angles of them
+        lower = bins.floor()
+        share = bins - lower
+        strength = torch.hypot(across, down)
+        of_angles = torch.zeros(*grey.shape, self.num_angles, device=grey.device)
+        for number, weight in ((lower, 1 - share), (lower + 1, share)):
+            of_angles.scatter_add_(-1, (number.long() % self.num_angles)[..., None], (strength * weight)[..., None])
+        cells = F.avg_pool2d(of_angles.movedim(-1, 1), self.cell)  # (B, angles, rows, columns)
+        blocks = F.unfold(cells, 2).transpose(1, 2)  # (B, N, 4 * angles)
+        clipped = F.normalize(blocks, dim=-1, eps=1e-3).clamp(max=0.2)
+        return F.normalize(clipped, dim=-1, eps=1e-3)
+
+    def pool(self, tokens: Tensor) -> Tensor:
+        return tokens.float().flatten(1)
+
+    def settings(self) -> str:
+        return f"{self.cell} {self.num_angles}"
+
+
+class ImageBackboneFeatures(FrozenFeatures):
+    """Patch tokens of an image model of timm, frame by frame, at every `frame_step`-th frame.
+
+    Args:
+        model: timm's name of a vision transformer, such as "vit_small_patch14_dinov2".
+        weights: a safetensors file or a checkpoint of tensors.
+        frame_step: frames from one that is seen to the next; 2 sees as many frames as a tubelet of two.
+    """
+
+    def __init__(self, model: str, weights: Path, frame_step: int = 2, name: str | None = None):
+        import timm  # slow to import, and rarely needed
+
+        super().__init__(name or f"{model} per frame")
+        self.model_name = model
+        self.frame_step = frame_step
+        self.backbone = timm.create_model(model, pretrained=False, num_classes=0, dynamic_img_size=True)
+        tensors = read_tensors(weights)
+        wanted = self.backbone.state_dict()
+        missing = [key for key in wanted if key not in tensors or tensors[key].shape != wanted[key].shape]
+        if missing:
+            raise ValueError(
+                f"{weights} does not fit {model}: it lacks {', '.join(missing[:3])} ({len(missing)} in all)"
+            )
+        self.backbone.load_state_dict({key: tensors[key] for key in wanted})
+        self.freeze()
+
+    @torch.no_grad()
+    def forward(self, clips: Tensor) -> Tensor:
+        frames = normalize_clips(clips[:, :, :: self.frame_step]).transpose(1, 2)  # (B, T, 3, H, W)
+        tokens: Tensor = self.backbone.forward_features(frames.flatten(0, 1))  # type: ignore[operator]
+        return tokens.unflatten(0, frames.shape[:2]).flatten(1, 2)
+
+    def settings(self) -> str:
+        return f"{self.model_name} {self.frame_step}"

@@ -1,0 +1,1 @@
+"""Is a run healthy: statistics, verdicts and bands of healthy runs."""

@@ -1,0 +1,253 @@
+"""Watches whether embeddings collapse while a JEPA trains; goes to the run's logger as `health/...`."""
+
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+from lightning.pytorch import Callback, Trainer
+from torch import Tensor
+
+from vjepa.data.clips.batch import ClipBatch
+from vjepa.evaluation.token_statistics import (
+    cosine_between_clips,
+    effective_rank,
+    feature_std,
+    variance_between_clips,
+)
+from vjepa.grid import gather_tokens
+from vjepa.monitoring.health.collapse_watch import CollapseWatch, HealthLimits, Judgement, Verdict
+from vjepa.monitoring.health.collapse_watch_actions import (
+    Action,
+    GoodStates,
+    SickRunError,
+    require_whole_weights,
+    scaled_schedule,
+)
+from vjepa.monitoring.health.health_bands import HealthBands, read_bands
+from vjepa.monitoring.health.prediction_statistics import (
+    TrivialLosses,
+    loss_ratio,
+    losses_by_time,
+    nearest_visible,
+    token_losses,
+    trivial_losses,
+)
+from vjepa.monitoring.health.step_tokens import HeardTokens, StepTokens
+from vjepa.monitoring.health.weight_statistics import weight_distance
+from vjepa.monitoring.log_now import log_now
+from vjepa.monitoring.run_checkpoint import RunCheckpoint
+from vjepa.objectives import normalized_targets
+from vjepa.training import JEPA
+
+
+class CollapseMonitor(Callback):
+    """Every `every_n_steps` steps: numbers on the health of embeddings and predictions, and a verdict on the run.
+
+    It listens to the networks of the step itself and adds no forward pass. Statistics are of rank 0's clips; those of
+    context and predicted tokens of the first mask. docs/loss-curves.md says how to read them.
+
+    Args:
+        every_n_steps: steps from one reading to the next; 0 turns it off.
+        limits: what a run is judged by.
+        action: what is done about a collapsed run; other illnesses are only said. "warn": it is said, too. "stop": the
+            run ends with exit code 3; `last.ckpt` stays as it was saved last, `collapsed.ckpt` is what the run came to.
+            "rewind": weights and optimizer go back to where the run was healthy, with a lower learning rate from there
+            on; steps and clips go on. Two such states are kept in main memory.
+        learning_rate_factor: of "rewind", for all that is left of the schedule.
+        max_rewinds: collapsed once more after so many, the run stops.
+        bands: file of healthy curves that `vjepa health-bands` wrote; how many quantities lie outside is logged.
+    """
+
+    def __init__(
+        self,
+        every_n_steps: int = 25,
+        limits: HealthLimits = HealthLimits(),  # noqa: B008 (frozen)
+        action: Action = "warn",
+        learning_rate_factor: float = 0.5,
+        max_rewinds: int = 3,
+        bands: Path | None = None,
+    ):
+        if action not in get_args(Action):
+            raise ValueError(f"action '{action}' must be one of {', '.join(get_args(Action))}")
+        if not 0 < learning_rate_factor < 1 or max_rewinds < 0:
+            raise ValueError(
+                f"learning_rate_factor ({learning_rate_factor}) must lie between 0 and 1, max_rewinds ({max_rewinds}) "
+                f"must not be negative; action: stop is a rewind of no times"
+            )
+        self.every_n_steps = every_n_steps
+        self.action = action
+        self.learning_rate_factor = learning_rate_factor
+        self.max_rewinds = max_rewinds
+        self.bands_file = bands
+        self.watch = CollapseWatch(limits)
+        self.outside: dict[str, float] = {}  # quantities of the last reading that lie outside the bands
+        self.num_compared = 0
+        self.rewinds = 0
+        self._bands: HealthBands | None = None
+        self._good_states = GoodStates()
+        self._healthy_readings = 0
+        self._listening: StepTokens | None = None
+        self._due_step: int | None = None
+
+    @property
+    def judgement(self) -> Judgement | None:
+        """The last one; None while there are too few readings."""
+        return self.watch.judgement
+
+    def setup(self, trainer: Trainer, module: JEPA, stage: str) -> None:
+        if stage == "fit" and self.every_n_steps:
+            self._bands = None if self.bands_file is None else read_bands(self.bands_file)
+            if self.action == "rewind":
+                require_whole_weights(trainer)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"watch": self.watch.state_dict(), "rewinds": self.rewinds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.watch.load_state_dict(state_dict["watch"])
+        self.rewinds = state_dict["rewinds"]
+
+    def on_train_start(self, trainer: Trainer, module: JEPA) -> None:
+        if self.rewinds:  # in the part of the run that is gone on with
+            self._lower_learning_rate(module, self.rewinds)
+        if self._rewinds():
+            self._good_states.keep(trainer, module)
+
+    def on_train_batch_start(self, trainer: Trainer, module: JEPA, batch: ClipBatch, batch_idx: int) -> None:
+        step = trainer.global_step
+        if not self.every_n_steps or step % self.every_n_steps or step == self._due_step:
+            return  # at the later parts of an accumulated step, too
+        self._due_step = step
+        if trainer.is_global_zero:
+            self._listening = StepTokens(module)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, module: JEPA, outputs: object, batch: ClipBatch, batch_idx: int
+    ) -> None:
+        if self._listening is not None:
+            heard = self._listening.of_step(batch)
+            self._stop_listening()
+            self._read(trainer, module, heard, batch)
+        if self._due_step is not None and trainer.global_step > self._due_step:  # the step is whole
+            self._due_step = None
+            if self.action != "warn":
+                self._act(trainer, module)
+
+    def on_exception(self, trainer: Trainer, module: JEPA, exception: BaseException) -> None:
+        self._stop_listening()
+
+    def _stop_listening(self) -> None:
+        if self._listening is not None:
+            self._listening.close()
+            self._listening = None
+
+    def _read(self, trainer: Trainer, module: JEPA, heard: HeardTokens, batch: ClipBatch) -> None:
+        """Take the numbers of a step, judge, log, and say what has changed."""
+        values = token_health(heard) | encoder_health(module)
+        if heard.targets is not None:
+            values |= prediction_health(heard, heard.targets, batch, module)
+        before = self.judgement
+        after = self.watch.add(values)
+        logged = {f"health/{name}": value for name, value in values.items()}
+        if after is not None:
+            logged["health/verdict"] = float(after.verdict)
+            if after.verdict != (Verdict.HEALTHY if before is None else before.verdict):
+                print(f"health at step {trainer.global_step}: {described(after)}", flush=True)
+        if self._bands is not None:
+            known = {name: float(value) for name, value in trainer.callback_metrics.items()} | logged
+            share = trainer.global_step / trainer.estimated_stepping_batches
+            self.outside, self.num_compared = self._bands.outside(known, share)
+            if self.num_compared:
+                logged["health/outside_bands"] = len(self.outside) / self.num_compared
+        log_now(trainer, module, logged)
+
+    def _act(self, trainer: Trainer, module: JEPA) -> None:
+        """All ranks together: only the first one has listened."""
+        judgement: Judgement | None = trainer.strategy.broadcast(self.judgement)
+        if judgement is None:
+            return
+        if judgement.verdict == Verdict.COLLAPSED:
+            if self.action == "stop" or self.rewinds >= self.max_rewinds:
+                self._stop(trainer, judgement)
+            self._rewind(trainer, module)
+        elif judgement.verdict == Verdict.HEALTHY and self._rewinds():
+            self._healthy_readings += 1
+            if self._healthy_readings % self.watch.limits.window == 0:
+                self._good_states.keep(trainer, module)
+
+    def _stop(self, trainer: Trainer, judgement: Judgement) -> None:
+        kept = ""
+        for callback in trainer.checkpoint_callbacks:
+            if isinstance(callback, RunCheckpoint):
+                path = callback.folder / "collapsed.ckpt"
+                trainer.save_checkpoint(path, weights_only=False)
+                kept = f"; what it came to is in {path}"
+                if callback.last.exists():
+                    kept += f", {callback.last} is from before the verdict"
+        after = f" after {self.rewinds} rewinds" if self.rewinds else ""
+        raise SickRunError(
+            f"the run was stopped at step {trainer.global_step}{after}, {described(judgement)}{kept}; try a lower "
+            f"learning rate, a momentum nearer to 1, or a regularizer"
+        )
+
+    def _rewind(self, trainer: Trainer, module: JEPA) -> None:
+        step = self._good_states.bring_back(trainer, module)
+        self.rewinds += 1
+        self._lower_learning_rate(module, 1)
+        self.watch.forget_window()
+        self._healthy_readings = 0
+        if trainer.is_global_zero:
+            print(
+                f"health at step {trainer.global_step}: back to the weights of step {step}, at "
+                f"{self.learning_rate_factor:g} of the learning rate (rewind {self.rewinds} of {self.max_rewinds})",
+                flush=True,
+            )
+        log_now(trainer, module, {"health/rewinds": float(self.rewinds)})
+
+    def _lower_learning_rate(self, module: JEPA, times: int) -> None:
+        module.learning_rate = scaled_schedule(module.learning_rate, self.learning_rate_factor**times)
+
+    def _rewinds(self) -> bool:
+        return self.action == "rewind" and self.every_n_steps > 0
+
+
+def described(judgement: Judgement) -> str:
+    """A verdict in words, with its reason."""
+    return judgement.verdict.words + (f": {judgement.reason}" if judgement.reason else "")
+
+
+def token_health(heard: HeardTokens) -> dict[str, float]:
+    """Rank and std of tokens, and whether clips can be told apart by their targets."""
+    values = {}
+    for name, tokens in (("context", heard.context), ("target", heard.target), ("predicted", heard.predicted[0])):
+        values[f"{name}_rank"] = effective_rank(tokens)
+        values[f"{name}_std"] = feature_std(tokens)
+    if len(heard.target) > 1:
+        values["target_variance"] = variance_between_clips(normalized_targets(heard.target))
+        values["target_cosine"] = cosine_between_clips(heard.target)
+    return values
+
+
+def encoder_health(module: JEPA) -> dict[str, float]:
+    """How far the target encoder is behind, where it is what gives the targets."""
+    if module.encoder_of_targets is module.context_encoder or module.encoder_of_targets is not module.target_encoder:
+        return {}
+    return {"encoder_distance": weight_distance(module.context_encoder, module.target_encoder)}
+
+
+def prediction_health(heard: HeardTokens, targets: Tensor, batch: ClipBatch, module: JEPA) -> dict[str, float]:
+    """The predictor beside trivial ones, over all masks; its loss over the targets' variance, and by time."""
+    losses, trivial, values = [], [], {}
+    for number, (predicted, mask) in enumerate(zip(heard.predicted, batch.masks, strict=True)):
+        of_hidden = gather_tokens(targets, mask.target_ids)
+        losses.append(token_losses(predicted, of_hidden, module.loss_exponent, module.distance))
+        nearest = nearest_visible(mask, heard.grid)
+        trivial.append(trivial_losses(targets, mask, heard.grid, nearest, module.loss_exponent, module.distance))
+        for away, loss in losses_by_time(losses[-1], nearest.frames_away).items():
+            values[f"loss_mask{number}_away{away}"] = loss
+    of_all = torch.cat(losses, dim=1)
+    for name, of_masks in zip(TrivialLosses._fields, zip(*trivial, strict=True), strict=True):
+        values[f"loss_over_{name}"] = loss_ratio(of_all, torch.cat(of_masks, dim=1))
+    if len(targets) > 1:
+        values["loss_over_variance"] = float(of_all.mean()) / max(variance_between_clips(targets), 1e-12)
+    return values
