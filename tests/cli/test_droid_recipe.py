@@ -25,7 +25,7 @@ model:
     dynamics:
       init_args: {embed_dim: 24, grid: [2, 2], width: 24, depth: 1, num_heads: 2}
 data:
-  init_args: {resize: [16, 16], global_batch_size: 4, val_share: 0.3, num_workers: 0}
+  init_args: {resize: [16, 16], global_batch_size: 4, val_fraction: 0.3, num_workers: 0}
 """
 
 

@@ -55,7 +55,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "model": MODEL,
         "data": {
             "class_path": "vjepa.data.episodes.data_module.EpisodeDataModule",
-            "init_args": {"root": str(data), "val_share": 0.25},
+            "init_args": {"root": str(data), "val_fraction": 0.25},
         },
     }
     for seed in range(2):

@@ -139,8 +139,8 @@ def test_heads_are_those_of_the_published_protocol(name: str):
 def test_training_clips_are_augmented_and_never_mirrored(name: str):
     settings = published(name)
     data = settings.data
-    assert tuple(data.crop_scale) == (0.08, 1.0) and data.flip_share == 0.0
-    assert data.rand_augment.startswith("rand-m7-n4") and data.erase_share == 0.25
+    assert tuple(data.crop_scale) == (0.08, 1.0) and data.flip_probability == 0.0
+    assert data.rand_augment.startswith("rand-m7-n4") and data.erase_probability == 0.25
     if name != "epic_kitchens100":  # which is always streamed
         assert settings.cache_gigabytes == 0, "cached clips would be without augmentation"
         assert settings.labels_per_class == ["all"]

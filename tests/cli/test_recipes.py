@@ -158,7 +158,7 @@ def test_data_and_masks_are_the_released_ones(recipe: str):
     assert (data.crop_size, data.frames.num_frames) == ((int(pixels), int(pixels)), int(frames))
     assert (data.frames.fps, data.frames.frame_step, data.global_batch_size) == (4, None, 3072)
     cuts = data.training_cuts
-    assert (cuts.crop_scale, cuts.crop_aspect_ratio, cuts.flip_share) == ((0.3, 1.0), (0.75, 1.35), 0.5)
+    assert (cuts.crop_scale, cuts.crop_aspect_ratio, cuts.flip_probability) == ((0.3, 1.0), (0.75, 1.35), 0.5)
     assert blocks(data.collate.strategies) == BLOCKS
     assert trainer.precision == "bf16-mixed"
     assert trainer.gradient_clip_val is None

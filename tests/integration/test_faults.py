@@ -50,9 +50,9 @@ def test_a_run_with_a_tenth_of_broken_files_finishes_names_each_and_repeats_itse
 
 
 def test_more_broken_files_than_allowed_stop_the_run_with_the_list(tiny_recipe, damaged_list):
-    run = vjepa("fit", "-c", tiny_recipe, f"--data.train_manifest={damaged_list}", "--data.max_bad_share=0.05")
+    run = vjepa("fit", "-c", tiny_recipe, f"--data.train_manifest={damaged_list}", "--data.max_bad_fraction=0.05")
     assert run.returncode == 2 and "Traceback" not in run.stderr
-    assert "2 of 20 files of list could not be read, more than max_bad_share (5%); see" in run.stderr
+    assert "2 of 20 files of list could not be read, more than max_bad_fraction (5%); see" in run.stderr
 
 
 def test_a_decoder_that_hangs_is_left_behind_and_the_next_one_reads(tiny_recipe, monkeypatch):

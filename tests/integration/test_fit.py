@@ -101,7 +101,7 @@ def test_bad_files_are_listed_and_the_run_goes_on(tiny_recipe, tiny_world):
     assert str(tiny_recipe) in (run / "quarantine.csv").read_text()
     assert checkpoint(run)["global_step"] == 4
     with pytest.raises(SystemExit):
-        main([*arguments, "--name=b", "--data.max_bad_share=0.1"])
+        main([*arguments, "--name=b", "--data.max_bad_fraction=0.1"])
 
 
 def test_a_terminal_and_a_pipe_are_both_served(tiny_recipe):

@@ -27,7 +27,7 @@ model:
     temporal_distance: {embed_dim: 8, hidden_dim: 16, imagined_blocks: 2}
 data:
   class_path: vjepa.data.episodes.data_module.EpisodeDataModule
-  init_args: {root: EPISODES, frame_step: 2, num_steps: 4, global_batch_size: 8, val_share: 0.25}
+  init_args: {root: EPISODES, frame_step: 2, num_steps: 4, global_batch_size: 8, val_fraction: 0.25}
 """
 
 

@@ -258,7 +258,7 @@ def test_a_probe_of_actions_alone_has_one_head():
     [
         ({"position": "rotary"}, "its V-JEPA 2 has position rotary_tiled where this encoder has rotary"),
         ({"num_heads": 6}, "its V-JEPA 2 has num_heads 3 where this encoder has 6"),
-        ({"change_gain": 2.0}, "its V-JEPA 2 has change_gain None where this encoder has 2.0"),
+        ({"difference_gain": 2.0}, "its V-JEPA 2 has difference_gain None where this encoder has 2.0"),
         ({"norm_eps": 1e-5}, "its V-JEPA 2 has norm_eps 1e-06 where this encoder has 1e-05"),
     ],
 )

@@ -73,17 +73,17 @@ def test_the_last_level_is_the_output():
 
 
 def test_an_encoder_of_changes_sees_nothing_of_what_stays():
-    encoder, clips = tiny_encoder(change_gain=2.0, position="sincos"), torch.randn(2, 3, 4, 16, 16)
+    encoder, clips = tiny_encoder(difference_gain=2.0, position="sincos"), torch.randn(2, 3, 4, 16, 16)
     background = torch.randn(2, 3, 1, 16, 16)
     torch.testing.assert_close(encoder(clips + background), encoder(clips))
     plain = tiny_encoder(position="sincos")
     torch.testing.assert_close(encoder(clips), plain(2 * (clips - clips.mean(2, keepdim=True))))
     with pytest.raises(ValueError, match="images have no changes to see"):
-        tiny_encoder(change_gain=1.0, image_tokenizer=True)
+        tiny_encoder(difference_gain=1.0, image_tokenizer=True)
 
 
 def test_an_encoder_of_frames_apart_sees_each_by_itself():
-    encoder, clips = tiny_encoder(frames_apart=True, depth=2), torch.randn(2, 3, 6, 16, 16)
+    encoder, clips = tiny_encoder(per_frame=True, depth=2), torch.randn(2, 3, 6, 16, 16)
     frames = encoder.grid_of(clips).frames
     assert frames > 1
     alone = [tiny_encoder(depth=2)(part) for part in clips.chunk(frames, dim=2)]
@@ -91,8 +91,8 @@ def test_an_encoder_of_frames_apart_sees_each_by_itself():
         torch.testing.assert_close(ours, torch.cat(alone, dim=1))
     with pytest.raises(ValueError, match="it can't be masked"):
         encoder(clips, torch.zeros(2, 1, dtype=torch.int64))
-    with pytest.raises(ValueError, match="frames_apart sees frames alone already"):
-        tiny_encoder(frames_apart=True, change_gain=1.0)
+    with pytest.raises(ValueError, match="per_frame sees frames alone already"):
+        tiny_encoder(per_frame=True, difference_gain=1.0)
 
 
 def test_a_level_that_does_not_exist_is_refused():

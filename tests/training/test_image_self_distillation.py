@@ -15,7 +15,7 @@ from vjepa.models.prototype_head import PrototypeHead
 from vjepa.objectives.self_distillation import SelfDistillation
 from vjepa.training import ImageSelfDistillation, Schedule
 
-ENCODER = {"embed_dim": 24, "depth": 1, "num_heads": 2, "tubelet": [1, 8, 8], "frames_apart": True}
+ENCODER = {"embed_dim": 24, "depth": 1, "num_heads": 2, "tubelet": [1, 8, 8], "per_frame": True}
 HEAD = {"input_dim": 24, "hidden_dim": 32, "bottleneck_dim": 8, "num_prototypes": 16}
 
 
@@ -42,7 +42,7 @@ def recipe(tiny_recipe) -> Path:
             "head": HEAD,
             "views": {"large_size": [32, 32], "small_size": [16, 16]},
             "objective": {"num_prototypes": 16},
-            "still_prototypes": 2,
+            "freeze_prototypes_steps": 2,
             **{name: of_jepa[name] for name in ("learning_rate", "weight_decay", "momentum")},
         },
     }
@@ -94,7 +94,7 @@ def test_the_target_follows_and_has_no_gradient():
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"encoder": {"frames_apart": False}}, r"needs frames_apart: true and a tubelet of one frame, \[1, 8, 8\]"),
+        ({"encoder": {"per_frame": False}}, r"needs per_frame: true and a tubelet of one frame, \[1, 8, 8\]"),
         ({"encoder": {"tubelet": [2, 8, 8]}}, "a tubelet of one frame"),
         ({"head": {"input_dim": 12}}, r"input_dim \(12\) must be the encoder's embed_dim \(24\)"),
         ({"num_prototypes": 8}, r"num_prototypes \(8\) must be the head's \(16\)"),

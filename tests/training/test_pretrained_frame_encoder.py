@@ -33,7 +33,7 @@ model:
       init_args: {embed_dim: 24, action_dim: 4, hidden_dim: 16}
 data:
   class_path: vjepa.data.episodes.data_module.EpisodeDataModule
-  init_args: {root: EPISODES, frame_step: 2, num_steps: 4, global_batch_size: 8, val_share: 0.25}
+  init_args: {root: EPISODES, frame_step: 2, num_steps: 4, global_batch_size: 8, val_fraction: 0.25}
 """
 
 
@@ -72,9 +72,9 @@ def test_it_is_the_moving_average_unless_another_is_asked_for(tmp_path):
 
 
 def test_an_encoder_that_sees_changes_alone_is_refused(tmp_path):
-    checkpoint = pretrained(tmp_path / "run", change_gain=3.0)
+    checkpoint = pretrained(tmp_path / "run", difference_gain=3.0)
     with pytest.raises(
-        ValueError, match=r"sees only what changes in a clip \(change_gain 3\), and nothing in a single"
+        ValueError, match=r"sees only what changes in a clip \(difference_gain 3\), and nothing in a single"
     ):
         PretrainedFrameEncoder(checkpoint, (16, 16))
 

@@ -38,7 +38,7 @@ def write_dot_world(folder: Path, episodes: int = 8, steps: int = 24, seed: int 
 
 
 def dot_data(folder: Path, **settings) -> EpisodeDataModule:
-    settings = {"num_steps": 4, "frame_step": 2, "global_batch_size": 8, "val_share": 0.25, **settings}
+    settings = {"num_steps": 4, "frame_step": 2, "global_batch_size": 8, "val_fraction": 0.25, **settings}
     return EpisodeDataModule(root=folder, **settings)
 
 

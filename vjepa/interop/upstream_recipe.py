@@ -448,7 +448,7 @@ def _data(settings: Settings, num_gpus: int) -> tuple[dict[str, Any], dict[str, 
         data["rand_augment"] = "rand-m7-n4-mstd0.5-inc1"
     erased = settings.number("data_aug.reprob", 0.0)
     if erased:
-        data["erase_share"] = erased
+        data["erase_probability"] = erased
     data["global_batch_size"] = per_gpu * clips * num_gpus
     kind = str(settings.take("data.dataset_type", "VideoDataset"))
     if kind.lower() != "videodataset":

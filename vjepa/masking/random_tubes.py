@@ -14,11 +14,11 @@ from vjepa.masking.tube_mask import TubeMask, check_room_for_mask
 
 
 class RandomTubes:
-    """Hide `share` of the places of a frame, in all frames alike; at least one is hidden, and one is left."""
+    """Hide `mask_ratio` of the places of a frame, in all frames alike; at least one is hidden, and one is left."""
 
-    def __init__(self, share: float = 0.75):
-        check_share(share)
-        self.share = share
+    def __init__(self, mask_ratio: float = 0.75):
+        check_mask_ratio(mask_ratio)
+        self.mask_ratio = mask_ratio
 
     def __call__(
         self,
@@ -28,17 +28,17 @@ class RandomTubes:
     ) -> TubeMask:
         check_room_for_mask(grid, num_blocks=1)
         tokens_per_frame = grid.height * grid.width
-        context, target = random_split(tokens_per_frame, self.share, clip_generators)
+        context, target = random_split(tokens_per_frame, self.mask_ratio, clip_generators)
         frames = np.arange(grid.frames)[:, None] * tokens_per_frame
         return TubeMask(*(torch.from_numpy((frames + ids[:, None]).reshape(len(ids), -1)) for ids in (context, target)))
 
 
 class RandomTokens:
-    """Hide `share` of the tokens, wherever they are in the clip; at least one is hidden, and one is left."""
+    """Hide `mask_ratio` of the tokens, wherever they are in the clip; at least one is hidden, and one is left."""
 
-    def __init__(self, share: float = 0.75):
-        check_share(share)
-        self.share = share
+    def __init__(self, mask_ratio: float = 0.75):
+        check_mask_ratio(mask_ratio)
+        self.mask_ratio = mask_ratio
 
     def __call__(
         self,
@@ -48,20 +48,20 @@ class RandomTokens:
     ) -> TubeMask:
         if grid.num_tokens < 2:
             raise ValueError("a mask needs at least 2 tokens, this clip has 1; use longer or larger clips")
-        ids = random_split(grid.num_tokens, self.share, clip_generators)
+        ids = random_split(grid.num_tokens, self.mask_ratio, clip_generators)
         return TubeMask(*(torch.from_numpy(part) for part in ids))
 
 
 def random_split(
-    num_ids: int, share: float, clip_generators: Sequence[np.random.Generator]
+    num_ids: int, mask_ratio: float, clip_generators: Sequence[np.random.Generator]
 ) -> tuple[np.ndarray, np.ndarray]:  # (B, Nc) and (B, Nt) int64, ascending: what is left, what is hidden
     """The numbers up to `num_ids`, split at random for each clip, into equally many for all."""
-    num_hidden = min(max(1, round(share * num_ids)), num_ids - 1)
+    num_hidden = min(max(1, round(mask_ratio * num_ids)), num_ids - 1)
     order = np.stack([generator.permutation(num_ids) for generator in clip_generators])
     return np.sort(order[:, num_hidden:]), np.sort(order[:, :num_hidden])
 
 
-def check_share(share: float) -> None:
-    """Raise ValueError for a share that hides nothing or all."""
-    if not 0 < share < 1:
-        raise ValueError(f"share ({share}) of the tokens to hide must lie between 0 and 1")
+def check_mask_ratio(mask_ratio: float) -> None:
+    """Raise ValueError for a ratio that hides nothing or all."""
+    if not 0 < mask_ratio < 1:
+        raise ValueError(f"mask_ratio ({mask_ratio}) of the tokens to hide must lie between 0 and 1")

@@ -29,9 +29,9 @@ class VideoEncoder(nn.Module):
             long (V-JEPA 2.1).
         modality_embeddings: add to each token a learned vector that says whether it is of a video or of an image
             (V-JEPA 2.1).
-        change_gain: see only what changes: each clip less its mean frame, times this. Before a still camera nothing is
+        difference_gain: see only what changes: each clip less its mean frame, times this. Before a still camera nothing is
             left of the background (measured by us on small real video, docs/results.md). None: clips as they are.
-        frames_apart: each tubelet's length of a clip is encoded by itself, without a time: an image encoder that takes
+        per_frame: each tubelet's length of a clip is encoded by itself, without a time: an image encoder that takes
             clips. Such an encoder can't be masked.
         activation_checkpointing: compute blocks again in the backward pass; saves memory, changes no result.
     """
@@ -51,8 +51,8 @@ class VideoEncoder(nn.Module):
         output_levels: tuple[int, ...] | None = None,
         image_tokenizer: bool = False,
         modality_embeddings: bool = False,
-        change_gain: float | None = None,
-        frames_apart: bool = False,
+        difference_gain: float | None = None,
+        per_frame: bool = False,
         activation_checkpointing: bool = False,
     ):
         super().__init__()
@@ -65,17 +65,17 @@ class VideoEncoder(nn.Module):
                     f"output_levels ({list(output_levels)}) must be rising numbers of blocks from 0 that end with the "
                     f"last one, {depth - 1}"
                 )
-        if change_gain is not None and image_tokenizer:
-            raise ValueError("images have no changes to see: give either change_gain or image_tokenizer")
-        if frames_apart and (change_gain is not None or image_tokenizer):
-            raise ValueError("frames_apart sees frames alone already: leave out change_gain and image_tokenizer")
+        if difference_gain is not None and image_tokenizer:
+            raise ValueError("images have no changes to see: give either difference_gain or image_tokenizer")
+        if per_frame and (difference_gain is not None or image_tokenizer):
+            raise ValueError("per_frame sees frames alone already: leave out difference_gain and image_tokenizer")
         self.embed_dim = embed_dim or row.embed_dim
         self.tubelet = tubelet
         self.norm_eps = norm_eps
         self.output_levels = output_levels
         self.image_tokenizer = image_tokenizer
-        self.change_gain = change_gain
-        self.frames_apart = frames_apart
+        self.difference_gain = difference_gain
+        self.per_frame = per_frame
         self.activation_checkpointing = activation_checkpointing
         num_heads, mlp_ratio = num_heads or row.num_heads, mlp_ratio or row.mlp_ratio
         self.patch_embed = TubeletEmbedding(self.tubelet, self.embed_dim)
@@ -112,14 +112,14 @@ class VideoEncoder(nn.Module):
             those = f"0 to {len(self.blocks) - 1}" if self.output_levels is None else str(list(known))
             raise ValueError(f"levels {unknown} do not exist; this encoder has levels {those}")
         grid = self.grid_of(clips)
-        if self.frames_apart and token_ids is not None:
-            raise ValueError("an encoder with frames_apart sees whole frames; it can't be masked")
-        if self.frames_apart and grid.frames > 1:
+        if self.per_frame and token_ids is not None:
+            raise ValueError("an encoder with per_frame sees whole frames; it can't be masked")
+        if self.per_frame and grid.frames > 1:
             alone = clips.unflatten(2, (grid.frames, -1)).transpose(1, 2).flatten(0, 1)
             of_frames = self.forward_levels(alone, levels)  # (B * frames, height * width, D) each
             return [tokens.unflatten(0, (-1, grid.frames)).flatten(1, 2) for tokens in of_frames]
-        if self.change_gain is not None:
-            clips = (clips - clips.mean(dim=2, keepdim=True)) * self.change_gain
+        if self.difference_gain is not None:
+            clips = (clips - clips.mean(dim=2, keepdim=True)) * self.difference_gain
         tokens = self.position.added(self._embedded(clips, token_ids), grid, token_ids)
         rotary = self.position.rotary(grid, clips.device, token_ids)
         outputs = []

@@ -20,14 +20,14 @@ class ImageSelfDistillation(ClipModel):
     """A context encoder that sees all views, and a target encoder, its moving average, that sees the large ones.
 
     Args:
-        encoder: with `frames_apart` and a tubelet of one frame. A view's embedding is the mean of its tokens.
+        encoder: with `per_frame` and a tubelet of one frame. A view's embedding is the mean of its tokens.
         head: on embeddings; its `input_dim` must be the encoder's `embed_dim`.
         views: of each clip's frames.
         objective: its `num_prototypes` must be the head's.
         learning_rate, weight_decay: of AdamW, over optimizer steps.
         momentum: of target encoder and target head; published: from 0.996 to 1, by a cosine.
         betas, eps: of AdamW.
-        still_prototypes: for so many steps prototypes don't move. Published: the first epoch.
+        freeze_prototypes_steps: for so many steps prototypes don't move. Published: the first epoch.
     """
 
     def __init__(
@@ -41,12 +41,12 @@ class ImageSelfDistillation(ClipModel):
         momentum: Schedule = Schedule(peak=0.996, end=1.0),  # noqa: B008 (frozen)
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
-        still_prototypes: int = 0,
+        freeze_prototypes_steps: int = 0,
     ):
         super().__init__(learning_rate, weight_decay, betas, eps)
-        if not encoder.frames_apart or encoder.tubelet[0] != 1:
+        if not encoder.per_frame or encoder.tubelet[0] != 1:
             raise ValueError(
-                f"views are single frames: the encoder needs frames_apart: true and a tubelet of one frame, "
+                f"views are single frames: the encoder needs per_frame: true and a tubelet of one frame, "
                 f"[1, {encoder.tubelet[1]}, {encoder.tubelet[2]}]"
             )
         if head.input_dim != encoder.embed_dim:
@@ -64,7 +64,7 @@ class ImageSelfDistillation(ClipModel):
         self.views = views
         self.objective = objective
         self.momentum = momentum
-        self.still_prototypes = still_prototypes
+        self.freeze_prototypes_steps = freeze_prototypes_steps
 
     def losses(self, batch: ClipBatch) -> dict[str, Tensor]:  # () each; "loss" is the cross-entropy
         views = self.views(batch)
@@ -86,7 +86,7 @@ class ImageSelfDistillation(ClipModel):
         return self.target_encoder
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        if self.global_step < self.still_prototypes:
+        if self.global_step < self.freeze_prototypes_steps:
             self.head.prototypes.weight.grad = None
 
     def follow(self, step: int, run_steps: int) -> dict[str, float]:

@@ -31,7 +31,7 @@ class PretrainedFrameEncoder(FrameEncoder):
             is then left alone.
 
     Raises:
-        ValueError: there is no such file, or its encoder sees nothing in a frame that stands still (`change_gain`).
+        ValueError: there is no such file, or its encoder sees nothing in a frame that stands still (`difference_gain`).
     """
 
     latent_mean: Tensor
@@ -56,10 +56,10 @@ class PretrainedFrameEncoder(FrameEncoder):
             encoder = build(VideoEncoder, part, str(checkpoint))
         else:
             encoder = VideoEncoder(**settings)
-        if encoder.change_gain is not None:
+        if encoder.difference_gain is not None:
             raise ValueError(
-                f"the encoder of {checkpoint} sees only what changes in a clip (change_gain {encoder.change_gain:g}), "
-                f"and nothing in a single frame; give one that was trained with change_gain: null"
+                f"the encoder of {checkpoint} sees only what changes in a clip (difference_gain {encoder.difference_gain:g}), "
+                f"and nothing in a single frame; give one that was trained with difference_gain: null"
             )
         self.settings = settings
         self.frames = VideoFrameEncoder(encoder, frame_size, pool, pool_grid, normalize, flatten)

@@ -111,7 +111,7 @@ def test_training_looks_ahead_by_drawn_times_that_the_batch_tells(kitchens):
 
 def test_training_clips_are_a_function_of_seed_and_position(kitchens):
     once, again, other = (
-        next(iter(tiny_actions(kitchens, val_share=0.1, seed=seed).training_batches(8, 1))) for seed in (0, 0, 1)
+        next(iter(tiny_actions(kitchens, val_fraction=0.1, seed=seed).training_batches(8, 1))) for seed in (0, 0, 1)
     )
     assert torch.equal(once.clips, again.clips) and torch.equal(once.seconds, again.seconds)
     assert not torch.equal(once.seconds, other.seconds)
@@ -183,8 +183,8 @@ def test_an_action_that_training_lacks_is_kept_with_a_number_that_no_head_has(ki
         ({"verb": "verb_class"}, "no classes in a column 'verb_class'; name the columns with --data.verb"),
         ({"group": "kitchen"}, "has a group in a column 'kitchen'"),
         ({"test_split": None}, "give a test_manifest, or a test_split"),
-        ({"val_share": 1.5}, "val_share .1.5. must be between 0 and 1"),
-        ({"val_share": 0.99}, "can't be parted into training and validation actions; give a val_manifest"),
+        ({"val_fraction": 1.5}, "val_fraction .1.5. must be between 0 and 1"),
+        ({"val_fraction": 0.99}, "can't be parted into training and validation actions; give a val_manifest"),
     ],
 )
 def test_what_is_missing_is_named_with_a_way_out(kitchens, settings, says):
@@ -230,7 +230,7 @@ def test_the_recipe_s_commands_make_manifests_of_the_dataset_s_own_annotations(t
         test_split=None,
         test_manifest="data/epic_kitchens100_actions_validation.csv",
         root=str(root),
-        val_share=0.3,
+        val_fraction=0.3,
     )
     assert sorted(set(clips.class_names[2])) == ["0:2", "0:4", "3:3"]
     assert frame_numbers(next(iter(clips.evaluation_batches("test"))).clips).max() <= FILM_FRAMES

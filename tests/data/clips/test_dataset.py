@@ -91,7 +91,7 @@ def test_a_pickled_dataset_gives_the_same_clips(tiny_world):
 
 def test_strong_augmentation_follows_from_seed_and_position_too(tiny_world):
     plain = dataset(tiny_world / "train.csv")
-    cuts = training_cuts(rand_augment=RandAugment("rand-m7-n4-mstd0.5-inc1"), erase_share=0.5)
+    cuts = training_cuts(rand_augment=RandAugment("rand-m7-n4-mstd0.5-inc1"), erase_probability=0.5)
     strong = [dataset(tiny_world / "train.csv", cuts=cuts) for _ in range(2)]
     changed = 0
     for position in range(8):
@@ -101,8 +101,8 @@ def test_strong_augmentation_follows_from_seed_and_position_too(tiny_world):
 
 
 def test_about_the_asked_share_of_clips_is_mirrored(tiny_world):
-    def clips(flip_share):
-        one = dataset(tiny_world / "train.csv", cuts=training_cuts(flip_share=flip_share))
+    def clips(flip_probability):
+        one = dataset(tiny_world / "train.csv", cuts=training_cuts(flip_probability=flip_probability))
         return [one[key(position)][0].pixels for position in range(40)]
 
     never, always, half = clips(0.0), clips(1.0), clips(0.5)
@@ -114,7 +114,7 @@ def test_about_the_asked_share_of_clips_is_mirrored(tiny_world):
 
 def test_clips_of_a_file_come_from_stretches_of_their_own_and_follow_from_the_position(tiny_world):
     # With one frame each, a clip's stretch is seen in the frame that it shows.
-    cuts = training_cuts(clips_per_video=3, crop_scale=(1.0, 1.0), crop_aspect_ratio=(1.0, 1.0), flip_share=0.0)
+    cuts = training_cuts(clips_per_video=3, crop_scale=(1.0, 1.0), crop_aspect_ratio=(1.0, 1.0), flip_probability=0.0)
     one = dataset(tiny_world / "train.csv", cuts=cuts, frames=FrameSampling(1, frame_step=1))
     whole = ReaderChain()
     for position in range(6):
@@ -176,7 +176,7 @@ def test_a_clip_keeps_to_its_row_s_window(tiny_world, tmp_path):
     file = list_of(tmp_path, [f"{path},0.25,0.5"], "path,start,end")  # at 16 fps: frames 4 to 7
     readers = ReaderChain()
     frames = crop_resize(readers.decode(path, readers.scan(path), range(12)), None, CROP)
-    cuts = training_cuts(crop_scale=(1.0, 1.0), crop_aspect_ratio=(1.0, 1.0), flip_share=0.0)
+    cuts = training_cuts(crop_scale=(1.0, 1.0), crop_aspect_ratio=(1.0, 1.0), flip_probability=0.0)
     one = dataset(file, cuts=cuts, frames=FrameSampling(1, frame_step=1))
     shown = [
         next(t for t in range(12) if (clip.pixels.numpy() == channels_first(frames[t : t + 1])).all())
@@ -490,7 +490,7 @@ def test_what_is_kept_in_memory_changes_no_batch(tiny_world, tmp_path, pictures,
         data.setup("fit")
         return [data.on_after_batch_transfer(batch, 0).clips for _ in range(2) for batch in data.train_dataloader()]
 
-    for kept, plain in zip(two_epochs(keep_gigabytes=0.1), two_epochs(), strict=True):
+    for kept, plain in zip(two_epochs(cache_gigabytes=0.1), two_epochs(), strict=True):
         assert torch.equal(kept, plain)
 
 
@@ -519,7 +519,7 @@ def test_a_batch_of_several_clips_per_video_has_as_many_clips_as_asked(tiny_worl
     [
         ({"clips_per_video": 3}, r"global_batch_size \(4\) must be a multiple of clips_per_video \(3\); try 6"),
         ({"eval_views": 0}, r"eval_views \(0\) must be at least 1"),
-        ({"keep_gigabytes": -1.0}, r"keep_gigabytes \(-1.0\) must be at least 0"),
+        ({"cache_gigabytes": -1.0}, r"cache_gigabytes \(-1.0\) must be at least 0"),
         ({"train_manifest": "a.csv", "mixture": [Source("b.csv")]}, "give either train_manifest or mixture, not both"),
         ({"mixture": [Source("a.csv", weight=0.0)]}, r"the weight of a \(0.0\) must be more than 0"),
         ({"mixture": [Source("x/a.csv"), Source("y/a.csv")]}, r"two sources .* one name \(a, a\); give each a `name`"),

@@ -6,7 +6,7 @@ import torch
 from vjepa.data.clips.batch import ClipBatch, normalize_clips
 from vjepa.data.clips.image_views import ImageViews
 
-PLAIN = {"flip_share": 0.0, "colour_strength": 0.0, "grey_share": 0.0}
+PLAIN = {"flip_probability": 0.0, "color_jitter": 0.0, "grayscale_probability": 0.0}
 
 
 def batch(positions: list[int], height: int = 16, width: int = 16) -> ClipBatch:
@@ -66,7 +66,9 @@ def test_flips_and_greys_have_their_shares():
     ramp = torch.arange(16, dtype=torch.uint8).expand(400, 3, 1, 16, 16).clone()
     ramp[:, 0] = 0
     given = batch([0])._replace(clips=ramp, positions=torch.tensor(positions))
-    large = ImageViews((16, 16), (8, 8), num_large=1, num_small=1, flip_share=0.3, grey_share=0.2)(given).large[0]
+    large = ImageViews((16, 16), (8, 8), num_large=1, num_small=1, flip_probability=0.3, grayscale_probability=0.2)(
+        given
+    ).large[0]
     mirrored = large[:, 2, 0, 0, 0] > large[:, 2, 0, 0, -1]
     grey = (large[:, 0] - large[:, 2]).abs().amax((1, 2, 3)) < 1e-6
     assert abs(grey.float().mean() - 0.2) < 0.07
@@ -78,7 +80,7 @@ def test_flips_and_greys_have_their_shares():
     [
         ({"num_large": 1, "num_small": 0}, r"num_large \(1\) must be at least 1, and at least 2 together"),
         ({"small_scale": (0.4, 0.1)}, r"small_scale \(\[0.4, 0.1\]\) must be a rising range"),
-        ({"colour_strength": 1.0}, r"colour_strength \(1.0\) must be from 0 to below 1"),
+        ({"color_jitter": 1.0}, r"color_jitter \(1.0\) must be from 0 to below 1"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(settings, sentence):

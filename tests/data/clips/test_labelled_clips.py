@@ -114,12 +114,12 @@ def test_groups_are_those_of_their_own_rows_where_some_have_no_class(tmp_path):
 
 def test_without_groups_each_class_gives_its_share(tmp_path):
     rows = [(f"{k}.mp4", "run" if k < 50 else "jump") for k in range(70)]
-    clips = of_lists(tmp_path, train_manifest=written(tmp_path, "train.csv", rows), val_share=0.1)
+    clips = of_lists(tmp_path, train_manifest=written(tmp_path, "train.csv", rows), val_fraction=0.1)
     assert sorted(labels_of(clips, "val")) == ["jump"] * 2 + ["run"] * 5
     assert not set(clips.manifests["val"].paths) & set(clips.manifests["train"].paths)
-    again = of_lists(tmp_path, train_manifest=str(tmp_path / "train.csv"), val_share=0.1)
+    again = of_lists(tmp_path, train_manifest=str(tmp_path / "train.csv"), val_fraction=0.1)
     assert clips.manifests["val"].paths == again.manifests["val"].paths
-    other = of_lists(tmp_path, train_manifest=str(tmp_path / "train.csv"), val_share=0.1, seed=1)
+    other = of_lists(tmp_path, train_manifest=str(tmp_path / "train.csv"), val_fraction=0.1, seed=1)
     assert clips.manifests["val"].paths != other.manifests["val"].paths
 
 
@@ -147,7 +147,7 @@ def test_three_splits_of_one_file_are_told_by_their_column(tmp_path):
         ({"test_manifest": None}, "there are no clips to test on: give a test_manifest, or a test_split"),
         ({"label": "verb"}, "has no classes in a column 'verb'; a probe needs them"),
         ({"group": "film"}, "has no groups in a column 'film'"),
-        ({"val_share": 1.0}, "val_share (1.0) must be between 0 and 1; try 0.2"),
+        ({"val_fraction": 1.0}, "val_fraction (1.0) must be between 0 and 1; try 0.2"),
         ({"segments": 0}, "segments (0) must be at least 1"),
         ({"batch_size": 0}, "batch_size (0) must be at least 1"),
         ({"frame_step": None}, "give exactly one of fps (None) and frame_step (None) and duration (None)"),
@@ -236,7 +236,7 @@ def test_rows_of_which_none_can_be_read_give_no_clips(tiny_world, tmp_path):
 
 
 def test_training_clips_are_those_of_the_given_rows(tiny_world):
-    clips = tiny_clips(tiny_world, flip_share=0.5)
+    clips = tiny_clips(tiny_world, flip_probability=0.5)
     rows = np.array([2, 5, 7])
     loader = clips.training_batches(rows, batch_size=4, num_batches=3)
     assert len(loader) == 3

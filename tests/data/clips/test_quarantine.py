@@ -10,8 +10,8 @@ from vjepa.data.clips.quarantine import Failure, Quarantine
 A, B, C = (Failure("train", f"{name}.mp4", "cut short") for name in "abc")
 
 
-def quarantine(folder, num_files=None, max_bad_share=0.5) -> Quarantine:
-    return Quarantine(folder / "run" / "quarantine.csv", num_files or {"train": 10}, max_bad_share)
+def quarantine(folder, num_files=None, max_bad_fraction=0.5) -> Quarantine:
+    return Quarantine(folder / "run" / "quarantine.csv", num_files or {"train": 10}, max_bad_fraction)
 
 
 def lines(folder) -> list[str]:
@@ -48,7 +48,7 @@ def test_a_file_is_named_once_in_the_log_and_every_replaced_clip_is_counted(tmp_
 
 
 def test_two_ranks_write_one_header_and_count_each_others_entries(tmp_path):
-    first, second = quarantine(tmp_path, max_bad_share=0.2), quarantine(tmp_path, max_bad_share=0.2)
+    first, second = quarantine(tmp_path, max_bad_fraction=0.2), quarantine(tmp_path, max_bad_fraction=0.2)
     first.add([A])
     second.add([B])
     assert lines(tmp_path) == ["source,path,reason", "train,a.mp4,cut short", "train,b.mp4,cut short"]
@@ -57,10 +57,10 @@ def test_two_ranks_write_one_header_and_count_each_others_entries(tmp_path):
 
 
 def test_too_many_bad_files_stop_the_run(tmp_path):
-    one = quarantine(tmp_path, max_bad_share=0.15)
+    one = quarantine(tmp_path, max_bad_fraction=0.15)
     one.add([A])
     sentence = (
-        r"2 of 10 files of train could not be read, more than max_bad_share \(15%\); see .*quarantine.csv, "
+        r"2 of 10 files of train could not be read, more than max_bad_fraction \(15%\); see .*quarantine.csv, "
         r"mend or remove them \(`vjepa doctor`\), or raise the share"
     )
     with pytest.raises(ValueError, match=sentence):
@@ -68,13 +68,13 @@ def test_too_many_bad_files_stop_the_run(tmp_path):
 
 
 def test_files_of_before_a_restart_count(tmp_path):
-    quarantine(tmp_path, max_bad_share=0.15).add([A])
+    quarantine(tmp_path, max_bad_fraction=0.15).add([A])
     with pytest.raises(ValueError, match="2 of 10 files"):
-        quarantine(tmp_path, max_bad_share=0.15).add([B])
+        quarantine(tmp_path, max_bad_fraction=0.15).add([B])
 
 
 def test_as_many_bad_files_as_the_share_allows_do_not_stop_it(tmp_path):
-    quarantine(tmp_path, max_bad_share=0.3).add([A, B, C])
+    quarantine(tmp_path, max_bad_fraction=0.3).add([A, B, C])
 
 
 def test_the_share_is_of_each_source(tmp_path):

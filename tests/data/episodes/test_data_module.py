@@ -72,7 +72,7 @@ def test_blocks_of_actions_lead_from_frame_to_frame(counted, frame_step, num_ste
 
 
 def test_every_window_within_an_episode_comes_once_in_a_pass(counted):
-    data = data_of(counted, val_share=0.0, global_batch_size=4)
+    data = data_of(counted, val_fraction=0.0, global_batch_size=4)
     expected = {
         (episode, start) for episode, length in enumerate(data.store.lengths) for start in range(0, length - 4 + 1, 2)
     }
@@ -132,7 +132,7 @@ def test_two_ranks_together_see_what_one_does(counted, settings):
 
 def test_windows_do_not_depend_on_the_number_of_workers(counted, tmp_path):
     videos = write_table_of_videos(tmp_path)
-    for root, settings in ((counted, {}), (videos, {"global_batch_size": 4, "val_share": 0.0})):
+    for root, settings in ((counted, {}), (videos, {"global_batch_size": 4, "val_fraction": 0.0})):
         assert_equal(run(data_of(root, num_workers=2, **settings), 8), run(data_of(root, **settings), 8))
 
 
@@ -191,7 +191,7 @@ def test_a_trainer_goes_on_from_its_checkpoint_in_the_middle_of_an_epoch(counted
 
 
 def test_validation_has_episodes_of_its_own_in_windows_that_do_not_overlap(counted):
-    data = data_of(counted, val_share=0.2)
+    data = data_of(counted, val_fraction=0.2)
     train, val = data.split
     assert len(val) == 8 and not set(train) & set(val) and len(train) + len(val) == 40
     batches = list(data.val_dataloader())
@@ -199,7 +199,7 @@ def test_validation_has_episodes_of_its_own_in_windows_that_do_not_overlap(count
     assert {episode for episode, _ in seen} == set(val.tolist())
     assert all(start % 4 == 0 for _, start in seen)
     assert len(set(seen)) == len(data.val_windows) <= len(seen) < len(data.val_windows) + 8
-    assert data_of(counted, val_share=0.0).val_dataloader() == []
+    assert data_of(counted, val_fraction=0.0).val_dataloader() == []
 
 
 def test_fewer_episodes_are_part_of_more(counted):
@@ -243,7 +243,7 @@ def test_a_rate_becomes_a_step(tmp_path):
 
 def test_episodes_that_hold_no_window_are_left_out_and_counted(tmp_path):
     root = write_npz(tmp_path)
-    data = data_of(root, num_steps=7, val_share=0.0, global_batch_size=2)
+    data = data_of(root, num_steps=7, val_fraction=0.0, global_batch_size=2)
     assert LENGTHS == (20, 14, 9, 17)
     assert data.num_too_short == 2 and set(data.split[0].tolist()) == {0, 3}
     with pytest.raises(ValueError, match=r"all 4 episodes are too short .* = 40 raw steps, the longest has 19; try"):
@@ -253,7 +253,7 @@ def test_episodes_that_hold_no_window_are_left_out_and_counted(tmp_path):
 def test_one_episode_is_for_training(tmp_path):
     data = data_of(write_npz(tmp_path, (9,)), global_batch_size=2)
     assert data.split[0].tolist() == [0] and data.split[1].tolist() == []
-    with pytest.raises(ValueError, match="no episodes to validate on: give a val_share above 0"):
+    with pytest.raises(ValueError, match="no episodes to validate on: give a val_fraction above 0"):
         data.setup("validate")
 
 
@@ -264,7 +264,7 @@ def test_one_episode_is_for_training(tmp_path):
         ({"num_steps": 0}, r"num_steps \(0\) must be at least 1"),
         ({"global_batch_size": 0}, r"global_batch_size \(0\) must be at least 1"),
         ({"windows_per_episode": 3}, r"global_batch_size \(8\) must be a multiple of windows_per_episode \(3\); try 9"),
-        ({"val_share": 1.0}, r"val_share \(1.0\) must be at least 0 and less than 1"),
+        ({"val_fraction": 1.0}, r"val_fraction \(1.0\) must be at least 0 and less than 1"),
         ({"episodes": 0}, r"episodes \(0\) must be a number of at least 1, or a share"),
         ({"episodes": 1.5}, r"episodes \(1.5\) must be"),
         ({"frames_per_second": 0.0}, r"frames_per_second \(0.0\) must be more than 0"),
@@ -284,7 +284,7 @@ def test_a_batch_that_ranks_cannot_share_is_refused_with_one_that_they_can(count
 @pytest.mark.parametrize("cache_gigabytes", [2.0, 0.0])
 def test_windows_that_cannot_be_read_are_replaced_from_seed_and_position(tmp_path, caplog, cache_gigabytes):
     root = write_table_of_videos(tmp_path)
-    settings = {"val_share": 0.0, "global_batch_size": 4, "cache_gigabytes": cache_gigabytes}
+    settings = {"val_fraction": 0.0, "global_batch_size": 4, "cache_gigabytes": cache_gigabytes}
     data = data_of(root, **settings)
     (root / "clips/0.mp4").write_bytes(b"broken after it was looked at")
     batches = run(data, 6)

@@ -11,7 +11,7 @@ from tests.data.clips.test_dataset import assert_same_clips, dataset, key, list_
 from vjepa.data.video.facts import VideoError, scan_video
 from vjepa.data.video.reader import ReaderChain
 from vjepa.data.video.transforms import CropBox
-from vjepa.data.video.video_cache import KeptVideos
+from vjepa.data.video.video_cache import VideoCache
 
 
 class Counting(ReaderChain):
@@ -30,7 +30,7 @@ class Counting(ReaderChain):
 def test_clips_are_the_same_and_each_file_is_decoded_once(tiny_world: Path, tmp_path, clips_per_video):
     listing, cuts = list_of(tmp_path, videos(tiny_world)[:3]), training_cuts(clips_per_video=clips_per_video)
     readers = Counting()
-    keeping, plain = (dataset(listing, cuts=cuts, readers=each) for each in (KeptVideos(readers, 1.0), ReaderChain()))
+    keeping, plain = (dataset(listing, cuts=cuts, readers=each) for each in (VideoCache(readers, 1.0), ReaderChain()))
     for position in range(9):  # three epochs
         assert_same_clips(keeping[key(position)], plain[key(position)])
     assert sorted({path for path, _ in readers.asked}) == sorted(videos(tiny_world)[:3])
@@ -40,7 +40,7 @@ def test_clips_are_the_same_and_each_file_is_decoded_once(tiny_world: Path, tmp_
 def test_frames_are_those_of_the_readers_with_crop_and_size(tiny_world: Path):
     path = videos(tiny_world)[0]
     facts, asked = scan_video(path), ([3, 1, 1, 0], CropBox(2, 4, 20, 24), (10, 12))
-    kept = KeptVideos(ReaderChain(), 1.0)
+    kept = VideoCache(ReaderChain(), 1.0)
     for _ in range(2):
         np.testing.assert_array_equal(kept.decode(path, facts, *asked), ReaderChain().decode(path, facts, *asked))
     whole = Path(path).read_bytes()
@@ -54,14 +54,14 @@ def test_no_more_is_kept_than_there_is_room_for(tiny_world: Path):
 
     def asked_of(gigabytes: float) -> list[str]:
         readers = Counting()
-        kept = KeptVideos(readers, gigabytes)
+        kept = VideoCache(readers, gigabytes)
         for path in (first, second, first, second):
             kept.decode(path, scan_video(path), [0])
         return [path for path, _ in readers.asked]
 
     assert asked_of(101 * size / 1e9) == [first, second]
     assert asked_of(99 * size / 1e9) == [first, second, first, second]  # each is more than a hundredth
-    kept = KeptVideos(ReaderChain(), 101 * size / 1e9)
+    kept = VideoCache(ReaderChain(), 101 * size / 1e9)
     kept._bytes = 100 * size
     kept.decode(first, facts, [0])
     kept.decode(second, scan_video(second), [0])
@@ -77,7 +77,7 @@ def test_a_video_that_ends_early_is_read_as_before(tiny_world: Path):
             return frames
 
     path, readers = videos(tiny_world)[0], Short()
-    kept = KeptVideos(readers, 1.0)
+    kept = VideoCache(readers, 1.0)
     for _ in range(2):
         assert len(kept.decode(path, scan_video(path), [0, 2])) == 2
     assert [count for _, count in readers.asked] == [scan_video(path).num_frames, 2, 2]
@@ -87,7 +87,7 @@ def test_a_video_that_ends_early_is_read_as_before(tiny_world: Path):
 
 def test_a_copy_for_another_process_starts_empty(tiny_world: Path):
     path = videos(tiny_world)[0]
-    kept = KeptVideos(ReaderChain(), 1.0)
+    kept = VideoCache(ReaderChain(), 1.0)
     frames = kept.decode(path, scan_video(path), [0])
     copy = pickle.loads(pickle.dumps(kept))
     assert kept._kept and not copy._kept and copy._bytes == 0

@@ -18,9 +18,9 @@ def folder(tmp_path_factory):
     return write_dot_world(tmp_path_factory.mktemp("dots") / "episodes")
 
 
-def fit(folder, tmp_path, *callbacks, steps: int = 2, val_share: float = 0.25, **settings):
+def fit(folder, tmp_path, *callbacks, steps: int = 2, val_fraction: float = 0.25, **settings):
     torch.manual_seed(0)
-    model, data = dot_model(**settings), dot_data(folder, val_share=val_share)
+    model, data = dot_model(**settings), dot_data(folder, val_fraction=val_fraction)
     quiet_trainer(tmp_path, max_steps=steps, limit_val_batches=0, callbacks=list(callbacks)).fit(model, data)
     return model, data
 
@@ -45,9 +45,9 @@ def test_it_leaves_the_networks_in_their_modes(folder, tmp_path):
     assert modes == [(True, True, False)] * 2
 
 
-@pytest.mark.parametrize("val_share", [0.25, 0.0])
+@pytest.mark.parametrize("val_fraction", [0.25, 0.0])
 def test_it_asks_of_episodes_for_validation_what_it_fits_on_those_for_training(
-    folder, tmp_path, val_share, monkeypatch
+    folder, tmp_path, val_fraction, monkeypatch
 ):
     read: list[int] = []
 
@@ -57,7 +57,7 @@ def test_it_asks_of_episodes_for_validation_what_it_fits_on_those_for_training(
 
     monkeypatch.setattr(watched, "gather_windows", noted)
     watch = WorldModelHealth(every_n_steps=0, num_windows=30)
-    _, data = fit(folder, tmp_path, watch, val_share=val_share)
+    _, data = fit(folder, tmp_path, watch, val_fraction=val_fraction)
     train, val = data.split
     assert set(read) == {*train.tolist(), *val.tolist()}
     assert watch.judgement is not None

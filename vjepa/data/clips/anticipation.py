@@ -185,12 +185,12 @@ class AnticipationClips:
         root: folder that paths in the manifests are relative to.
         verb, noun: columns with the classes.
         group: column of what must not be on both sides of train and val, such as participants; the films if None.
-        val_share: of the training rows, where no validation split is given.
+        val_fraction: of the training rows, where no validation split is given.
         num_frames, fps: frames of a clip and their rate.
         crop_size: height and width of a clip in pixels.
         anticipation_seconds: from the clip's end to the action's start, in validation and test.
         train_anticipation_seconds, train_anticipation_point: ranges for training, see `Anticipation`.
-        crop_scale, crop_aspect_ratio, flip_share, rand_augment, erase_share: of training clips.
+        crop_scale, crop_aspect_ratio, flip_probability, rand_augment, erase_probability: of training clips.
         batch_size: clips that are decoded and encoded at once in evaluation.
         num_workers: decoding processes.
         seed: of the validation rows, of training's order, times and augmentation.
@@ -209,7 +209,7 @@ class AnticipationClips:
         verb: str = "verb",
         noun: str = "noun",
         group: str | None = None,
-        val_share: float = 0.1,
+        val_fraction: float = 0.1,
         num_frames: int = 32,
         fps: float = 8.0,
         crop_size: tuple[int, int] = (256, 256),
@@ -218,9 +218,9 @@ class AnticipationClips:
         train_anticipation_point: tuple[float, float] = (0.0, 0.25),
         crop_scale: tuple[float, float] = (0.08, 1.0),
         crop_aspect_ratio: tuple[float, float] = (0.75, 1.35),
-        flip_share: float = 0.0,
+        flip_probability: float = 0.0,
         rand_augment: str | None = None,
-        erase_share: float = 0.0,
+        erase_probability: float = 0.0,
         batch_size: int = 16,
         num_workers: int = 2,
         seed: int = 0,
@@ -229,8 +229,8 @@ class AnticipationClips:
     ):
         if batch_size < 1:
             raise ValueError(f"batch_size ({batch_size}) must be at least 1")
-        if not 0 < val_share < 1:
-            raise ValueError(f"val_share ({val_share}) must be between 0 and 1; try 0.1")
+        if not 0 < val_fraction < 1:
+            raise ValueError(f"val_fraction ({val_fraction}) must be between 0 and 1; try 0.1")
         self.frames = FrameSampling(num_frames, fps)
         self.fps = fps
         self.crop_size = crop_size
@@ -242,7 +242,9 @@ class AnticipationClips:
         self.training_anticipation = Anticipation(train_anticipation_seconds, train_anticipation_point)
         augment = RandAugment(rand_augment) if rand_augment else None
         self.cuts = EvaluationCuts(crop_size)
-        self.training_cuts = TrainingCuts(crop_size, crop_scale, crop_aspect_ratio, flip_share, 1, augment, erase_share)
+        self.training_cuts = TrainingCuts(
+            crop_size, crop_scale, crop_aspect_ratio, flip_probability, 1, augment, erase_probability
+        )
         self.unreadable: dict[str, str] = {}  # files that were left out so far, and why
 
         listed: dict[ActionSplit, _Listed] = {"train": _listed(train_manifest, root, train_split, verb, noun)}
@@ -250,7 +252,7 @@ class AnticipationClips:
             listed["val"] = _listed(val_manifest or train_manifest, root, val_split, verb, noun)
         else:
             groups = _groups(train_manifest, root, train_split, group)[listed["train"].rows]
-            is_val = _whole_groups(groups, val_share, seed)
+            is_val = _whole_groups(groups, val_fraction, seed)
             listed["train"], listed["val"] = (
                 listed["train"].select(np.flatnonzero(part)) for part in (~is_val, is_val)
             )

@@ -84,9 +84,9 @@ def change_colours(
     What moves and how stays as it was; by its colours no clip is known again. `strength` scales the spread of contrast
     (a factor e^N(0, 0.3)) and the share of clips with less colour (0.8).
     """
-    grey_share = generator.random() * (generator.random() < 0.8 * strength)
+    grayscale_probability = generator.random() * (generator.random() < 0.8 * strength)
     contrast = np.exp(0.3 * strength * generator.standard_normal())
     sign = -1.0 if generator.random() < 0.5 else 1.0
-    mixing = sign * contrast * ((1 - grey_share) * np.eye(3) + grey_share / 3)
+    mixing = sign * contrast * ((1 - grayscale_probability) * np.eye(3) + grayscale_probability / 3)
     changed = (frames.astype(np.float32) - 127.5) @ mixing.astype(np.float32).T + 127.5
     return changed.round().clip(0, 255).astype(np.uint8)

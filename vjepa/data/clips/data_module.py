@@ -18,7 +18,7 @@ from vjepa.data.manifest.manifest import read_manifest
 from vjepa.data.order import BatchSampler, ClipOrder, MixtureOrder
 from vjepa.data.randomness import Purpose, generator_for
 from vjepa.data.video.reader import ReaderChain, ReaderName
-from vjepa.data.video.video_cache import KeptVideos
+from vjepa.data.video.video_cache import VideoCache
 from vjepa.grid import TokenGrid
 from vjepa.masking import MaskStrategy
 
@@ -88,10 +88,10 @@ class ClipDataModule(LightningDataModule):
         clips_per_video: training clips that are cut from a file at once.
         crop_scale: range of the share of a frame's area that a training crop takes.
         crop_aspect_ratio: range of a training crop's width over height.
-        flip_share: share of training clips that are mirrored.
+        flip_probability: share of training clips that are mirrored.
         rand_augment: timm policy for training clips, such as "rand-m7-n4-mstd0.5-inc1"; none if None.
-        erase_share: share of training clips of which a box is erased.
-        colour_changes: strength of other colours, contrasts and negatives in training clips; none at 0.
+        erase_probability: share of training clips of which a box is erased.
+        color_jitter: strength of other colours, contrasts and negatives in training clips; none at 0.
         eval_segments, eval_views: clips over a file's length, and crops over its frame, in evaluation.
         masks: mask strategies; each draws one mask per clip.
         image_masks: the same for batches of images; `masks` if None.
@@ -100,10 +100,10 @@ class ClipDataModule(LightningDataModule):
         global_batch_size: clips per batch over all ranks together (an optimizer step takes `accumulate_grad_batches`).
         num_workers: decoding processes per rank.
         seed: of order, frames, crops, flips and masks.
-        max_bad_share: share of a source's files that can't be read above which the run stops.
+        max_bad_fraction: share of a source's files that can't be read above which the run stops.
         readers: in the order in which they are tried: decord, pyav, torchcodec.
         decode_time_limit: seconds after which a reader that does not come back is left behind.
-        keep_gigabytes: of training videos that each decoding process keeps in memory, decoded. Where small datasets
+        cache_gigabytes: of training videos that each decoding process keeps in memory, decoded. Where small datasets
             fit in, they are decoded once and not in every epoch.
     """
 
@@ -127,10 +127,10 @@ class ClipDataModule(LightningDataModule):
         clips_per_video: int = 1,
         crop_scale: tuple[float, float] = (0.3, 1.0),
         crop_aspect_ratio: tuple[float, float] = (0.75, 1.35),
-        flip_share: float = 0.5,
+        flip_probability: float = 0.5,
         rand_augment: str | None = None,
-        erase_share: float = 0.0,
-        colour_changes: float = 0.0,
+        erase_probability: float = 0.0,
+        color_jitter: float = 0.0,
         eval_segments: int = 1,
         eval_views: int = 1,
         image_masks: list[MaskStrategy] | None = None,
@@ -139,16 +139,16 @@ class ClipDataModule(LightningDataModule):
         global_batch_size: int = 64,
         num_workers: int = 2,
         seed: int = 0,
-        max_bad_share: float = 0.2,
+        max_bad_fraction: float = 0.2,
         readers: list[ReaderName] = ["decord", "pyav"],  # noqa: B006 (read only)
         decode_time_limit: float | None = 60.0,
-        keep_gigabytes: float = 0.0,
+        cache_gigabytes: float = 0.0,
     ):
         super().__init__()
         self.grid = TokenGrid.of_clip((num_frames, *crop_size), tubelet)
         check_masks(masks, self.grid)
-        if not 0 <= colour_changes <= 1:
-            raise ValueError(f"colour_changes ({colour_changes}) must be between 0 and 1")
+        if not 0 <= color_jitter <= 1:
+            raise ValueError(f"color_jitter ({color_jitter}) must be between 0 and 1")
         for name, value in {
             "global_batch_size": global_batch_size,
             "clips_per_video": clips_per_video,
@@ -157,8 +157,8 @@ class ClipDataModule(LightningDataModule):
         }.items():
             if value < 1:
                 raise ValueError(f"{name} ({value}) must be at least 1")
-        if keep_gigabytes < 0:
-            raise ValueError(f"keep_gigabytes ({keep_gigabytes}) must be at least 0, which keeps nothing")
+        if cache_gigabytes < 0:
+            raise ValueError(f"cache_gigabytes ({cache_gigabytes}) must be at least 0, which keeps nothing")
         if global_batch_size % clips_per_video:
             raise ValueError(
                 f"global_batch_size ({global_batch_size}) must be a multiple of clips_per_video ({clips_per_video}); "
@@ -194,12 +194,19 @@ class ClipDataModule(LightningDataModule):
         self.global_batch_size = global_batch_size
         self.num_workers = num_workers
         self.seed = seed
-        self.max_bad_share = max_bad_share
+        self.max_bad_fraction = max_bad_fraction
         self.readers = ReaderChain(readers, decode_time_limit)
-        self.keep_gigabytes = keep_gigabytes
+        self.cache_gigabytes = cache_gigabytes
         augment = RandAugment(rand_augment) if rand_augment else None
         self.training_cuts = TrainingCuts(
-            crop_size, crop_scale, crop_aspect_ratio, flip_share, clips_per_video, augment, erase_share, colour_changes
+            crop_size,
+            crop_scale,
+            crop_aspect_ratio,
+            flip_probability,
+            clips_per_video,
+            augment,
+            erase_probability,
+            color_jitter,
         )
         self.evaluation_cuts = EvaluationCuts(crop_size, eval_segments, eval_views)
         self.collate = ClipCollate(masks, tubelet, seed, (image_masks or masks) if image_tokenizer else None)
@@ -252,7 +259,7 @@ class ClipDataModule(LightningDataModule):
                 f"global_batch_size ({self.global_batch_size}) must be a multiple of {ranks}{of_files}; "
                 f"try {-(-self.global_batch_size // whole) * whole}"
             )
-        readers = KeptVideos(self.readers, self.keep_gigabytes) if self.keep_gigabytes else self.readers
+        readers = VideoCache(self.readers, self.cache_gigabytes) if self.cache_gigabytes else self.readers
         dataset = ClipDataset(self.train, self.order, self.training_cuts, readers)
         return self._loader(dataset, self.files_per_batch, self.batches_per_epoch, self._remaining_of_epoch)
 
@@ -351,7 +358,7 @@ class ClipDataModule(LightningDataModule):
 
     def _quarantine(self, folder: Path, sources: list[SourceOfClips]) -> Quarantine:
         num_files = {source.name: len(source.manifest) for source in sources}
-        return Quarantine(folder / "quarantine.csv", num_files, self.max_bad_share)
+        return Quarantine(folder / "quarantine.csv", num_files, self.max_bad_fraction)
 
     def _loader_of_all(self, source: SourceOfClips) -> DataLoader:
         """Every row once, as listed; the last batch is filled up from the first rows."""

@@ -19,7 +19,7 @@ from vjepa.data.video.facts import FileOrBytes, VideoError, VideoFacts
 from vjepa.data.video.reader import ReaderChain
 from vjepa.data.video.storage import fetch
 from vjepa.data.video.transforms import CropBox, channels_first, crop_resize, random_crop_box, view_boxes
-from vjepa.data.video.video_cache import KeptVideos
+from vjepa.data.video.video_cache import VideoCache
 
 MAX_REPLACEMENTS = 20
 REMEMBERED_SCANS = 50_000  # files of which a worker remembers what it found out
@@ -60,11 +60,11 @@ class TrainingCuts:
         crop_size: height and width of a clip in pixels.
         crop_scale: range of the share of a frame's area that a crop takes.
         crop_aspect_ratio: range of a crop's width over height.
-        flip_share: share of clips that are mirrored.
+        flip_probability: share of clips that are mirrored.
         clips_per_video: cut from a file at once, each from its own stretch of the file.
         rand_augment: changes colours and shapes; nothing if None.
-        erase_share: share of clips of which a box is erased.
-        colour_changes: strength of other colours, contrasts and negatives; none at 0.
+        erase_probability: share of clips of which a box is erased.
+        color_jitter: strength of other colours, contrasts and negatives; none at 0.
     """
 
     def __init__(
@@ -72,20 +72,20 @@ class TrainingCuts:
         crop_size: tuple[int, int],
         crop_scale: tuple[float, float] = (0.3, 1.0),
         crop_aspect_ratio: tuple[float, float] = (0.75, 1.35),
-        flip_share: float = 0.5,
+        flip_probability: float = 0.5,
         clips_per_video: int = 1,
         rand_augment: RandAugment | None = None,
-        erase_share: float = 0.0,
-        colour_changes: float = 0.0,
+        erase_probability: float = 0.0,
+        color_jitter: float = 0.0,
     ):
         self.crop_size = crop_size
         self.crop_scale = crop_scale
         self.crop_aspect_ratio = crop_aspect_ratio
-        self.flip_share = flip_share
+        self.flip_probability = flip_probability
         self.clips_per_video = clips_per_video
         self.rand_augment = rand_augment
-        self.erase_share = erase_share
-        self.colour_changes = colour_changes
+        self.erase_probability = erase_probability
+        self.color_jitter = color_jitter
 
     def plan(
         self, facts: VideoFacts, frames: FrameSampling, window: tuple[int, int], generator: np.random.Generator
@@ -96,7 +96,7 @@ class TrainingCuts:
         start = (number + generator.random()) / self.clips_per_video
         frame_ids = frames.frame_ids(facts, start, window, generator)
         box = random_crop_box((facts.height, facts.width), self.crop_scale, self.crop_aspect_ratio, generator)
-        return Cut(frame_ids, box, flip=bool(generator.random() < self.flip_share))
+        return Cut(frame_ids, box, flip=bool(generator.random() < self.flip_probability))
 
     def finish(
         self,
@@ -106,10 +106,10 @@ class TrainingCuts:
     ) -> np.ndarray:  # (3, T, H, W) uint8
         if self.rand_augment is not None:
             frames = self.rand_augment(frames, generator)
-        if self.erase_share and generator.random() < self.erase_share:
+        if self.erase_probability and generator.random() < self.erase_probability:
             frames = erase_box(frames, generator)
-        if self.colour_changes:
-            frames = change_colours(frames, generator, self.colour_changes)
+        if self.color_jitter:
+            frames = change_colours(frames, generator, self.color_jitter)
         return channels_first(frames, cut.flip)
 
 
@@ -159,7 +159,7 @@ class ClipDataset(Dataset[list[Clip]]):
         sources: Sequence[SourceOfClips],
         order: MixtureOrder,
         cuts: TrainingCuts | EvaluationCuts,
-        readers: ReaderChain | KeptVideos,
+        readers: ReaderChain | VideoCache,
     ):
         self.sources = list(sources)
         self.order = order

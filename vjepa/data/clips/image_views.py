@@ -29,9 +29,9 @@ class ImageViews:
         large_size, small_size: their height and width, in pixels.
         large_scale, small_scale: range of a crop's share of the frame's area. Published: split at 0.25 to 0.4.
         aspect_ratio: range of a crop's height over its width, on a log scale; what is larger than the frame is cut.
-        flip_share: share of views that are mirrored.
-        colour_strength: brightness, contrast and saturation are changed by factors up to 1 plus or minus this.
-        grey_share: share of views without colour.
+        flip_probability: share of views that are mirrored.
+        color_jitter: brightness, contrast and saturation are changed by factors up to 1 plus or minus this.
+        grayscale_probability: share of views without colour.
         seed: of all that is drawn.
     """
 
@@ -44,9 +44,9 @@ class ImageViews:
         large_scale: tuple[float, float] = (0.4, 1.0),
         small_scale: tuple[float, float] = (0.05, 0.4),
         aspect_ratio: tuple[float, float] = (3 / 4, 4 / 3),
-        flip_share: float = 0.5,
-        colour_strength: float = 0.4,
-        grey_share: float = 0.2,
+        flip_probability: float = 0.5,
+        color_jitter: float = 0.4,
+        grayscale_probability: float = 0.2,
         seed: int = 0,
     ):
         if num_large < 1 or num_small < 0 or num_large + num_small < 2:
@@ -56,17 +56,17 @@ class ImageViews:
         for name, (least, most) in (("large_scale", large_scale), ("small_scale", small_scale)):
             if not 0 < least <= most <= 1:
                 raise ValueError(f"{name} ({[least, most]}) must be a rising range of shares, above 0 and up to 1")
-        if not 0 <= colour_strength < 1:
-            raise ValueError(f"colour_strength ({colour_strength}) must be from 0 to below 1")
+        if not 0 <= color_jitter < 1:
+            raise ValueError(f"color_jitter ({color_jitter}) must be from 0 to below 1")
         self.large_size = large_size
         self.small_size = small_size
         self.num_large = num_large
         self.num_small = num_small
         self.scales = [large_scale] * num_large + [small_scale] * num_small
         self.aspect_ratio = aspect_ratio
-        self.flip_share = flip_share
-        self.colour_strength = colour_strength
-        self.grey_share = grey_share
+        self.flip_probability = flip_probability
+        self.color_jitter = color_jitter
+        self.grayscale_probability = grayscale_probability
         self.seed = seed
 
     def __call__(self, batch: ClipBatch) -> Views:
@@ -99,12 +99,12 @@ class ImageViews:
         ratio = np.exp(generator.uniform(flattest, tallest, num_views))
         share = np.stack([np.sqrt(area / ratio) / width, np.sqrt(area * ratio) / height], axis=1).clip(max=1.0)
         centre = (1 - share) * generator.uniform(-1, 1, (num_views, 2))
-        mirrored = np.where(generator.random(num_views) < self.flip_share, -1.0, 1.0)
+        mirrored = np.where(generator.random(num_views) < self.flip_probability, -1.0, 1.0)
         boxes = np.zeros((num_views, 2, 3), dtype=np.float32)
         boxes[:, 0, 0], boxes[:, 1, 1], boxes[:, :, 2] = share[:, 0] * mirrored, share[:, 1], centre
         colours = np.ones((num_views, 4), dtype=np.float32)
-        colours[:, :3] = 1 + generator.uniform(-self.colour_strength, self.colour_strength, (num_views, 3))
-        colours[:, 3] = generator.random(num_views) >= self.grey_share
+        colours[:, :3] = 1 + generator.uniform(-self.color_jitter, self.color_jitter, (num_views, 3))
+        colours[:, 3] = generator.random(num_views) >= self.grayscale_probability
         return frames, boxes, colours
 
 

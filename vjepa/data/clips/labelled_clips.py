@@ -29,7 +29,7 @@ class LabelledClips:
     """Clips with classes: heads learn on `train`, are chosen on `val`, and the chosen ones are scored once on `test`.
 
     Each split is its own manifest, or rows of the training manifest with another value of `split`. Where there is no
-    validation split, `val_share` of the training rows becomes one: whole groups of `group` where that column is given
+    validation split, `val_fraction` of the training rows becomes one: whole groups of `group` where that column is given
     (subjects, source films), so that no person or film is on both sides.
 
     Where clips are few, `folds` test each of them once (cross-validation): the groups of the training manifest are
@@ -41,7 +41,7 @@ class LabelledClips:
         root: folder that paths in the manifests are relative to.
         label: column with the class.
         group: column of what must not be on both sides of train and val.
-        val_share: of the training rows, where no validation split is given.
+        val_fraction: of the training rows, where no validation split is given.
         folds: into how many the groups are dealt; one split if None.
         num_frames: frames of a clip.
         crop_size: height and width of a clip in pixels.
@@ -49,7 +49,7 @@ class LabelledClips:
         segments, views: clips over a file's length and crops over its frame in validation and test.
         train_segments, train_views: the same of training clips that are encoded once; those that are encoded anew have
             one view, and their segments have crops and augmentation of their own.
-        crop_scale, crop_aspect_ratio, flip_share, rand_augment, erase_share: of training clips that are encoded anew.
+        crop_scale, crop_aspect_ratio, flip_probability, rand_augment, erase_probability: of training clips that are encoded anew.
         batch_size: clips that are decoded and encoded at once.
         num_workers: decoding processes.
         seed: of the validation rows and of augmentation.
@@ -67,7 +67,7 @@ class LabelledClips:
         root: str | None = None,
         label: str = "label",
         group: str | None = None,
-        val_share: float = 0.2,
+        val_fraction: float = 0.2,
         folds: int | None = None,
         num_frames: int = 16,
         crop_size: tuple[int, int] = (224, 224),
@@ -80,9 +80,9 @@ class LabelledClips:
         train_views: int = 1,
         crop_scale: tuple[float, float] = (0.08, 1.0),
         crop_aspect_ratio: tuple[float, float] = (0.75, 1.35),
-        flip_share: float = 0.0,
+        flip_probability: float = 0.0,
         rand_augment: str | None = None,
-        erase_share: float = 0.0,
+        erase_probability: float = 0.0,
         batch_size: int = 32,
         num_workers: int = 2,
         seed: int = 0,
@@ -93,8 +93,8 @@ class LabelledClips:
         for name, value in {**counts, "batch_size": batch_size}.items():
             if value < 1:
                 raise ValueError(f"{name} ({value}) must be at least 1")
-        if not 0 < val_share < 1:
-            raise ValueError(f"val_share ({val_share}) must be between 0 and 1; try 0.2")
+        if not 0 < val_fraction < 1:
+            raise ValueError(f"val_fraction ({val_fraction}) must be between 0 and 1; try 0.2")
         self.frames = FrameSampling(num_frames, fps, frame_step, duration)
         self.crop_size = crop_size
         self.batch_size = batch_size
@@ -108,7 +108,7 @@ class LabelledClips:
         }
         augment = RandAugment(rand_augment) if rand_augment else None
         self.training_cuts = TrainingCuts(
-            crop_size, crop_scale, crop_aspect_ratio, flip_share, train_segments, augment, erase_share
+            crop_size, crop_scale, crop_aspect_ratio, flip_probability, train_segments, augment, erase_probability
         )
         self.unreadable: dict[str, str] = {}  # files that were left out so far, and why
         self.num_folds = folds
@@ -127,7 +127,7 @@ class LabelledClips:
             root,
             label,
             group,
-            val_share,
+            val_fraction,
         )
 
     @property
@@ -235,7 +235,7 @@ class LabelledClips:
         root: str | None,
         label: str,
         group: str | None,
-        val_share: float,
+        val_fraction: float,
     ) -> dict[SplitName, Manifest]:
         train_source = sources["train"]
         assert train_source is not None
@@ -257,22 +257,22 @@ class LabelledClips:
             if group is not None:
                 groups = _groups(read_manifest(train_source, root, splits["train"], group), group)
                 groups = groups[read["train"].labels >= 0]
-            given["train"], given["val"] = self._hold_out(given["train"], groups, val_share)
+            given["train"], given["val"] = self._hold_out(given["train"], groups, val_fraction)
         class_names = _all_names([manifest.label_names for manifest in given.values()])
         return {name: manifest.numbered_as(class_names) for name, manifest in given.items()}
 
-    def _hold_out(self, train: Manifest, groups: np.ndarray | None, val_share: float) -> tuple[Manifest, Manifest]:
-        """Training and validation rows. Without groups, `val_share` of each class; with them, whole groups."""
+    def _hold_out(self, train: Manifest, groups: np.ndarray | None, val_fraction: float) -> tuple[Manifest, Manifest]:
+        """Training and validation rows. Without groups, `val_fraction` of each class; with them, whole groups."""
         generator = generator_for(self.seed, Purpose.LABELLED_ROWS, 1)
         is_val = np.zeros(len(train), bool)
         if groups is None:
             for number in np.unique(train.labels):
                 of_class = generator.permutation(np.flatnonzero(train.labels == number))
-                count = max(1, round(val_share * len(of_class)))
+                count = max(1, round(val_fraction * len(of_class)))
                 is_val[of_class[: min(count, len(of_class) - 1)]] = True  # a class's only clip is learned from
         else:
             for number in generator.permutation(np.unique(groups)):
-                if is_val.sum() >= val_share * len(train):
+                if is_val.sum() >= val_fraction * len(train):
                     break
                 is_val |= groups == number
         if is_val.all() or not is_val.any():

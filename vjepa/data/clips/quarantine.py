@@ -25,7 +25,7 @@ class Quarantine:
     Args:
         file: the list, made at the first failure.
         num_files: of each source, by its name.
-        max_bad_share: of a source's files.
+        max_bad_fraction: of a source's files.
 
     Raises:
         ValueError: from `add`, once more than that share of a source is listed.
@@ -33,10 +33,10 @@ class Quarantine:
 
     COLUMNS = Failure._fields
 
-    def __init__(self, file: Path, num_files: Mapping[str, int], max_bad_share: float):
+    def __init__(self, file: Path, num_files: Mapping[str, int], max_bad_fraction: float):
         self.file = file
         self.num_files = num_files
-        self.max_bad_share = max_bad_share
+        self.max_bad_fraction = max_bad_fraction
         self.replaced_clips = 0  # since this object was made, on this rank
         self._listed: dict[str, set[str]] = {}  # paths by source
         self._read_bytes = 0
@@ -65,10 +65,10 @@ class Quarantine:
 
     def _check_share(self, source: str) -> None:
         bad, of_all = len(self._listed[source]), self.num_files[source]
-        if bad > self.max_bad_share * of_all:
+        if bad > self.max_bad_fraction * of_all:
             raise ValueError(
-                f"{bad} of {of_all} files of {source} could not be read, more than max_bad_share "
-                f"({self.max_bad_share:.0%}); see {self.file}, mend or remove them (`vjepa doctor`), or raise the share"
+                f"{bad} of {of_all} files of {source} could not be read, more than max_bad_fraction "
+                f"({self.max_bad_fraction:.0%}); see {self.file}, mend or remove them (`vjepa doctor`), or raise the share"
             )
 
     def _catch_up(self) -> None:

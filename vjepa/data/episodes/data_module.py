@@ -39,7 +39,7 @@ class EpisodeDataModule(LightningDataModule):
         global_batch_size: windows per batch over all ranks together.
         windows_per_episode: windows of a batch that are of one episode.
         resize: height and width to make of every frame; as stored if None.
-        val_share: share of the episodes that is kept for validation; none with 0.
+        val_fraction: share of the episodes that is kept for validation; none with 0.
         seed: of the order.
         num_workers: reading processes per rank. Collections are fastest without any.
         episodes: train only on so many episodes, or on this share of them (if no whole number); all if None.
@@ -58,7 +58,7 @@ class EpisodeDataModule(LightningDataModule):
         global_batch_size: int = 48,
         windows_per_episode: int = 1,
         resize: tuple[int, int] | None = None,
-        val_share: float = 0.05,
+        val_fraction: float = 0.05,
         seed: int = 0,
         num_workers: int = 0,
         episodes: int | float | None = None,
@@ -77,8 +77,8 @@ class EpisodeDataModule(LightningDataModule):
                 f"global_batch_size ({global_batch_size}) must be a multiple of windows_per_episode "
                 f"({windows_per_episode}); try {-(-global_batch_size // windows_per_episode) * windows_per_episode}"
             )
-        if not 0 <= val_share < 1:
-            raise ValueError(f"val_share ({val_share}) must be at least 0 and less than 1")
+        if not 0 <= val_fraction < 1:
+            raise ValueError(f"val_fraction ({val_fraction}) must be at least 0 and less than 1")
         if isinstance(episodes, float) and episodes > 1 and episodes.is_integer():
             episodes = int(episodes)  # the command line may read 4 as 4.0
         if episodes is not None and not (episodes >= 1 if isinstance(episodes, int) else 0 < episodes <= 1):
@@ -94,7 +94,7 @@ class EpisodeDataModule(LightningDataModule):
         self.global_batch_size = global_batch_size
         self.windows_per_episode = windows_per_episode
         self.resize = resize
-        self.val_share = val_share
+        self.val_fraction = val_fraction
         self.seed = seed
         self.num_workers = num_workers
         self.episodes = episodes
@@ -157,7 +157,7 @@ class EpisodeDataModule(LightningDataModule):
         # With a seed of its own, so that it is the same in every run.
         shuffled = generator_for(0, Purpose.WINDOW).permutation(len(is_long))
         shuffled = shuffled[is_long[shuffled]]
-        num_val = min(max(1, round(self.val_share * len(shuffled))), len(shuffled) - 1) if self.val_share else 0
+        num_val = min(max(1, round(self.val_fraction * len(shuffled))), len(shuffled) - 1) if self.val_fraction else 0
         train, val = shuffled[num_val:], shuffled[:num_val]
         if self.episodes is not None:
             wanted = self.episodes if isinstance(self.episodes, int) else round(self.episodes * len(train))
@@ -188,7 +188,7 @@ class EpisodeDataModule(LightningDataModule):
         self.train_windows = Windows(self.store, train, *window)
         self.val_windows = Windows(self.store, val, *window, spacing=self.num_steps * self.frame_step)
         if stage in ("validate", "test", "predict") and not len(self.val_windows):
-            raise ValueError("there are no episodes to validate on: give a val_share above 0")
+            raise ValueError("there are no episodes to validate on: give a val_fraction above 0")
 
     @property
     def batches_per_epoch(self) -> int:

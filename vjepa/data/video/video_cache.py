@@ -12,7 +12,7 @@ from vjepa.data.video.transforms import CropBox, crop_resize
 SMALL = 0.01  # the share of all that is kept which one video may take
 
 
-class KeptVideos:
+class VideoCache:
     """Readers that keep whole videos of theirs, as long as there is room; frames are the same bit for bit.
 
     Long videos, those that can't be decoded to their end, and those that come as bytes are read anew each time. A copy

@@ -72,8 +72,8 @@ class EncoderFeatures(FrozenFeatures):
         encoder, position = self.encoder, self.encoder.position
         # The number of heads and the kind of position have no weight that would tell them.
         place = f"{position.kind} {position.head_dim} {position.position_grid}"
-        apart = " frames apart" if encoder.frames_apart else ""
-        return f"{self.levels} {tuple(encoder.tubelet)} {place} {encoder.norm_eps} {encoder.change_gain}{apart}"
+        apart = " frames apart" if encoder.per_frame else ""
+        return f"{self.levels} {tuple(encoder.tubelet)} {place} {encoder.norm_eps} {encoder.difference_gain}{apart}"
 
 
 class PixelFeatures(FrozenFeatures):

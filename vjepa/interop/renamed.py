@@ -1,0 +1,54 @@
+"""Names that recipes and runs of older versions use, and what they are called now.
+
+A renamed key or class stays readable for a version. Whoever reads a recipe or a run's `config.yaml` asks `renamed` first.
+"""
+
+from typing import Any
+
+# Keys whose old name means one thing wherever it stands, at any depth of a recipe.
+KEYS = {
+    "change_gain": "difference_gain",
+    "colour_changes": "color_jitter",
+    "colour_strength": "color_jitter",
+    "erase_share": "erase_probability",
+    "flip_share": "flip_probability",
+    "frames_apart": "per_frame",
+    "grey_share": "grayscale_probability",
+    "keep_gigabytes": "cache_gigabytes",
+    "max_bad_share": "max_bad_fraction",
+    "share": "mask_ratio",
+    "still_prototypes": "freeze_prototypes_steps",
+    "val_share": "val_fraction",
+}
+
+# Classes that a recipe may name by `class_path`.
+CLASS_PATHS = {
+    "vjepa.data.clip_data_module.ClipDataModule": "vjepa.data.clips.data_module.ClipDataModule",
+    "vjepa.data.trajectory_data_module.TrajectoryDataModule": "vjepa.data.episodes.data_module.EpisodeDataModule",
+    "vjepa.models.causal_dynamics.CausalDynamics": "vjepa.models.dynamics.CausalDynamics",
+    "vjepa.models.inverse_dynamics.InverseDynamics": "vjepa.models.dynamics.InverseDynamics",
+    "vjepa.models.token_dynamics.TokenDynamics": "vjepa.models.dynamics.TokenDynamics",
+}
+
+
+def renamed(settings: Any) -> tuple[Any, list[str]]:
+    """Settings with today's names, and one line for each name that was an old one."""
+    notes: dict[str, None] = {}  # each line once, in order
+
+    def visit(value: Any) -> Any:
+        if isinstance(value, list):
+            return [visit(part) for part in value]
+        if not isinstance(value, dict):
+            return value
+        found: dict[Any, Any] = {}
+        for key, part in value.items():
+            new = ".".join(KEYS.get(word, word) for word in key.split(".")) if isinstance(key, str) else key
+            if new != key:
+                notes[f"the key '{key}' is called '{new}' now"] = None
+            if key == "class_path" and part in CLASS_PATHS:
+                notes[f"the class {part} is {CLASS_PATHS[part]} now"] = None
+                part = CLASS_PATHS[part]
+            found[new] = visit(part)
+        return found
+
+    return visit(settings), list(notes)
