@@ -1,6 +1,6 @@
 """Names that recipes and runs of older versions use, and what they are called now.
 
-A renamed key or class stays readable for a version. Whoever reads a recipe or a run's `config.yaml` asks `renamed` first.
+A renamed key or class stays readable for a version. Reading a recipe or a run's `config.yaml` calls `renamed` first.
 """
 
 from typing import Any

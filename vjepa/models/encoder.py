@@ -29,8 +29,8 @@ class VideoEncoder(nn.Module):
             long (V-JEPA 2.1).
         modality_embeddings: add to each token a learned vector that says whether it is of a video or of an image
             (V-JEPA 2.1).
-        difference_gain: see only what changes: each clip less its mean frame, times this. Before a still camera nothing is
-            left of the background (measured by us on small real video, docs/results.md). None: clips as they are.
+        difference_gain: see only what changes: each clip less its mean frame, times this. Before a still camera nothing
+            is left of the background (measured by us on small real video, docs/results.md). None: clips as they are.
         per_frame: each tubelet's length of a clip is encoded by itself, without a time: an image encoder that takes
             clips. Such an encoder can't be masked.
         activation_checkpointing: compute blocks again in the backward pass; saves memory, changes no result.

@@ -58,7 +58,8 @@ class PretrainedFrameEncoder(FrameEncoder):
             encoder = VideoEncoder(**settings)
         if encoder.difference_gain is not None:
             raise ValueError(
-                f"the encoder of {checkpoint} sees only what changes in a clip (difference_gain {encoder.difference_gain:g}), "
+                f"the encoder of {checkpoint} sees only what changes in a clip (difference_gain: "
+                f"{encoder.difference_gain:g}), "
                 f"and nothing in a single frame; give one that was trained with difference_gain: null"
             )
         self.settings = settings

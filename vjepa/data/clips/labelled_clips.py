@@ -29,8 +29,8 @@ class LabelledClips:
     """Clips with classes: heads learn on `train`, are chosen on `val`, and the chosen ones are scored once on `test`.
 
     Each split is its own manifest, or rows of the training manifest with another value of `split`. Where there is no
-    validation split, `val_fraction` of the training rows becomes one: whole groups of `group` where that column is given
-    (subjects, source films), so that no person or film is on both sides.
+    validation split, `val_fraction` of the training rows becomes one: whole groups of `group` where that column is
+    given (subjects, source films), so that no person or film is on both sides.
 
     Where clips are few, `folds` test each of them once (cross-validation): the groups of the training manifest are
     dealt into so many folds, and `of_fold(k)` tests on fold k, chooses on the one after it and learns on the others.
@@ -49,7 +49,8 @@ class LabelledClips:
         segments, views: clips over a file's length and crops over its frame in validation and test.
         train_segments, train_views: the same of training clips that are encoded once; those that are encoded anew have
             one view, and their segments have crops and augmentation of their own.
-        crop_scale, crop_aspect_ratio, flip_probability, rand_augment, erase_probability: of training clips that are encoded anew.
+        crop_scale, crop_aspect_ratio, flip_probability, rand_augment, erase_probability: of training clips that are
+            encoded anew.
         batch_size: clips that are decoded and encoded at once.
         num_workers: decoding processes.
         seed: of the validation rows and of augmentation.

@@ -68,7 +68,7 @@ class Quarantine:
         if bad > self.max_bad_fraction * of_all:
             raise ValueError(
                 f"{bad} of {of_all} files of {source} could not be read, more than max_bad_fraction "
-                f"({self.max_bad_fraction:.0%}); see {self.file}, mend or remove them (`vjepa doctor`), or raise the share"
+                f"({self.max_bad_fraction:.0%}); see {self.file}, mend or remove them (`vjepa doctor`), or raise it"
             )
 
     def _catch_up(self) -> None:
