@@ -20,7 +20,7 @@ from vjepa.data.clips.frame_sampling import FrameSampling
 from vjepa.data.clips.quarantine import Failure
 from vjepa.data.manifest.doctor import examine
 from vjepa.data.manifest.manifest import read_manifest
-from vjepa.data.order import ClipKey, ClipOrder, MixtureOrder
+from vjepa.data.order import MixtureOrder, RowOrder, SampleKey
 from vjepa.data.video.facts import VideoError, VideoFacts
 from vjepa.data.video.reader import ReaderChain
 
@@ -76,11 +76,11 @@ def clips_of(paths: list[str], listing: Path, chain: ReaderChain) -> dict[str, l
     listing.write_text("\n".join(["path", *(f'"{path}"' for path in paths)]) + "\n")
     manifest = read_manifest(listing)
     source = SourceOfClips("files", manifest, FrameSampling(8, frame_step=2))
-    order = MixtureOrder([ClipOrder(len(manifest), seed=0, shuffle=False)])
+    order = MixtureOrder([RowOrder(len(manifest), seed=0, shuffle=False)])
     dataset = ClipDataset([source], order, TrainingCuts((64, 64)), chain)
     failures = {}
     for row, path in enumerate(paths):
-        [clip] = dataset[ClipKey(row, row, row + 1)]
+        [clip] = dataset[SampleKey(row, row)]
         assert clip.pixels.shape == (3, 8, 64, 64)
         assert bool(clip.failures) == (clip.row != row)
         failures[path] = clip.failures

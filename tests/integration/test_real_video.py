@@ -10,7 +10,7 @@ from vjepa.cli.main import main
 from vjepa.data.clips.dataset import ClipDataset, SourceOfClips, TrainingCuts
 from vjepa.data.clips.frame_sampling import FrameSampling
 from vjepa.data.manifest.manifest import read_manifest
-from vjepa.data.order import ClipKey, ClipOrder, MixtureOrder
+from vjepa.data.order import MixtureOrder, RowOrder, SampleKey
 from vjepa.data.video.reader import ReaderChain
 
 REAL_VIDEO = Path(os.environ.get("VJEPA_SHARED_DATA", ROOT.parent / "shared" / "data"))
@@ -25,10 +25,10 @@ pytestmark = pytest.mark.skipif(
 def test_real_clips_are_read_whole(name, split):
     manifest = read_manifest(REAL_VIDEO / name / "labels.csv", split=split)
     source = SourceOfClips(name, manifest, FrameSampling(8, fps=12.5))
-    order = MixtureOrder([ClipOrder(len(manifest), seed=0)])
+    order = MixtureOrder([RowOrder(len(manifest), seed=0)])
     clips = ClipDataset([source], order, TrainingCuts((64, 64), crop_scale=(0.5, 1.0)), ReaderChain())
     for position in range(8):
-        [clip] = clips[ClipKey(position, 0, 8)]
+        [clip] = clips[SampleKey(position, 0)]
         assert not clip.failures
         frames = clip.pixels.float()
         assert frames.std() > 5, "a blank clip"

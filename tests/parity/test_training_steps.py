@@ -93,7 +93,6 @@ def _batch(case: Case, step: int) -> ClipBatch:
         rows=rows,
         positions=rows,
         seconds=torch.ones(len(rows)),
-        next_position=0,
         failures=[],
     )
 

@@ -40,7 +40,6 @@ def batch(step: int, num_clips: int = 2) -> ClipBatch:
         rows=rows,
         positions=rows,
         seconds=torch.ones(len(rows)),
-        next_position=0,
         failures=[],
     )
 

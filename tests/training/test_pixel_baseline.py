@@ -38,7 +38,6 @@ def batch(step: int) -> ClipBatch:
         rows=rows,
         positions=rows,
         seconds=torch.ones(4),
-        next_position=0,
         failures=[],
     )
 

@@ -17,7 +17,7 @@ from vjepa.data.clips.data_module import ClipDataModule, Source
 from vjepa.data.clips.dataset import ClipDataset, EvaluationCuts, SourceOfClips, TrainingCuts
 from vjepa.data.clips.frame_sampling import FrameSampling
 from vjepa.data.manifest.manifest import fact_columns, read_manifest
-from vjepa.data.order import ClipKey, ClipOrder, MixtureOrder
+from vjepa.data.order import MixtureOrder, RowOrder, SampleKey
 from vjepa.data.video.facts import VideoError, scan_video
 from vjepa.data.video.reader import ReaderChain
 from vjepa.data.video.transforms import channels_first, crop_resize, view_boxes
@@ -33,12 +33,12 @@ def training_cuts(**settings) -> TrainingCuts:
 
 def dataset(*manifests, cuts=None, seed=0, frames=FRAMES, readers=None, shuffle=True) -> ClipDataset:
     sources = [SourceOfClips(f"source{k}", read_manifest(manifest), frames) for k, manifest in enumerate(manifests)]
-    orders = [ClipOrder(len(source.manifest), seed, shuffle, k) for k, source in enumerate(sources)]
+    orders = [RowOrder(len(source.manifest), seed, shuffle, k) for k, source in enumerate(sources)]
     return ClipDataset(sources, MixtureOrder(orders), cuts or training_cuts(), readers or ReaderChain())
 
 
-def key(position: int) -> ClipKey:
-    return ClipKey(position, position, position + 1)
+def key(position: int) -> SampleKey:
+    return SampleKey(position, position)
 
 
 def list_of(folder: Path, paths, header: str = "path", name: str = "list.csv") -> Path:
@@ -74,7 +74,7 @@ def test_a_clip_is_a_function_of_seed_and_position(tiny_world):
 
 def test_row_label_and_seconds_are_those_of_the_file(tiny_world):
     manifest = read_manifest(tiny_world / "train.csv")
-    order = ClipOrder(26, 0)
+    order = RowOrder(26, 0)
     for position in range(30):
         (clip,) = dataset(tiny_world / "train.csv")[key(position)]
         assert clip.row == order.row(position) and clip.label == manifest.labels[clip.row] and clip.source == 0
@@ -399,11 +399,10 @@ def test_pixels_are_normalized_by_imagenet():
 
 def test_masks_of_a_batch_follow_from_positions(tiny_world):
     one = dataset(tiny_world / "train.csv")
-    files = [one[ClipKey(position, 8, 12)] for position in range(8, 12)]
+    files = [one[SampleKey(position, 8)] for position in range(8, 12)]
     collate = ClipCollate([MultiBlockTubes(4), MultiBlockTubes(4)], (2, 4, 6), seed=0)
     batch, half = collate(files), collate(files[2:])
     assert batch.clips.shape == (4, 3, 4, 16, 24) and batch.positions.tolist() == [8, 9, 10, 11]
-    assert batch.next_position == 12
     for whole, part in zip(batch.masks, half.masks, strict=True):
         assert torch.equal(whole.target_ids[2:], part.target_ids)
     assert not torch.equal(batch.masks[0].target_ids, batch.masks[1].target_ids)
@@ -414,16 +413,16 @@ def test_masks_of_a_batch_follow_from_positions(tiny_world):
 def test_clips_of_one_file_share_their_position_and_have_masks_of_their_own(tiny_world):
     collate = ClipCollate([MultiBlockTubes(4)], (2, 4, 6), seed=0)
     several = dataset(tiny_world / "train.csv", cuts=training_cuts(clips_per_video=4))
-    batch = collate([several[ClipKey(position, 8, 10)] for position in (8, 9)])
+    batch = collate([several[SampleKey(position, 8)] for position in (8, 9)])
     assert batch.clips.shape == (8, 3, 4, 16, 24) and batch.positions.tolist() == [8] * 4 + [9] * 4
     assert len({tuple(ids) for ids in batch.masks[0].target_ids.tolist()}) > 4
-    one = collate([dataset(tiny_world / "train.csv")[ClipKey(position, 8, 10)] for position in (8, 9)])
+    one = collate([dataset(tiny_world / "train.csv")[SampleKey(position, 8)] for position in (8, 9)])
     assert torch.equal(batch.masks[0].target_ids[::4], one.masks[0].target_ids)
 
 
 def test_a_batch_names_source_row_and_seconds_of_each_clip_and_all_failures(tiny_world, tmp_path, bad):
     one = dataset(list_of(tmp_path, [bad[0], *videos(tiny_world)[:3]]), tiny_world / "val.csv")
-    files = [one[ClipKey(position, 0, 20)] for position in range(20)]
+    files = [one[SampleKey(position, 0)] for position in range(20)]
     batch = ClipCollate([MultiBlockTubes(4)], (2, 4, 6), seed=0)(files)
     clips = [clip for of_file in files for clip in of_file]
     assert batch.sources.tolist() == [clip.source for clip in clips] and set(batch.sources.tolist()) == {0, 1}

@@ -19,7 +19,7 @@ from vjepa.data.clips.frame_sampling import FrameSampling
 from vjepa.data.clips.quarantine import Failure
 from vjepa.data.loading import decoding_loader
 from vjepa.data.manifest.manifest import Manifest, read_manifest
-from vjepa.data.order import BatchSampler, ClipKey, ClipOrder
+from vjepa.data.order import BatchSampler, RowOrder, SampleKey
 from vjepa.data.randomness import Purpose, generator_for
 from vjepa.data.video.facts import FileOrBytes, VideoError, VideoFacts
 from vjepa.data.video.reader import ReaderChain, ReaderName
@@ -108,7 +108,7 @@ class AnticipationDataset(Dataset[ActionClip]):
     def __init__(
         self,
         actions: Actions,
-        order: ClipOrder,
+        order: RowOrder,
         anticipation: Anticipation,
         frames: FrameSampling,
         cuts: TrainingCuts | EvaluationCuts,
@@ -124,7 +124,7 @@ class AnticipationDataset(Dataset[ActionClip]):
         self.readers = readers
         self._scanned: dict[str, VideoFacts] = {}  # films that the manifest says nothing of; each has many actions
 
-    def __getitem__(self, key: ClipKey) -> ActionClip:
+    def __getitem__(self, key: SampleKey) -> ActionClip:
         row = self.order.row(key.position)
         manifest = self.actions.manifest
         failures: list[Failure] = []
@@ -267,7 +267,7 @@ class AnticipationClips:
 
     def training_batches(self, batch_size: int, num_batches: int) -> DataLoader:
         """Augmented clips in shuffled order, for as long as asked."""
-        order = ClipOrder(len(self.splits["train"].manifest), self.seed)
+        order = RowOrder(len(self.splits["train"].manifest), self.seed)
         anticipation, cuts = self.training_anticipation, self.training_cuts
         dataset = AnticipationDataset(self.splits["train"], order, anticipation, self.frames, cuts, self.readers)
         return self._loader(dataset, batch_size, num_batches)
@@ -275,7 +275,7 @@ class AnticipationClips:
     def evaluation_batches(self, split: ActionSplit) -> Iterator[ActionBatch]:
         """The clip before each action, in the manifest's order; what can't be read is left out."""
         num_rows = len(self.splits[split].manifest)
-        order = ClipOrder(num_rows, self.seed, shuffle=False)
+        order = RowOrder(num_rows, self.seed, shuffle=False)
         dataset = AnticipationDataset(
             self.splits[split], order, self.anticipation, self.frames, self.cuts, self.readers
         )

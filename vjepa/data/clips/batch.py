@@ -28,7 +28,6 @@ class ClipBatch(NamedTuple):
     rows: Tensor  # (B,) int64: row of the source's manifest that the clip was cut from
     positions: Tensor  # (B,) int64: place in the run's endless sequence of files; clips of one file share it
     seconds: Tensor  # (B,) float32: how much of its file a clip covers
-    next_position: int  # first position of the next global batch
     failures: list[Failure]  # files that could not be read and were replaced
 
 
@@ -94,7 +93,6 @@ class ClipCollate:
             rows=torch.tensor([clip.row for clip in clips]),
             positions=torch.tensor([clip.key.position for clip in clips]),
             seconds=torch.tensor([clip.seconds for clip in clips], dtype=torch.float32),
-            next_position=clips[0].key.next_position,
             failures=[failure for clip in clips for failure in clip.failures],
         )
 

@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
-from lightning.pytorch import LightningDataModule, Trainer
 from torch.utils.data import DataLoader
 
 from vjepa.data.clips.augmentation import RandAugment
@@ -13,9 +12,9 @@ from vjepa.data.clips.batch import ClipBatch, ClipCollate
 from vjepa.data.clips.dataset import ClipDataset, EvaluationCuts, SourceOfClips, TrainingCuts
 from vjepa.data.clips.frame_sampling import FrameSampling
 from vjepa.data.clips.quarantine import Quarantine
-from vjepa.data.loading import decoding_loader
 from vjepa.data.manifest.manifest import read_manifest
-from vjepa.data.order import BatchSampler, ClipOrder, MixtureOrder
+from vjepa.data.order import MixtureOrder, RowOrder
+from vjepa.data.ordered_data_module import Cursor, OrderedDataModule
 from vjepa.data.randomness import Purpose, generator_for
 from vjepa.data.video.reader import ReaderChain, ReaderName
 from vjepa.data.video.video_cache import VideoCache
@@ -60,16 +59,15 @@ class Usage(NamedTuple):
     seconds: float  # of video, that those clips covered
 
 
-class Place(NamedTuple):
-    """Where a run is in its order of clips, and what this rank has seen so far."""
+@dataclass(frozen=True)
+class ClipCursor(Cursor):
+    """Also what this rank has seen of each source."""
 
-    position: int  # of the next global batch, in files
-    batches_into_epoch: int
-    clips: tuple[int, ...]  # of each source
-    seconds: tuple[float, ...]  # of each source, that those clips covered
+    clips: tuple[int, ...] = ()
+    seconds: tuple[float, ...] = ()
 
 
-class ClipDataModule(LightningDataModule):
+class ClipDataModule(OrderedDataModule):
     """Clips from manifests of video files, with masks; each batch holds clips of one shape.
 
     Args:
@@ -149,21 +147,11 @@ class ClipDataModule(LightningDataModule):
         check_masks(masks, self.grid)
         if not 0 <= color_jitter <= 1:
             raise ValueError(f"color_jitter ({color_jitter}) must be between 0 and 1")
-        for name, value in {
-            "global_batch_size": global_batch_size,
-            "clips_per_video": clips_per_video,
-            "eval_segments": eval_segments,
-            "eval_views": eval_views,
-        }.items():
+        for name, value in {"eval_segments": eval_segments, "eval_views": eval_views}.items():
             if value < 1:
                 raise ValueError(f"{name} ({value}) must be at least 1")
         if cache_gigabytes < 0:
             raise ValueError(f"cache_gigabytes ({cache_gigabytes}) must be at least 0, which keeps nothing")
-        if global_batch_size % clips_per_video:
-            raise ValueError(
-                f"global_batch_size ({global_batch_size}) must be a multiple of clips_per_video ({clips_per_video}); "
-                f"try {-(-global_batch_size // clips_per_video) * clips_per_video}"
-            )
         if train_manifest is not None and mixture:
             raise ValueError(
                 "give either train_manifest or mixture, not both; --data.mixture=null drops a recipe's mixture"
@@ -210,9 +198,9 @@ class ClipDataModule(LightningDataModule):
         )
         self.evaluation_cuts = EvaluationCuts(crop_size, eval_segments, eval_views)
         self.collate = ClipCollate(masks, tubelet, seed, (image_masks or masks) if image_tokenizer else None)
-        none_seen = tuple(0 for _ in self.training_sources)
-        self.place = Place(0, 0, none_seen, tuple(map(float, none_seen)))
-        self._place_after: dict[int, Place] = {}  # by how many batches Lightning has trained on
+        self.check_batch_size()
+        nothing = tuple(0 for _ in self.training_sources)
+        self.cursor: ClipCursor = ClipCursor(clips=nothing, seconds=nothing)
 
     def setup(self, stage: str) -> None:
         """Read the manifests that a stage needs. Raises ValueError where one was not given or is of no use."""
@@ -240,104 +228,73 @@ class ClipDataModule(LightningDataModule):
         self._evaluation_quarantine = self._quarantine(folder, of_evaluation)
 
     @property
-    def files_per_batch(self) -> int:
+    def group(self) -> tuple[str, int]:
+        return "clips_per_video", self.training_cuts.clips_per_video
+
+    @property
+    def positions_per_batch(self) -> int:  # files
         return self.global_batch_size // self.training_cuts.clips_per_video
 
     @property
     def batches_per_epoch(self) -> int:
         """An epoch is as many whole global batches as the manifests have files for, at least one."""
-        return max(1, sum(len(source.manifest) for source in self.train) // self.files_per_batch)
+        return max(1, sum(len(source.manifest) for source in self.train) // self.positions_per_batch)
 
-    def train_dataloader(self) -> DataLoader:
-        whole = self.training_cuts.clips_per_video * self._run.world_size
-        if self.global_batch_size % whole:
-            ranks = f"the number of ranks ({self._run.world_size})"
-            of_files = (
-                "" if whole == self._run.world_size else f" times clips_per_video ({whole // self._run.world_size})"
-            )
-            raise ValueError(
-                f"global_batch_size ({self.global_batch_size}) must be a multiple of {ranks}{of_files}; "
-                f"try {-(-self.global_batch_size // whole) * whole}"
-            )
+    @property
+    def position_alignment(self) -> int:
+        return self.positions_per_batch if self.order.num_groups > 1 else 1  # a batch has clips of one shape
+
+    def train_dataloader(self) -> DataLoader[Any]:
         readers = VideoCache(self.readers, self.cache_gigabytes) if self.cache_gigabytes else self.readers
         dataset = ClipDataset(self.train, self.order, self.training_cuts, readers)
-        return self._loader(dataset, self.files_per_batch, self.batches_per_epoch, self._remaining_of_epoch)
+        return self.training_loader(dataset, self.collate)
 
-    def val_dataloader(self) -> DataLoader | list:
-        return [] if self.evaluated is None else self._loader_of_all(self.evaluated)
-
-    def predict_dataloader(self) -> DataLoader:
-        return self.val_dataloader()  # type: ignore[return-value]
-
-    def test_dataloader(self) -> DataLoader:
-        return self.val_dataloader()  # type: ignore[return-value]
+    def val_dataloader(self) -> DataLoader[Any] | list[Any]:
+        """Every row once, as listed."""
+        if self.evaluated is None:
+            return []
+        num_rows = len(self.evaluated.manifest)
+        order = MixtureOrder([RowOrder(num_rows, self.seed, shuffle=False)])
+        dataset = ClipDataset([self.evaluated], order, self.evaluation_cuts, self.readers)
+        num_files = max(1, self.global_batch_size // self.evaluation_cuts.clips_per_video)
+        return self.evaluation_loader(dataset, self.collate, num_rows, num_files)
 
     def on_after_batch_transfer(self, batch: ClipBatch, dataloader_idx: int) -> ClipBatch:
-        if not self._run.training:
-            self._evaluation_quarantine.add(batch.failures)
-            return batch
-        after = self._place_after_batch(batch)
-        self._place_after = {self._trained_batches: self.place, self._trained_batches + 1: after}
-        self.place = after
-        self.quarantine.add(batch.failures)
+        quarantine = self.quarantine if self._run.training else self._evaluation_quarantine
+        super().on_after_batch_transfer(batch, dataloader_idx)
+        quarantine.add(batch.failures)
         return batch
 
+    def cursor_after(self, batch: ClipBatch) -> ClipCursor:
+        sources, seconds = batch.sources.cpu().numpy(), batch.seconds.cpu().numpy()
+        clips = np.bincount(sources, minlength=len(self.train)) + self.cursor.clips
+        seconds = np.bincount(sources, seconds, minlength=len(self.train)) + self.cursor.seconds
+        after = cast(ClipCursor, super().cursor_after(batch))
+        return replace(after, clips=tuple(clips.tolist()), seconds=tuple(seconds.tolist()))
+
     def usage(self) -> dict[str, Usage]:
-        """What of each source the run has seen so far, over all ranks, by the source's name."""
-        return self._usage_at(self.place)
+        """What the run has seen of each source so far, over all ranks, by the source's name."""
+        return self._usage_at(self.cursor)
 
     def state_dict(self) -> dict[str, Any]:
-        # A checkpoint may be asked for between a batch's arrival and its step (pre-emption): it is not trained on yet.
-        place = self._place_after.get(self._trained_batches, self.place)
-        usage = {name: seen._asdict() for name, seen in self._usage_at(place).items()}
-        return {"position": place.position, "batches_into_epoch": place.batches_into_epoch, "usage": usage}
+        usage = self._usage_at(cast(ClipCursor, self.trained_cursor))
+        return super().state_dict() | {"usage": {name: seen._asdict() for name, seen in usage.items()}}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        nothing = Usage(0, 0.0)._asdict()  # of a source that has come in since
+        nothing = Usage(0, 0.0)._asdict()  # of a new source
         usage = [state_dict["usage"].get(name, nothing) for name in self._source_names]
-        self.place = Place(
-            state_dict["position"],
-            state_dict["batches_into_epoch"],
-            tuple(seen["clips"] for seen in usage),
-            tuple(seen["seconds"] for seen in usage),
-        )
+        clips, seconds = (tuple(seen[name] for seen in usage) for name in Usage._fields)
+        self.cursor = ClipCursor(state_dict["position"], state_dict["batches_into_epoch"], clips, seconds)
 
-    def _usage_at(self, place: Place) -> dict[str, Usage]:
-        # Clips follow from the position. Seconds are this rank's, scaled up to the clips of all ranks.
-        clips = self.order.drawn_before(place.position) * self.training_cuts.clips_per_video
+    def _usage_at(self, cursor: ClipCursor) -> dict[str, Usage]:
+        # Clips follow from the position. Seconds are those of this rank, scaled to the clips of all ranks.
+        clips = self.order.counts_before(cursor.position) * self.training_cuts.clips_per_video
         return {
-            name: Usage(int(of_all), seconds * (of_all / max(1, of_rank)))
-            for name, of_all, of_rank, seconds in zip(
-                self._source_names, clips.tolist(), place.clips, place.seconds, strict=True
+            name: Usage(total, seconds * (total / max(1, on_rank)))
+            for name, total, on_rank, seconds in zip(
+                self._source_names, clips.tolist(), cursor.clips, cursor.seconds, strict=True
             )
         }
-
-    @property
-    def _trained_batches(self) -> int:
-        return self._run.fit_loop.epoch_loop.batch_progress.total.processed  # type: ignore[attr-defined]
-
-    @property
-    def _run(self) -> Trainer:
-        assert self.trainer is not None  # Lightning attaches it before it calls any hook
-        return self.trainer
-
-    def _place_after_batch(self, batch: ClipBatch) -> Place:
-        sources, seconds = batch.sources.cpu().numpy(), batch.seconds.cpu().numpy()
-        clips_seen = np.bincount(sources, minlength=len(self.train))
-        seconds_seen = np.bincount(sources, seconds, minlength=len(self.train))
-        return Place(
-            batch.next_position,
-            (self.place.batches_into_epoch + 1) % self.batches_per_epoch,
-            tuple(int(a + b) for a, b in zip(self.place.clips, clips_seen, strict=True)),
-            tuple(float(a + b) for a, b in zip(self.place.seconds, seconds_seen, strict=True)),
-        )
-
-    def _remaining_of_epoch(self) -> tuple[int, int]:
-        position = self.place.position
-        if self.order.num_groups > 1:  # a batch of another size than before must not hold clips of two shapes
-            position = -(-position // self.files_per_batch) * self.files_per_batch
-        # After a change of the batch size the epoch may have become shorter than what was already seen of it.
-        return position, max(1, self.batches_per_epoch - self.place.batches_into_epoch)
 
     def _sampling_of(self, source: Source) -> FrameSampling:
         num_frames = source.num_frames or self.frames.num_frames
@@ -350,28 +307,15 @@ class ClipDataModule(LightningDataModule):
         return SourceOfClips(source.title, manifest, self._sampling_of(source))
 
     def _training_order(self) -> MixtureOrder:
-        orders = [ClipOrder(len(source.manifest), self.seed, source=k) for k, source in enumerate(self.train)]
+        orders = [RowOrder(len(source.manifest), self.seed, source=k) for k, source in enumerate(self.train)]
         shapes = sorted({source.frames.num_frames for source in self.train})
         groups = [shapes.index(source.frames.num_frames) for source in self.train]
         weights = [source.weight for source in self.training_sources]
-        return MixtureOrder(orders, weights, groups, self.files_per_batch)
+        return MixtureOrder(orders, weights, groups, self.positions_per_batch)
 
     def _quarantine(self, folder: Path, sources: list[SourceOfClips]) -> Quarantine:
         num_files = {source.name: len(source.manifest) for source in sources}
         return Quarantine(folder / "quarantine.csv", num_files, self.max_bad_fraction)
-
-    def _loader_of_all(self, source: SourceOfClips) -> DataLoader:
-        """Every row once, as listed; the last batch is filled up from the first rows."""
-        files = max(1, self.global_batch_size // self.evaluation_cuts.clips_per_video)
-        files = -(-files // self._run.world_size) * self._run.world_size
-        num_batches = -(-len(source.manifest) // files)
-        order = MixtureOrder([ClipOrder(len(source.manifest), self.seed, shuffle=False)], batch_size=files)
-        dataset = ClipDataset([source], order, self.evaluation_cuts, self.readers)
-        return self._loader(dataset, files, num_batches, lambda: (0, num_batches))
-
-    def _loader(self, dataset: ClipDataset, files_per_batch: int, num_batches: int, remaining) -> DataLoader:
-        sampler = BatchSampler(files_per_batch, num_batches, remaining, self._run.global_rank, self._run.world_size)
-        return decoding_loader(dataset, sampler, self.collate, self.num_workers, persistent_workers=True)
 
 
 def check_masks(masks: list[MaskStrategy], grid: TokenGrid) -> None:

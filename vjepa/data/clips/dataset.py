@@ -13,7 +13,7 @@ from vjepa.data.clips.augmentation import RandAugment, change_colours, erase_box
 from vjepa.data.clips.frame_sampling import FrameSampling, window_of
 from vjepa.data.clips.quarantine import Failure
 from vjepa.data.manifest.manifest import Manifest
-from vjepa.data.order import ClipKey, MixtureOrder
+from vjepa.data.order import MixtureOrder, SampleKey
 from vjepa.data.randomness import Purpose, generator_for
 from vjepa.data.video.facts import FileOrBytes, VideoError, VideoFacts
 from vjepa.data.video.reader import ReaderChain
@@ -32,7 +32,7 @@ class Clip(NamedTuple):
     row: int
     seconds: float  # of the file, that the clip covers
     number: int  # of this clip among those of its file
-    key: ClipKey
+    key: SampleKey
     failures: list[Failure]  # files tried before this one
 
 
@@ -167,7 +167,7 @@ class ClipDataset(Dataset[list[Clip]]):
         self.readers = readers
         self._scan = lru_cache(REMEMBERED_SCANS)(self.readers.scan)
 
-    def __getitem__(self, key: ClipKey) -> list[Clip]:
+    def __getitem__(self, key: SampleKey) -> list[Clip]:
         number, row = self.order.draw(key.position)
         source = self.sources[number]
         failures: list[Failure] = []

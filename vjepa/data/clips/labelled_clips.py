@@ -16,7 +16,7 @@ from vjepa.data.clips.dataset import ClipDataset, EvaluationCuts, SourceOfClips,
 from vjepa.data.clips.frame_sampling import FrameSampling
 from vjepa.data.loading import decoding_loader
 from vjepa.data.manifest.manifest import Manifest, read_manifest
-from vjepa.data.order import BatchSampler, ClipOrder, MixtureOrder
+from vjepa.data.order import BatchSampler, MixtureOrder, RowOrder
 from vjepa.data.randomness import Purpose, generator_for
 from vjepa.data.video.reader import ReaderChain, ReaderName
 
@@ -200,7 +200,7 @@ class LabelledClips:
     ) -> DataLoader:
         """Augmented clips of these rows in shuffled order, for as long as asked."""
         source = SourceOfClips("train", self.manifests["train"].select(rows), self.frames)
-        order = MixtureOrder([ClipOrder(len(rows), self.seed)])
+        order = MixtureOrder([RowOrder(len(rows), self.seed)])
         dataset = ClipDataset([source], order, self.training_cuts, self.readers)
         return self._loader(dataset, batch_size, batch_size * num_batches, rank, world_size)
 
@@ -321,7 +321,7 @@ def _all_names(lists: Sequence[list[str]]) -> list[str]:
     return sorted({name for names in lists for name in names})
 
 
-class _ListedRows(ClipOrder):
+class _ListedRows(RowOrder):
     """Some rows of a manifest, as listed; what stands in for an unreadable file is drawn from all its rows."""
 
     def __init__(self, rows: np.ndarray, num_rows: int, seed: int):

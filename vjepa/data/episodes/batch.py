@@ -19,7 +19,6 @@ class EpisodeBatch(NamedTuple):
     episodes: Tensor  # (B,) int64
     starts: Tensor  # (B,) int64, raw steps into the episode
     positions: Tensor  # (B,) int64: place in the run's endless sequence of windows
-    next_position: int  # first position of the next global batch
 
 
 def gather_windows(
@@ -29,7 +28,6 @@ def gather_windows(
     num_steps: int,
     frame_step: int,
     positions: np.ndarray | None = None,  # (B,) int64
-    next_position: int = 0,
 ) -> EpisodeBatch:
     """Read windows of `num_steps` blocks. Raises VideoError or OSError where frames can't be read."""
     times = starts[:, None] + frame_step * np.arange(num_steps + 1)
@@ -45,5 +43,4 @@ def gather_windows(
         episodes=torch.from_numpy(episodes),
         starts=torch.from_numpy(starts),
         positions=torch.from_numpy(np.arange(len(episodes)) if positions is None else positions),
-        next_position=next_position,
     )

@@ -2,29 +2,19 @@
 
 import math
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from lightning.pytorch import LightningDataModule, Trainer
 from torch.utils.data import DataLoader
 
-from vjepa.data.episodes.batch import EpisodeBatch
 from vjepa.data.episodes.formats.detection import EpisodeFormat, open_episodes
 from vjepa.data.episodes.store import EpisodeStore, RecordedLimit
 from vjepa.data.episodes.windows import WindowDataset, WindowOrder, Windows, as_it_is, long_enough
-from vjepa.data.loading import decoding_loader
-from vjepa.data.order import BatchSampler
+from vjepa.data.ordered_data_module import OrderedDataModule
 from vjepa.data.randomness import Purpose, generator_for
 
 
-class Place(NamedTuple):
-    """Where a run is in its order of windows."""
-
-    position: int  # of the next global batch, in windows
-    batches_into_epoch: int
-
-
-class EpisodeDataModule(LightningDataModule):
+class EpisodeDataModule(OrderedDataModule):
     """Windows of frames and actions; validation is on episodes of its own, in windows that don't overlap.
 
     The episodes for validation, and those for training in which order `episodes` takes them, are the same for every
@@ -69,14 +59,6 @@ class EpisodeDataModule(LightningDataModule):
         cache_gigabytes: float = 2.0,
     ):
         super().__init__()
-        for name, value in {"global_batch_size": global_batch_size, "windows_per_episode": windows_per_episode}.items():
-            if value < 1:
-                raise ValueError(f"{name} ({value}) must be at least 1")
-        if global_batch_size % windows_per_episode:
-            raise ValueError(
-                f"global_batch_size ({global_batch_size}) must be a multiple of windows_per_episode "
-                f"({windows_per_episode}); try {-(-global_batch_size // windows_per_episode) * windows_per_episode}"
-            )
         if not 0 <= val_fraction < 1:
             raise ValueError(f"val_fraction ({val_fraction}) must be at least 0 and less than 1")
         if isinstance(episodes, float) and episodes > 1 and episodes.is_integer():
@@ -103,8 +85,7 @@ class EpisodeDataModule(LightningDataModule):
         self.action_key = action_key
         self.state_key = state_key
         self.cache_gigabytes = cache_gigabytes
-        self.place = Place(0, 0)
-        self._place_after: dict[int, Place] = {}  # by how many batches Lightning has trained on
+        self.check_batch_size()
 
     @cached_property
     def store(self) -> EpisodeStore:
@@ -191,72 +172,34 @@ class EpisodeDataModule(LightningDataModule):
             raise ValueError("there are no episodes to validate on: give a val_fraction above 0")
 
     @property
+    def group(self) -> tuple[str, int]:
+        return "windows_per_episode", self.windows_per_episode
+
+    @property
+    def positions_per_batch(self) -> int:  # windows
+        return self.global_batch_size
+
+    @property
+    def position_alignment(self) -> int:
+        return self.windows_per_episode
+
+    @property
     def batches_per_epoch(self) -> int:
         return max(1, len(self.train_windows) // self.global_batch_size)
 
-    def train_dataloader(self) -> DataLoader:
-        whole = self._world_size * self.windows_per_episode
-        if self.global_batch_size % whole:
-            raise ValueError(
-                f"global_batch_size ({self.global_batch_size}) must be a multiple of the number of ranks "
-                f"({self._world_size}) times windows_per_episode ({self.windows_per_episode}); "
-                f"try {-(-self.global_batch_size // whole) * whole}"
-            )
+    def train_dataloader(self) -> DataLoader[Any]:
         order = WindowOrder(self.train_windows, self.seed, self.windows_per_episode)
-        return self._loader(order, self.global_batch_size, self.batches_per_epoch, self._remaining_of_epoch)
+        return self.training_loader(self._dataset(order), as_it_is)
 
-    def val_dataloader(self) -> DataLoader | list:
-        """Every window once, shuffled, so that a few batches are a fair sample; others fill up the last batch."""
+    def val_dataloader(self) -> DataLoader[Any] | list[Any]:
+        """Every window once, shuffled, so that a few batches are a fair sample."""
         if not len(self.val_windows):
             return []
-        size = -(-self.global_batch_size // self._world_size) * self._world_size
-        num_batches = -(-len(self.val_windows) // size)
-        return self._loader(WindowOrder(self.val_windows, seed=0), size, num_batches, lambda: (0, num_batches))
+        dataset = self._dataset(WindowOrder(self.val_windows, seed=0))
+        return self.evaluation_loader(dataset, as_it_is, len(self.val_windows), self.global_batch_size)
 
-    def predict_dataloader(self) -> DataLoader:
-        return self.val_dataloader()  # type: ignore[return-value]
-
-    def test_dataloader(self) -> DataLoader:
-        return self.val_dataloader()  # type: ignore[return-value]
-
-    def on_after_batch_transfer(self, batch: EpisodeBatch, dataloader_idx: int) -> EpisodeBatch:
-        if self._run.training:
-            after = Place(batch.next_position, (self.place.batches_into_epoch + 1) % self.batches_per_epoch)
-            self._place_after = {self._trained_batches: self.place, self._trained_batches + 1: after}
-            self.place = after
-        return batch
-
-    def state_dict(self) -> dict[str, Any]:
-        # A checkpoint may be asked for between a batch's arrival and its step (pre-emption): it is not trained on yet.
-        return self._place_after.get(self._trained_batches, self.place)._asdict()
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.place = Place(state_dict["position"], state_dict["batches_into_epoch"])
-
-    def _remaining_of_epoch(self) -> tuple[int, int]:
-        # A batch of another size than before must not cut through the windows of an episode. After such a change the
-        # epoch may also have become shorter than what was already seen of it.
-        position = -(-self.place.position // self.windows_per_episode) * self.windows_per_episode
-        return position, max(1, self.batches_per_epoch - self.place.batches_into_epoch)
-
-    @property
-    def _trained_batches(self) -> int:
-        return self._run.fit_loop.epoch_loop.batch_progress.total.processed  # type: ignore[attr-defined]
-
-    @property
-    def _run(self) -> Trainer:
-        assert self.trainer is not None  # Lightning attaches it before it calls any hook
-        return self.trainer
-
-    @property
-    def _world_size(self) -> int:
-        return 1 if self.trainer is None else self.trainer.world_size
-
-    def _loader(self, order: WindowOrder, size: int, num_batches: int, remaining) -> DataLoader:
-        rank = 0 if self.trainer is None else self.trainer.global_rank
-        dataset = WindowDataset(self.store, order, self.num_steps, self.frame_step)
-        sampler = BatchSampler(size, num_batches, remaining, rank, self._world_size)
-        return decoding_loader(dataset, sampler, as_it_is, self.num_workers, persistent_workers=True)  # type: ignore[arg-type]
+    def _dataset(self, order: WindowOrder) -> WindowDataset:
+        return WindowDataset(self.store, order, self.num_steps, self.frame_step)
 
 
 def _statistics(arrays: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from vjepa.data.episodes.batch import EpisodeBatch, gather_windows
 from vjepa.data.episodes.store import EpisodeStore
-from vjepa.data.order import ClipKey, ClipOrder
+from vjepa.data.order import RowOrder, SampleKey
 from vjepa.data.randomness import Purpose, generator_for
 from vjepa.data.video.facts import VideoError
 
@@ -96,7 +96,7 @@ class WindowOrder:
         self.windows = windows
         self.seed = seed
         self.windows_per_episode = windows_per_episode
-        self.order = ClipOrder(len(windows) if windows_per_episode == 1 else len(windows.episodes), seed)
+        self.order = RowOrder(len(windows) if windows_per_episode == 1 else len(windows.episodes), seed)
 
     def windows_at(
         self,
@@ -134,15 +134,15 @@ class WindowDataset(Dataset):
         self.num_steps = num_steps
         self.frame_step = frame_step
 
-    def __getitems__(self, keys: list[ClipKey]) -> EpisodeBatch:
+    def __getitems__(self, keys: list[SampleKey]) -> EpisodeBatch:
         positions = np.array([key.position for key in keys], np.int64)
         episodes, starts = self.order.windows_at(positions)
         try:
-            return self._read(episodes, starts, positions, keys[0].next_position)
+            return self._read(episodes, starts, positions)
         except (VideoError, OSError):
             for number, position in enumerate(positions.tolist()):
                 episodes[number], starts[number] = self._readable(position, episodes[number], starts[number])
-            return self._read(episodes, starts, positions, keys[0].next_position)
+            return self._read(episodes, starts, positions)
 
     def _readable(self, position: int, episode: int, start: int) -> tuple[int, int]:
         reason = ""
@@ -156,10 +156,8 @@ class WindowDataset(Dataset):
                 [episode], [start] = self.order.replacement(position, attempt)
         raise ValueError(f"{ATTEMPTS} windows one after another can't be read, the last is {reason}")
 
-    def _read(
-        self, episodes: np.ndarray, starts: np.ndarray, positions: np.ndarray, next_position: int
-    ) -> EpisodeBatch:
-        return gather_windows(self.store, episodes, starts, self.num_steps, self.frame_step, positions, next_position)
+    def _read(self, episodes: np.ndarray, starts: np.ndarray, positions: np.ndarray) -> EpisodeBatch:
+        return gather_windows(self.store, episodes, starts, self.num_steps, self.frame_step, positions)
 
 
 def as_it_is(batch: EpisodeBatch) -> EpisodeBatch:

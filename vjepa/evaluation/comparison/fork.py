@@ -153,7 +153,6 @@ def fork_batches(seed: int, start: int = 0) -> Iterator[ClipBatch]:
             rows=rows,
             positions=rows,
             seconds=torch.ones(len(rows)),
-            next_position=0,
             failures=[],
         )
         step += 1
