@@ -2,10 +2,17 @@
 
 from pathlib import Path
 
-import pytest
-import yaml
+from jaxtyping import install_import_hook
 
-from vjepa.data.synthetic.dataset import write_dataset
+import tests.shape_checks
+
+# Every call checks the shapes and dtypes in signatures; the hook must come before the package is imported.
+install_import_hook("vjepa", f"{tests.shape_checks.__name__}.{tests.shape_checks.check_shapes.__name__}")
+
+import pytest  # noqa: E402
+import yaml  # noqa: E402
+
+from vjepa.data.synthetic.dataset import write_dataset  # noqa: E402
 
 RECIPE = {
     "model": {

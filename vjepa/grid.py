@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 
@@ -32,33 +33,24 @@ class TokenGrid(NamedTuple):
                 )
         return cls(*(length // step for length, step in zip(clip_size, tubelet, strict=True)))
 
-    def positions(
-        self,
-        token_ids: Tensor,  # (...,) int64
-    ) -> Tensor:  # (..., 3) int64: frame, row, column of each token
+    def positions(self, token_ids: Int64[Tensor, "..."]) -> Int64[Tensor, "... 3"]:  # frame, row, column of each token
         plane = self.height * self.width
         return torch.stack((token_ids // plane, token_ids % plane // self.width, token_ids % self.width), dim=-1)
 
-    def ids(
-        self,
-        positions: Tensor,  # (..., 3) int64
-    ) -> Tensor:  # (...,) int64
+    def ids(self, positions: Int64[Tensor, "... 3"]) -> Int64[Tensor, "..."]:
         frame, row, column = positions.unbind(-1)
         return (frame * self.height + row) * self.width + column
 
 
-def gather_tokens(
-    tokens: Tensor,  # (B, N, D)
-    token_ids: Tensor,  # (B, K) int64
-) -> Tensor:  # (B, K, D)
+def gather_tokens(tokens: Float[Tensor, "B N D"], token_ids: Int64[Tensor, "B K"]) -> Float[Tensor, "B K D"]:
     """Pick K tokens of each clip, in the order of `token_ids`."""
     return tokens.gather(1, token_ids.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))
 
 
 def tubelet_pixels(
-    clips: Tensor,  # (B, C, T, H, W)
+    clips: Float[Tensor, "B C T H W"],
     tubelet: tuple[int, int, int],  # frames, height, width of one token
-) -> Tensor:  # (B, N, C * frames * height * width): all of the first colour, then all of the next
+) -> Float[Tensor, "B N C_frames_height_width"]:  # all of the first colour, then all of the next
     """The pixels behind each token, tokens in the order of the grid."""
     frames, height, width = tubelet
     cut = clips.unflatten(4, (-1, width)).unflatten(3, (-1, height)).unflatten(2, (-1, frames))
@@ -66,10 +58,8 @@ def tubelet_pixels(
 
 
 def clips_of_tubelets(
-    pixels: Tensor,  # (B, N, C * frames * height * width)
-    grid: TokenGrid,
-    tubelet: tuple[int, int, int],
-) -> Tensor:  # (B, C, T, H, W)
+    pixels: Float[Tensor, "B N C_frames_height_width"], grid: TokenGrid, tubelet: tuple[int, int, int]
+) -> Float[Tensor, "B C T H W"]:
     """Clips out of their tubelets: `tubelet_pixels` undone."""
     cut = pixels.unflatten(2, (-1, *tubelet)).unflatten(1, tuple(grid))  # (B, t, h, w, C, frames, height, width)
     return cut.permute(0, 4, 1, 5, 2, 6, 3, 7).flatten(6).flatten(4, 5).flatten(2, 3)

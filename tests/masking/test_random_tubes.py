@@ -17,14 +17,14 @@ def draw(strategy, step: int, num_clips: int = 4, grid: TokenGrid = GRID) -> Tub
 
 
 @strategies
-@pytest.mark.parametrize(("share", "num_hidden"), [(0.5, 32), (0.75, 48), (0.01, None), (0.99, None)])
-def test_every_token_is_seen_or_hidden_once(strategy, share, num_hidden):
-    mask = draw(strategy(share), step=0)
+@pytest.mark.parametrize(("ratio", "num_hidden"), [(0.5, 32), (0.75, 48), (0.01, None), (0.99, None)])
+def test_every_token_is_seen_or_hidden_once(strategy, ratio, num_hidden):
+    mask = draw(strategy(ratio), step=0)
     both = torch.cat(mask, dim=1)
     assert torch.equal(both.sort(dim=1).values, torch.arange(64).expand(4, -1))
     assert all((ids.diff() > 0).all() and ids.dtype == torch.int64 for ids in mask)
     at_the_ends = {0.01: 1, 0.99: 63} if strategy is RandomTokens else {0.01: 4, 0.99: 60}
-    assert mask.target_ids.shape[1] == (num_hidden or at_the_ends[share])
+    assert mask.target_ids.shape[1] == (num_hidden or at_the_ends[ratio])
 
 
 def test_tubes_hide_the_same_places_in_all_frames_and_tokens_do_not():
@@ -52,9 +52,9 @@ def test_a_clip_has_the_same_mask_in_any_batch(strategy):
 
 
 @strategies
-def test_shares_and_clips_without_room_are_refused(strategy):
-    for share in (0.0, 1.0, -0.5):
-        with pytest.raises(ValueError, match=rf"share \({share}\) of the tokens to hide must lie between 0 and 1"):
-            strategy(share)
+def test_ratios_and_clips_without_room_are_refused(strategy):
+    for ratio in (0.0, 1.0, -0.5):
+        with pytest.raises(ValueError, match=rf"mask_ratio \({ratio}\) of the tokens to hide must lie between 0 and 1"):
+            strategy(ratio)
     with pytest.raises(ValueError, match="at least 2 tokens"):
         draw(strategy(), step=0, grid=TokenGrid(1, 1, 1))

@@ -4,7 +4,7 @@ An episode's behaviour is a function of its seed; all episodes of a batch act at
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from vjepa.data.randomness import Purpose, generator_for
 from vjepa.envs.world import Suite, Tasks, World
 
 
+@runtime_checkable
 class Behaviour(Protocol):
     """Actions for each raw step of a batch of episodes."""
 

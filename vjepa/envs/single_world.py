@@ -29,6 +29,7 @@ Split = Literal["train", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 
 
+@runtime_checkable
 class Environment(Protocol):
     def reset(self, *, seed: int) -> Any: ...
 

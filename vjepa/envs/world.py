@@ -4,7 +4,7 @@
 as most simulators are, goes through `vjepa.envs.single_world`.
 """
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -23,6 +23,7 @@ class Tasks(NamedTuple):
         return Tasks(*(part[which] for part in self))
 
 
+@runtime_checkable
 class World(Protocol):
     """Episodes that run. Nothing in an episode may depend on the other episodes of the batch."""
 
@@ -34,6 +35,7 @@ class World(Protocol):
     def render(self) -> np.ndarray: ...  # (B, H, W, 3) uint8
 
 
+@runtime_checkable
 class Suite(Protocol):
     """A kind of world: what can be asked of it, and how to begin."""
 

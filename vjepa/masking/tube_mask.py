@@ -1,9 +1,10 @@
 """What a mask is: the tokens that the context encoder sees, and those that the predictor must guess."""
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
+from jaxtyping import Int64
 from torch import Tensor
 
 from vjepa.grid import TokenGrid
@@ -12,10 +13,11 @@ from vjepa.grid import TokenGrid
 class TubeMask(NamedTuple):
     """One mask for each clip of a batch; ids ascend, the two sets never overlap, counts are equal over the batch."""
 
-    context_ids: Tensor  # (B, Nc) int64
-    target_ids: Tensor  # (B, Nt) int64
+    context_ids: Int64[Tensor, "B Nc"]
+    target_ids: Int64[Tensor, "B Nt"]
 
 
+@runtime_checkable
 class MaskStrategy(Protocol):
     """Draws the masks of a batch. What must be equal for all clips (sizes, counts) is drawn from the batch's generator,
     what is a clip's own (places) from the clip's: so a clip's mask does not depend on which rank it is on."""

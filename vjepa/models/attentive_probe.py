@@ -9,6 +9,7 @@ from typing import final
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from vjepa.models.encoder import run_block
@@ -52,10 +53,7 @@ class AttentiveProbe(nn.Module):
             self.cross_attention_block.mlp.fc2.weight.div_(math.sqrt(2 * max(1, depth - 1)))
             nn.init.trunc_normal_(self.queries, std=0.02)
 
-    def forward(
-        self,
-        tokens: Tensor,  # (B, N, D)
-    ) -> list[Tensor]:  # one (B, num_classes) per task
+    def forward(self, tokens: Float[Tensor, "B N D"]) -> list[Tensor]:  # one (B, num_classes) per task
         for block in self.blocks:
             tokens = run_block(block, tokens, None, self.activation_checkpointing)
         pooled = self.cross_attention_block(self.queries, tokens)  # (B, tasks, D)
@@ -72,11 +70,7 @@ class CrossAttentionBlock(nn.Module):
         self.norm2 = nn.LayerNorm(embed_dim, eps=norm_eps)
         self.mlp = GeluMlp(embed_dim, mlp_ratio)
 
-    def forward(
-        self,
-        queries: Tensor,  # (1, Q, D)
-        tokens: Tensor,  # (B, N, D)
-    ) -> Tensor:  # (B, Q, D)
+    def forward(self, queries: Float[Tensor, "1 Q D"], tokens: Float[Tensor, "B N D"]) -> Float[Tensor, "B Q D"]:
         # Without its weights the norm of frozen tokens is the same for all probes of a sweep.
         normalized = F.layer_norm(tokens, tokens.shape[-1:], eps=self.norm1.eps)
         pooled = queries + self.xattn.of_learned_queries(queries, normalized, self.norm1)
@@ -94,9 +88,9 @@ class CrossAttention(nn.Module):
 
     def forward(
         self,
-        queries: Tensor,  # (1, Q, D)
-        tokens: Tensor,  # (B, N, D), normalised
-    ) -> Tensor:  # (B, Q, D)
+        queries: Float[Tensor, "1 Q D"],
+        tokens: Float[Tensor, "B N D"],  # normalised
+    ) -> Float[Tensor, "B Q D"]:
         """As in the formula: a key and a value for each token."""
         query = self.q(queries).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
         key, value = self.kv(tokens).unflatten(-1, (2, -1, self.head_dim)).permute(2, 0, 3, 1, 4)
@@ -104,10 +98,10 @@ class CrossAttention(nn.Module):
 
     def of_learned_queries(
         self,
-        queries: Tensor,  # (1, Q, D)
-        normalized: Tensor,  # (B, N, D), normalised without weights
+        queries: Float[Tensor, "1 Q D"],
+        normalized: Float[Tensor, "B N D"],  # normalised without weights
         norm: nn.LayerNorm,
-    ) -> Tensor:  # (B, Q, D)
+    ) -> Float[Tensor, "B Q D"]:
         """The same without keys and values: the maps of the few queries are moved into the space of the tokens.
 
         query . (K x) = (K' query) . x, and the weights of attention add up to 1, so that sum w (V x) = V (sum w x). For

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import final
 
 import torch
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -93,17 +94,17 @@ class VideoEncoder(nn.Module):
 
     def forward(
         self,
-        clips: Tensor,  # (B, 3, T, H, W) float, normalised
-        token_ids: Tensor | None = None,  # (B, K) int64: embed and encode only these; all if None
-    ) -> Tensor:  # (B, K or N, D)
+        clips: Float[Tensor, "B 3 T H W"],  # float, normalised
+        token_ids: Int64[Tensor, "B K"] | None = None,  # embed and encode only these; all if None
+    ) -> Float[Tensor, "B K D"]:
         """Tokens of the last level. Raises ValueError where the clip is no whole number of tubelets."""
         return self.forward_levels(clips, [len(self.blocks) - 1], token_ids)[0]
 
     def forward_levels(
         self,
-        clips: Tensor,  # (B, 3, T, H, W)
+        clips: Float[Tensor, "B 3 T H W"],
         levels: Sequence[int],  # numbers of blocks, from 0
-        token_ids: Tensor | None = None,  # (B, K)
+        token_ids: Int64[Tensor, "B K"] | None = None,
     ) -> list[Tensor]:  # one (B, K or N, D) per level, in the order of the blocks
         """Tokens after each of these blocks, through the final norm (as V-JEPA 2's `out_layers`) or their own norms."""
         known = range(len(self.blocks)) if self.output_levels is None else self.output_levels
@@ -130,10 +131,8 @@ class VideoEncoder(nn.Module):
         return outputs
 
     def forward_outputs(
-        self,
-        clips: Tensor,  # (B, 3, T, H, W)
-        token_ids: Tensor | None = None,  # (B, K)
-    ) -> Tensor:  # (B, K or N, levels * D)
+        self, clips: Float[Tensor, "B 3 T H W"], token_ids: Int64[Tensor, "B K"] | None = None
+    ) -> Float[Tensor, "B K levels_D"]:
         """Tokens of all output levels side by side, shallow to deep: what a predictor of several levels works on."""
         levels = self.output_levels or (len(self.blocks) - 1,)
         return torch.cat(self.forward_levels(clips, levels, token_ids), dim=-1)

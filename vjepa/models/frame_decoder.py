@@ -2,6 +2,7 @@
 
 from typing import final
 
+from jaxtyping import Float
 from torch import Tensor, nn
 
 
@@ -29,8 +30,5 @@ class FrameDecoder(nn.Module):
             channels //= 2
         self.doublings = nn.Sequential(*doublings, nn.ConvTranspose2d(channels, 3, kernel_size=4, stride=2, padding=1))
 
-    def forward(
-        self,
-        latents: Tensor,  # (B, N, D)
-    ) -> Tensor:  # (B, 3, H, W), in normalised pixels
+    def forward(self, latents: Float[Tensor, "B N D"]) -> Float[Tensor, "B 3 H W"]:  # in normalised pixels
         return self.doublings(self.to_picture(latents.mean(1)))

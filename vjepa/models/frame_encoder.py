@@ -4,6 +4,7 @@ from typing import final
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from vjepa.models.encoder import VideoEncoder
@@ -83,10 +84,7 @@ class ConvFrameEncoder(FrameEncoder):
         self.moving = _head(of_places + lasting_dim, hidden_dim, embed_dim - lasting_dim) if lasting_dim else None
         self.head = _head(of_all, hidden_dim, lasting_dim or embed_dim)
 
-    def forward(
-        self,
-        frames: Tensor,  # (B, 3, H, W)
-    ) -> Tensor:  # (B, 1, D)
+    def forward(self, frames: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 1 D"]:
         require_frame_size(frames, self.frame_size)
         maps = F.silu(self.stem(frames.contiguous(memory_format=torch.channels_last)))
         for block in self.blocks:
@@ -103,11 +101,11 @@ class ConvFrameEncoder(FrameEncoder):
 
 
 def spatial_softmax(
-    maps: Tensor,  # (B, K, rows, columns)
-    sharpness: Tensor,  # (K, 1)
-    x: Tensor,  # (columns,) places
-    y: Tensor,  # (rows,)
-) -> Tensor:  # (B, K, 2) mean x and y of each map's peak
+    maps: Float[Tensor, "B K rows columns"],
+    sharpness: Float[Tensor, "K 1"],
+    x: Float[Tensor, " columns"],  # places
+    y: Float[Tensor, " rows"],
+) -> Float[Tensor, "B K 2"]:  # mean x and y of each map's peak
     flat = maps.flatten(2)
     # Of unit variance, so that what is rare in a frame stands out from the first step on.
     flat = (flat - flat.mean(-1, keepdim=True)) / (flat.std(-1, keepdim=True) + 1e-3)
@@ -153,10 +151,7 @@ class VideoFrameEncoder(FrameEncoder):
         self.num_tokens = 1 if flatten else left[0] * left[1]
         self.embed_dim = encoder.embed_dim * (left[0] * left[1] if flatten else 1)
 
-    def forward(
-        self,
-        frames: Tensor,  # (B, 3, H, W)
-    ) -> Tensor:  # (B, N, D)
+    def forward(self, frames: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B N D"]:
         require_frame_size(frames, self.frame_size)
         clips = frames.unsqueeze(2).expand(-1, -1, self.frames_per_tubelet, -1, -1)
         tokens = self.encoder(clips)  # (B, rows * columns, D)

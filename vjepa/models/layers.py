@@ -6,6 +6,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from vjepa.grid import gather_tokens, tubelet_pixels
@@ -25,9 +26,9 @@ class TubeletEmbedding(nn.Module):
 
     def forward(
         self,
-        clips: Tensor,  # (B, C, T, H, W)
-        token_ids: Tensor | None = None,  # (B, K) int64; all tokens if None
-    ) -> Tensor:  # (B, K or N, D)
+        clips: Float[Tensor, "B C T H W"],
+        token_ids: Int64[Tensor, "B K"] | None = None,  # all tokens if None
+    ) -> Float[Tensor, "B K D"]:
         tubelets = tubelet_pixels(clips, self.tubelet)  # (B, N, C * frames * height * width)
         if token_ids is not None:
             tubelets = gather_tokens(tubelets, token_ids)
@@ -42,11 +43,7 @@ class ModalityEmbeddings(nn.Module):
         self.video = nn.Parameter(torch.randn(1, 1, embed_dim) * 1e-6)
         self.image = nn.Parameter(torch.randn(1, 1, embed_dim) * 1e-6)
 
-    def forward(
-        self,
-        tokens: Tensor,  # (B, K, D)
-        is_image: bool,
-    ) -> Tensor:  # (B, K, D)
+    def forward(self, tokens: Float[Tensor, "B K D"], is_image: bool) -> Float[Tensor, "B K D"]:
         # A step sees one modality; the other's vector takes part with nothing, since DDP waits for every gradient.
         seen, other = (self.image, self.video) if is_image else (self.video, self.image)
         return tokens + (seen + 0 * other).to(tokens.dtype)
@@ -63,10 +60,10 @@ class Attention(nn.Module):
 
     def forward(
         self,
-        x: Tensor,  # (B, K, D)
+        x: Float[Tensor, "B K D"],
         rotary: RotaryTable | None = None,
-        visible: Tensor | None = None,  # (K, K) bool: which keys each query attends to; all if None
-    ) -> Tensor:  # (B, K, D)
+        visible: Bool[Tensor, "K K"] | None = None,  # which keys each query attends to; all if None
+    ) -> Float[Tensor, "B K D"]:
         query, key, value = self.qkv(x).unflatten(-1, (3, -1, self.head_dim)).permute(2, 0, 3, 1, 4)
         if rotary is not None:
             query, key = rotate(query, rotary), rotate(key, rotary)
@@ -74,11 +71,11 @@ class Attention(nn.Module):
 
 
 def attention(
-    query: Tensor,  # (B, heads, Kq, head_dim)
-    key: Tensor,  # (B, heads, Kk, head_dim)
-    value: Tensor,  # (B, heads, Kk, head_dim)
-    visible: Tensor | None = None,  # (Kq, Kk) bool: which keys each query attends to; all if None
-) -> Tensor:  # (B, heads, Kq, head_dim)
+    query: Float[Tensor, "B heads Kq head_dim"],
+    key: Float[Tensor, "B heads Kk head_dim"],
+    value: Float[Tensor, "B heads Kk head_dim"],
+    visible: Bool[Tensor, "Kq Kk"] | None = None,  # which keys each query attends to; all if None
+) -> Float[Tensor, "B heads Kq head_dim"]:
     """Softmax attention by whichever of two equal ways is faster on this device."""
     if written_out_is_faster(key):
         return written_out_attention(query, key, value, visible)
@@ -154,11 +151,8 @@ class Block(nn.Module):
         self.mlp: GeluMlp | SwiGluMlp = (GeluMlp if mlp == "gelu" else SwiGluMlp)(embed_dim, mlp_ratio)
 
     def forward(
-        self,
-        x: Tensor,  # (B, K, D)
-        rotary: RotaryTable | None = None,
-        visible: Tensor | None = None,  # (K, K) bool
-    ) -> Tensor:  # (B, K, D)
+        self, x: Float[Tensor, "B K D"], rotary: RotaryTable | None = None, visible: Bool[Tensor, "K K"] | None = None
+    ) -> Float[Tensor, "B K D"]:
         x = x + self.attn(self.norm1(x), rotary, visible)
         return x + self.mlp(self.norm2(x))
 

@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Float32, Int64, Num
 from torch import Tensor, nn
 
 from vjepa.grid import TokenGrid
@@ -52,10 +53,10 @@ class Position(nn.Module):
 
     def added(
         self,
-        tokens: Tensor,  # (B, K, D)
+        tokens: Float[Tensor, "B K D"],
         grid: TokenGrid,
-        token_ids: Tensor | None = None,  # (B, K) int64; all tokens of the grid if None
-    ) -> Tensor:  # (B, K, D)
+        token_ids: Int64[Tensor, "B K"] | None = None,  # all tokens of the grid if None
+    ) -> Float[Tensor, "B K D"]:
         """Tokens with their sine-cosine table added; as they are for the rotary kinds."""
         if self.is_rotary:
             return tokens
@@ -69,7 +70,7 @@ class Position(nn.Module):
         self,
         grid: TokenGrid,
         device: torch.device,
-        token_ids: Tensor | None = None,  # (B, K) int64; all tokens of the grid if None
+        token_ids: Int64[Tensor, "B K"] | None = None,  # all tokens of the grid if None
     ) -> "RotaryTable | None":
         """The rotation for these tokens; None for the sine-cosine kinds."""
         if not self.is_rotary:
@@ -96,12 +97,12 @@ def channels_per_head(embed_dim: int, num_heads: int) -> int:
 class RotaryTable(NamedTuple):
     """Factors of `rotate`, made once per set of tokens and used by every layer; they broadcast over batch and heads."""
 
-    cosine: Tensor  # (..., K, head_dim)
-    sine: Tensor  # (..., K, head_dim), sign of the pair's first channel folded in
+    cosine: Float[Tensor, "... K head_dim"]
+    sine: Float[Tensor, "... K head_dim"]  # sign of the pair's first channel folded in
 
 
 def rotary_table(
-    positions: Tensor,  # (K, 3): frame, row, column; integer or scaled
+    positions: Num[Tensor, "K 3"],  # frame, row, column; integer or scaled
     head_dim: int,
     tiled: bool,
 ) -> RotaryTable:
@@ -121,19 +122,17 @@ def rotary_table(
 
 
 def rotate(
-    x: Tensor,  # (B, heads, K, head_dim) queries or keys
+    x: Float[Tensor, "B heads K head_dim"],  # queries or keys
     table: RotaryTable,
-) -> Tensor:  # (B, heads, K, head_dim)
+) -> Float[Tensor, "B heads K head_dim"]:
     """Turn each adjacent channel pair (a, b) into (a cos - b sin, b cos + a sin)."""
     partner = x.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
     return (x * table.cosine + partner * table.sine).to(x.dtype)
 
 
 def scaled_positions(
-    positions: Tensor,  # (..., 3)
-    grid: TokenGrid,
-    position_grid: TokenGrid | None,
-) -> Tensor:  # (..., 3)
+    positions: Num[Tensor, "... 3"], grid: TokenGrid, position_grid: TokenGrid | None
+) -> Num[Tensor, "... 3"]:
     """Stretch rows and columns so that `grid` spans what `position_grid` did (V-JEPA 2.1); time stays in tokens."""
     if position_grid is None:
         return positions
@@ -145,11 +144,7 @@ def scaled_positions(
     return positions * torch.tensor(scale, device=positions.device)
 
 
-def sincos_table(
-    grid: TokenGrid,
-    embed_dim: int,
-    uniform: bool,
-) -> Tensor:  # (N, D) float32
+def sincos_table(grid: TokenGrid, embed_dim: int, uniform: bool) -> Float32[Tensor, "N D"]:
     """Channels in the order time, height, width; on each axis all sines, then all cosines."""
     if uniform:
         widths = [2 * math.ceil(embed_dim / 6)] * 3
@@ -167,10 +162,10 @@ def sincos_table(
 
 
 def resized_table(
-    table: Tensor,  # (N, D) of `source`
+    table: Float[Tensor, "N D"],  # of `source`
     source: TokenGrid,
     grid: TokenGrid,
-) -> Tensor:  # (N', D)
+) -> Float[Tensor, "N2 D"]:
     """A sine-cosine table for another grid: its first frames where only time is shorter, else trilinear between."""
     if grid == source:
         return table

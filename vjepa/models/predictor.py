@@ -3,6 +3,7 @@
 from typing import final
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from vjepa.grid import TokenGrid, gather_tokens
@@ -91,19 +92,19 @@ class Predictor(nn.Module):
 
     def forward(
         self,
-        context: Tensor,  # (B, Nc, num_levels * encoder_dim) tokens of mask.context_ids
+        context: Float[Tensor, "B Nc num_levels_encoder_dim"],  # tokens of mask.context_ids
         mask: TubeMask,
         grid: TokenGrid,
         mask_token: int = 0,
         is_image: bool = False,
-    ) -> Tensor:  # (B, Nt, target_dim) predictions for mask.target_ids
+    ) -> Float[Tensor, "B Nt target_dim"]:  # predictions for mask.target_ids
         """Raises ValueError where there is no such mask token."""
         tokens, places = self._transformed(context, mask, grid, mask_token, is_image)
         return self.proj(self.norm(gather_tokens(tokens, places[:, context.shape[1] :])))
 
     def forward_with_context(
         self,
-        context: Tensor,  # (B, Nc, num_levels * encoder_dim)
+        context: Float[Tensor, "B Nc num_levels_encoder_dim"],
         mask: TubeMask,
         grid: TokenGrid,
         mask_token: int = 0,

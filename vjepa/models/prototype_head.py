@@ -1,6 +1,7 @@
 """The head of self-distillation: how much an embedding looks like each of many prototypes (DINO, arXiv 2104.14294)."""
 
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, nn
 
 
@@ -31,8 +32,7 @@ class PrototypeHead(nn.Module):
                 nn.init.zeros_(layer.bias)
 
     def forward(
-        self,
-        embeddings: Tensor,  # (..., input_dim)
-    ) -> Tensor:  # (..., num_prototypes) from -1 to 1
+        self, embeddings: Float[Tensor, "... input_dim"]
+    ) -> Float[Tensor, "... num_prototypes"]:  # from -1 to 1
         short = F.normalize(self.layers(embeddings), dim=-1)
         return F.linear(short, F.normalize(self.prototypes.weight, dim=-1))

@@ -5,6 +5,7 @@ from typing import NamedTuple, final
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from vjepa.planning.planner import Plan, Planner, Problem
@@ -58,16 +59,13 @@ class RecedingHorizon:
         return plans
 
 
-def shifted(
-    actions: Tensor,  # (H, A)
-    steps: int,
-) -> Tensor:  # (H, A)
+def shifted(actions: Float[Tensor, "H A"], steps: int) -> Float[Tensor, "H A"]:
     """What is left after so many actions, the last one held to the end."""
     return torch.cat((actions[steps:], actions[-1:].expand(min(steps, len(actions)), -1)))[: len(actions)]
 
 
 def repeated(
-    actions: Tensor,  # (..., A) one action for a block
+    actions: Float[Tensor, "... A"],  # one action for a block
     frame_step: int,
-) -> Tensor:  # (..., frame_step * A), the same action at each raw step
+) -> Float[Tensor, "... frame_step_A"]:  # the same action at each raw step
     return actions.repeat(*(1,) * (actions.ndim - 1), frame_step)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Literal, get_args
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 Over = Literal["path", "last"]
@@ -38,9 +39,7 @@ def goal_cost(
         parts = actions.split(samples_per_pass or len(actions))
         return torch.cat([_of_path(distance(imagine(part))) for part in parts])
 
-    def _of_path(
-        distances: Tensor,  # (S, H)
-    ) -> Tensor:  # (S,)
+    def _of_path(distances: Float[Tensor, "S H"]) -> Float[Tensor, " S"]:
         if over == "last":
             return distances[:, -1]
         return distances.sum(1) + (terminal_weight - 1) * distances[:, -1]
@@ -48,8 +47,6 @@ def goal_cost(
     return cost
 
 
-def squared_difference(
-    goal: Tensor,  # (N, D)
-) -> DistanceToGoal:
+def squared_difference(goal: Float[Tensor, "N D"]) -> DistanceToGoal:
     """How unlike the goal's latents are: their mean squared difference."""
     return lambda latents: (latents - goal).square().mean((-2, -1))

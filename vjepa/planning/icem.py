@@ -3,6 +3,7 @@
 from typing import final
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from vjepa.planning.planner import Plan, Problem, require_counts, start_of
@@ -76,12 +77,8 @@ class ICEM:
 
 
 def coloured_noise(
-    count: int,
-    horizon: int,
-    action_dim: int,
-    beta: float,
-    generator: torch.Generator,
-) -> Tensor:  # (count, horizon, action_dim), each of unit variance
+    count: int, horizon: int, action_dim: int, beta: float, generator: torch.Generator
+) -> Float[Tensor, "count horizon action_dim"]:  # each of unit variance
     """Normal numbers whose power at frequency f is f^-beta, the lowest frequency's for the mean."""
     frequency = torch.fft.rfftfreq(horizon)
     if horizon > 1:

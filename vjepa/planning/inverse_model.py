@@ -8,6 +8,7 @@ from typing import final
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from vjepa.planning.planner import Plan, Problem
@@ -33,19 +34,15 @@ class GoalInverseModel(nn.Module):
             nn.Linear(hidden_dim, action_dim),
         )
 
-    def forward(
-        self,
-        latents: Tensor,  # (B, N, D)
-        goals: Tensor,  # (B, N, D)
-    ) -> Tensor:  # (B, A)
+    def forward(self, latents: Float[Tensor, "B N D"], goals: Float[Tensor, "B N D"]) -> Float[Tensor, "B A"]:
         return self.network(torch.cat((latents.flatten(1), goals.flatten(1)), dim=1))
 
     def loss(
         self,
-        latents: Tensor,  # (B, N, D)
-        goals: Tensor,  # (B, N, D) what was seen later in the same episode
-        actions: Tensor,  # (B, A) what was done first
-    ) -> Tensor:  # ()
+        latents: Float[Tensor, "B N D"],
+        goals: Float[Tensor, "B N D"],  # what was seen later in the same episode
+        actions: Float[Tensor, "B A"],  # what was done first
+    ) -> Float[Tensor, ""]:
         return F.mse_loss(self(latents, goals), actions)
 
 

@@ -5,6 +5,7 @@ from typing import Literal, get_args
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 LimitKind = Literal["norm", "box"]
@@ -28,10 +29,7 @@ class ActionLimit:
         if not self.size > 0:
             raise ValueError(f"the size of an action limit ({self.size}) must be more than 0")
 
-    def bounded(
-        self,
-        actions: Tensor,  # (..., A)
-    ) -> Tensor:  # (..., A), the nearest that are allowed
+    def bounded(self, actions: Float[Tensor, "... A"]) -> Float[Tensor, "... A"]:  # the nearest that are allowed
         if self.kind == "box":
             return actions.clamp(-self.size, self.size)
         length = torch.linalg.vector_norm(actions, dim=-1, keepdim=True)

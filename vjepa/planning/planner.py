@@ -4,9 +4,10 @@ Episodes are planned one by one, each with a random generator of its own, so tha
 episodes are run beside it: kernels round in another way for other batch sizes, and a search makes much of little.
 """
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from vjepa.planning.cost import Cost
@@ -17,8 +18,8 @@ class Problem(NamedTuple):
     """One episode, now."""
 
     cost: Cost
-    latent: Tensor  # (N, D) of now
-    goal: Tensor  # (N, D)
+    latent: Float[Tensor, "N D"]  # of now
+    goal: Float[Tensor, "N D"]
     action_dim: int  # numbers of an action of the plan
     limit: ActionLimit
 
@@ -26,10 +27,11 @@ class Problem(NamedTuple):
 class Plan(NamedTuple):
     """What a planner found."""
 
-    actions: Tensor  # (H, A), within the limit
+    actions: Float[Tensor, "H A"]  # within the limit
     cost: float  # what the planner thinks it costs
 
 
+@runtime_checkable
 class Planner(Protocol):
     """Actions for one episode; all that is random comes from the generator."""
 
@@ -39,17 +41,13 @@ class Planner(Protocol):
         self,
         problem: Problem,
         generator: torch.Generator,
-        previous: Tensor | None = None,  # (H, A) what is left of the plan before, to start from
+        previous: Float[Tensor, "H A"] | None = None,  # what is left of the plan before, to start from
     ) -> Plan: ...
 
 
 def correlated_noise(
-    count: int,
-    horizon: int,
-    action_dim: int,
-    correlation: float,
-    generator: torch.Generator,
-) -> Tensor:  # (count, horizon, action_dim), each of unit variance
+    count: int, horizon: int, action_dim: int, correlation: float, generator: torch.Generator
+) -> Float[Tensor, "count horizon action_dim"]:  # each of unit variance
     """Normal numbers that follow one another: sampled paths lead somewhere, and don't tremble in one place."""
     white = torch.randn(horizon, count, action_dim, generator=generator)
     if correlation == 0:
@@ -61,7 +59,7 @@ def correlated_noise(
     return torch.stack(steps, dim=1)
 
 
-def start_of(problem: Problem, horizon: int, previous: Tensor | None) -> Tensor:  # (H, A)
+def start_of(problem: Problem, horizon: int, previous: Tensor | None) -> Float[Tensor, "H A"]:
     """The sequence that a search starts from: the previous plan, or no action. Raises ValueError on another shape."""
     if previous is None:
         return torch.zeros(horizon, problem.action_dim)

@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -120,6 +120,7 @@ def _check_shapes(
             raise ValueError(f"{root} has {len(array)} rows of {name}, but its episodes need {rows}")
 
 
+@runtime_checkable
 class HasLimit(Protocol):
     @property
     def size(self) -> float: ...

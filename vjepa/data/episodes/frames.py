@@ -4,7 +4,7 @@ Frames stay uint8. What is resized is resized once, straight from the stored pix
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import cv2
 import numpy as np
@@ -15,6 +15,7 @@ from vjepa.data.video.reader import ReaderChain
 FRAMES_AT_ONCE = 64  # that are held at their full size
 
 
+@runtime_checkable
 class FrameSource(Protocol):
     """Frames by episode and number within it."""
 

@@ -8,7 +8,7 @@ its last action leads to a frame that nobody recorded, and is left off.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -25,6 +25,7 @@ class RecordedLimit(NamedTuple):
     kind: Literal["norm", "box"]
 
 
+@runtime_checkable
 class EpisodeStore(Protocol):
     """Episodes by number. Methods that end in `_of` take many at once: that is how batches are made."""
 

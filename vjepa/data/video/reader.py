@@ -6,7 +6,7 @@ that fails or does not come back in time is passed over, and the next one reads 
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Literal, Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
@@ -22,6 +22,7 @@ ReaderName = Literal["decord", "pyav", "torchcodec"]
 T = TypeVar("T")
 
 
+@runtime_checkable
 class VideoReader(Protocol):
     """Stateless: a file is opened in the process that reads it and closed at once, for readers don't survive a fork."""
 

@@ -13,6 +13,7 @@ import numpy as np
 from vjepa.envs.world import Suite, Tasks, World
 
 
+@runtime_checkable
 class Policy(Protocol):
     """What acts. Who plans with a model sees frames and the goal's frame; floors may see more."""
 

@@ -6,7 +6,7 @@ is its class. Chance is one over the number of variants.
 """
 
 from itertools import permutations
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ MAX_PARTS = 4  # of a clip that is put out of order
 STEPS = (1, 2, 4)
 
 
+@runtime_checkable
 class TemporalTask(Protocol):
     """Clips to variants."""
 

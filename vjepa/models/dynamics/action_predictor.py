@@ -7,6 +7,7 @@ attend to all tokens of this frame and those before it. The output at frame t pr
 from typing import final
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from vjepa.grid import TokenGrid
@@ -65,12 +66,12 @@ class ActionPredictor(nn.Module):
 
     def forward(
         self,
-        tokens: Tensor,  # (B, T * N, encoder_dim), frame by frame
-        actions: Tensor,  # (B, T, action_dim)
-        states: Tensor,  # (B, T, state_dim)
+        tokens: Float[Tensor, "B T_N encoder_dim"],  # frame by frame
+        actions: Float[Tensor, "B T action_dim"],
+        states: Float[Tensor, "B T state_dim"],
         grid: TokenGrid,  # T frames of N = height * width tokens
-        extrinsics: Tensor | None = None,  # (B, T, extrinsics_dim)
-    ) -> Tensor:  # (B, T * N, encoder_dim), at each frame what is predicted for the next
+        extrinsics: Float[Tensor, "B T extrinsics_dim"] | None = None,
+    ) -> Float[Tensor, "B T_N encoder_dim"]:  # at each frame what is predicted for the next
         """Raises ValueError where sizes don't agree, or extrinsics are used and missing."""
         frames, per_frame = grid.frames, grid.height * grid.width
         if tokens.shape[1] != grid.num_tokens:
@@ -93,7 +94,7 @@ class ActionPredictor(nn.Module):
         patches = sequence.unflatten(1, (frames, -1))[:, :, len(conditions) :].flatten(1, 2)
         return self.proj(self.norm(patches))
 
-    def _condition(self, name: str, embed: nn.Linear, values: Tensor, frames: int) -> Tensor:  # (B, T, embed_dim)
+    def _condition(self, name: str, embed: nn.Linear, values: Tensor, frames: int) -> Float[Tensor, "B T embed_dim"]:
         if values.shape[1:] != (frames, embed.in_features):
             raise ValueError(
                 f"{name} of shape {tuple(values.shape)} must be (clips, {frames} frames, {embed.in_features} numbers)"
@@ -110,7 +111,7 @@ class ActionPredictor(nn.Module):
         return RotaryTable(*(factor[None, None] for factor in table))
 
 
-def block_causal(frames: int, per_frame: int, device: torch.device) -> Tensor:  # (K, K) bool
+def block_causal(frames: int, per_frame: int, device: torch.device) -> Bool[Tensor, "K K"]:
     """Which tokens (columns) each token (row) attends to: all of its own frame and of those before."""
     frame = torch.arange(frames, device=device).repeat_interleave(per_frame)
     return frame[:, None] >= frame[None, :]

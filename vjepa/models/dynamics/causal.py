@@ -7,6 +7,7 @@ by layers that begin at zero. Untrained, the dynamics say that nothing moves.
 from typing import final
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from vjepa.models.dynamics.action_predictor import block_causal
@@ -61,11 +62,11 @@ class CausalDynamics(Dynamics):
 
     def forward(
         self,
-        latents: Tensor,  # (B, T, N, D)
-        actions: Tensor,  # (B, T, A)
-        states: Tensor | None = None,  # (B, T, S)
+        latents: Float[Tensor, "B T N D"],
+        actions: Float[Tensor, "B T A"],
+        states: Float[Tensor, "B T S"] | None = None,
         extrinsics: Tensor | None = None,
-    ) -> Tensor:  # (B, T, N, D)
+    ) -> Float[Tensor, "B T N D"]:
         """Raises ValueError where shapes don't fit, or states are needed and missing."""
         self.require_action_dim(actions)
         if latents.shape[2] != self.num_tokens:
@@ -95,9 +96,9 @@ class CausalDynamics(Dynamics):
 
     def _window(
         self,
-        latents: Tensor,  # (B, T, N, D), T at most `context`
+        latents: Float[Tensor, "B T N D"],  # T at most `context`
         given: Tensor,  # (B, T, A + S)
-    ) -> Tensor:  # (B, T, N, D)
+    ) -> Float[Tensor, "B T N D"]:
         frames, per_frame = latents.shape[1:3]
         tokens = (self.embed(latents) + self.place).flatten(1, 2)  # (B, T * N, width)
         conditions = self.condition(given).repeat_interleave(per_frame, dim=1)
@@ -130,11 +131,11 @@ class ConditionedBlock(nn.Module):
 
     def forward(
         self,
-        tokens: Tensor,  # (B, K, width)
-        conditions: Tensor,  # (B, K, width)
+        tokens: Float[Tensor, "B K width"],
+        conditions: Float[Tensor, "B K width"],
         rotary: RotaryTable,
-        visible: Tensor,  # (K, K) bool
-    ) -> Tensor:  # (B, K, width)
+        visible: Bool[Tensor, "K K"],
+    ) -> Float[Tensor, "B K width"]:
         scale1, shift1, gate1, scale2, shift2, gate2 = self.modulation(conditions).chunk(6, dim=-1)
         tokens = tokens + gate1 * self.attn(self.norm1(tokens) * (1 + scale1) + shift1, rotary, visible)
         return tokens + gate2 * self.mlp(self.norm2(tokens) * (1 + scale2) + shift2)

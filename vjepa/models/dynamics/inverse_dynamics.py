@@ -3,6 +3,7 @@
 from typing import final
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 
@@ -22,9 +23,5 @@ class InverseDynamics(nn.Module):
         self.action_dim = action_dim
         self.network = nn.Sequential(nn.Linear(2 * embed_dim, hidden_dim), nn.SiLU(), nn.Linear(hidden_dim, action_dim))
 
-    def forward(
-        self,
-        before: Tensor,  # (B, T, N, D)
-        after: Tensor,  # (B, T, N, D)
-    ) -> Tensor:  # (B, T, A)
+    def forward(self, before: Float[Tensor, "B T N D"], after: Float[Tensor, "B T N D"]) -> Float[Tensor, "B T A"]:
         return self.network(torch.cat((before.mean(-2), after.mean(-2)), dim=-1))

@@ -1,15 +1,18 @@
 """The pose of a robot's hand after an action, as V-JEPA 2-AC's planner foresees it (arXiv 2506.09985, section 3.2)."""
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 POSE_DIM = 7  # x, y, z, three Euler angles, gripper
 
 
 def moved_pose(
-    poses: Tensor,  # (..., 7): x, y, z in metres, Euler angles in radians about the fixed x, y, z axes, gripper 0 to 1
-    actions: Tensor,  # (..., 7): the way, Euler angles of the rotation, change of the gripper
-) -> Tensor:  # (..., 7)
+    poses: Float[
+        Tensor, "... 7"
+    ],  # x, y, z in metres, Euler angles in radians about the fixed x, y, z axes, gripper 0 to 1
+    actions: Float[Tensor, "... 7"],  # the way, Euler angles of the rotation, change of the gripper
+) -> Float[Tensor, "... 7"]:
     """Places and grippers are added, the gripper kept from 0 to 1; the action's rotation follows the pose's.
 
     The inverse of the differences that DROID's reader makes actions of.
@@ -23,8 +26,8 @@ def moved_pose(
 
 
 def rotations_of(
-    angles: Tensor,  # (..., 3) radians about the fixed x, y and z axes, in this order
-) -> Tensor:  # (..., 3, 3)
+    angles: Float[Tensor, "... 3"],  # radians about the fixed x, y and z axes, in this order
+) -> Float[Tensor, "... 3 3"]:
     """R_z R_y R_x."""
     (cx, cy, cz), (sx, sy, sz) = angles.cos().unbind(-1), angles.sin().unbind(-1)
     rows = (
@@ -35,9 +38,7 @@ def rotations_of(
     return torch.stack(rows, dim=-2)
 
 
-def angles_of(
-    rotations: Tensor,  # (..., 3, 3)
-) -> Tensor:  # (..., 3) radians, the inverse of `rotations_of`
+def angles_of(rotations: Float[Tensor, "... 3 3"]) -> Float[Tensor, "... 3"]:  # radians, the inverse of `rotations_of`
     # Not by the arcsine, which rounds badly near a quarter turn and has no gradient there.
     cosine = rotations[..., :2, 0].square().sum(-1).clamp(min=1e-12).sqrt()
     x = torch.atan2(rotations[..., 2, 1], rotations[..., 2, 2])

@@ -2,6 +2,7 @@
 
 from typing import final
 
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from vjepa.models.dynamics.rollout import OneFrameDynamics
@@ -34,10 +35,8 @@ class ResidualDynamics(OneFrameDynamics):
         return self.of_action(actions)
 
     def step(
-        self,
-        latents: Tensor,  # (..., N, D)
-        conditions: Tensor,  # (..., hidden_dim)
-    ) -> Tensor:  # (..., N, D)
+        self, latents: Float[Tensor, "... N D"], conditions: Float[Tensor, "... hidden_dim"]
+    ) -> Float[Tensor, "... N D"]:
         return latents + self.change(self.of_latent(latents) + conditions.unsqueeze(-2))
 
 
@@ -60,11 +59,7 @@ class GRUDynamics(OneFrameDynamics):
         widths = [action_dim, *[embed_dim] * (num_layers - 1)]
         self.cells = nn.ModuleList(nn.GRUCell(width, embed_dim) for width in widths)
 
-    def step(
-        self,
-        latents: Tensor,  # (..., N, D)
-        conditions: Tensor,  # (..., A)
-    ) -> Tensor:  # (..., N, D)
+    def step(self, latents: Float[Tensor, "... N D"], conditions: Float[Tensor, "... A"]) -> Float[Tensor, "... N D"]:
         state = latents.flatten(0, -2)
         given = conditions.unsqueeze(-2).expand(*latents.shape[:-1], -1).flatten(0, -2)
         for cell in self.cells:

@@ -1,6 +1,7 @@
 """A rollout: dynamics fed with their own predictions, step after step."""
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 
@@ -27,9 +28,9 @@ class Dynamics(nn.Module):
 
     def next_states(
         self,
-        states: Tensor,  # (B, S)
-        actions: Tensor,  # (B, A) the block after them
-    ) -> Tensor:  # (B, S)
+        states: Float[Tensor, "B S"],
+        actions: Float[Tensor, "B A"],  # the block after them
+    ) -> Float[Tensor, "B S"]:
         """States that a rollout gives to the next frame where nobody knows them: here the same again."""
         return states
 
@@ -49,19 +50,15 @@ class OneFrameDynamics(Dynamics):
 
     def forward(
         self,
-        latents: Tensor,  # (B, T, N, D)
-        actions: Tensor,  # (B, T, A)
+        latents: Float[Tensor, "B T N D"],
+        actions: Float[Tensor, "B T A"],
         states: Tensor | None = None,
         extrinsics: Tensor | None = None,
-    ) -> Tensor:  # (B, T, N, D)
+    ) -> Float[Tensor, "B T N D"]:
         self.require_action_dim(actions)
         return self.step(latents, self.conditions(actions))
 
-    def roll(
-        self,
-        latents: Tensor,  # (B, N, D)
-        actions: Tensor,  # (B, H, A)
-    ) -> Tensor:  # (B, H, N, D)
+    def roll(self, latents: Float[Tensor, "B N D"], actions: Float[Tensor, "B H A"]) -> Float[Tensor, "B H N D"]:
         """Latents after each of the blocks."""
         self.require_action_dim(actions)
         imagined = []
@@ -73,11 +70,11 @@ class OneFrameDynamics(Dynamics):
 
 def rollout(
     dynamics: Dynamics,
-    latents: Tensor,  # (B, C, N, D) of the first frames
+    latents: Float[Tensor, "B C N D"],  # of the first frames
     actions: Tensor,  # (B, C - 1 + H, A)
     states: Tensor | None = None,  # (B, at least C, S); where they end, `next_states` goes on
-    extrinsics: Tensor | None = None,  # (B, X)
-) -> Tensor:  # (B, H, N, D) of the frames after the C-th
+    extrinsics: Float[Tensor, "B X"] | None = None,
+) -> Float[Tensor, "B H N D"]:  # of the frames after the C-th
     """Latents after each block from the C-th on; at most `context` frames are looked back at.
 
     Raises ValueError where there are no actions to imagine with.
@@ -104,9 +101,9 @@ def rollout(
 
 def _states_along(
     dynamics: Dynamics,
-    states: Tensor,  # (B, K, S) of the first frames
-    actions: Tensor,  # (B, T, A)
-) -> Tensor:  # (B, T, S), at each frame that an action follows
+    states: Float[Tensor, "B K S"],  # of the first frames
+    actions: Float[Tensor, "B T A"],
+) -> Float[Tensor, "B T S"]:  # at each frame that an action follows
     along = list(states[:, : actions.shape[1]].unbind(1))
     for block in actions[:, len(along) - 1 : -1].unbind(1):
         along.append(dynamics.next_states(along[-1], block))
@@ -114,9 +111,7 @@ def _states_along(
 
 
 def rollouts_from_every_frame(
-    dynamics: Dynamics,
-    latents: Tensor,  # (B, T, N, D)
-    actions: Tensor,  # (B, T - 1, A)
+    dynamics: Dynamics, latents: Float[Tensor, "B T N D"], actions: Float[Tensor, "B T-1 A"]
 ) -> list[Tensor]:  # for k = 1 .. T - 1 of (B, T - k, N, D): latents k blocks after frames 0, 1, ...
     """All rollouts that a window holds, for dynamics that look at one frame: as cheap as the longest of them."""
     imagined, latents = [], latents[:, :-1]

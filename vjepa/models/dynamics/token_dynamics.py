@@ -3,6 +3,7 @@
 from typing import Literal, final, get_args
 
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor
 
 from vjepa.grid import TokenGrid
@@ -83,11 +84,11 @@ class TokenDynamics(Dynamics):
 
     def forward(
         self,
-        latents: Tensor,  # (B, T, N, D), N = rows * columns
-        actions: Tensor,  # (B, T, A)
-        states: Tensor | None = None,  # (B, T, S)
-        extrinsics: Tensor | None = None,  # (B, X)
-    ) -> Tensor:  # (B, T, N, D)
+        latents: Float[Tensor, "B T N D"],  # N = rows * columns
+        actions: Float[Tensor, "B T A"],
+        states: Float[Tensor, "B T S"] | None = None,
+        extrinsics: Float[Tensor, "B X"] | None = None,
+    ) -> Float[Tensor, "B T N D"]:
         """Raises ValueError where shapes don't fit, or states are missing."""
         self.require_action_dim(actions)
         if states is None:
@@ -98,11 +99,7 @@ class TokenDynamics(Dynamics):
         predicted = self.predictor(latents.flatten(1, 2), actions, states, grid, of_frames).view(latents.shape)
         return F.layer_norm(predicted, predicted.shape[-1:]) if self.normalize else predicted
 
-    def next_states(
-        self,
-        states: Tensor,  # (B, S)
-        actions: Tensor,  # (B, A)
-    ) -> Tensor:  # (B, S)
+    def next_states(self, states: Float[Tensor, "B S"], actions: Float[Tensor, "B A"]) -> Float[Tensor, "B S"]:
         if self.state_update == "held":
             return states
         for action in actions.unflatten(-1, (-1, POSE_DIM)).unbind(-2):
