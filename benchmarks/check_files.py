@@ -1,12 +1,13 @@
 """Every file of a folder through readers, dataset and doctor, its frames held against the ffmpeg command's.
 
-    python -m benchmarks.check_files FOLDER [--table docs/odd_files.md]
+    python -m benchmarks.check_files FOLDER [--table docs/results/odd_files.csv]
 
 A file is right if a scan tells as many frames as ffmpeg gives out and those that are compared differ by at most 3 of
 255 (video of more than 8 bits is compared too, with its difference shown, but not judged), or if all three refuse it.
 """
 
 import argparse
+import csv
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -105,44 +106,31 @@ def check_folder(folder: Path, workspace: Path, paths: list[str] | None = None) 
     return checked
 
 
-def table(checked: list[Checked], folder: Path) -> str:
-    readable = [file for file in checked if not file.reason]
-    lines = [
-        "# Odd files",
-        "",
-        "Media files from the test suites of other video projects, through reader, dataset and doctor: each gives the",
-        "frames of the ffmpeg command or is quarantined with its reason. Made by",
-        "`python -m benchmarks.check_files FOLDER --table docs/odd_files.md`.",
-        "",
-        f"{len(checked)} files: {len(readable)} are read, {len(checked) - len(readable)} are quarantined, "
-        f"{sum(not file.is_right for file in checked)} are wrong.",
-        f"Difference: the largest of 255, over {COMPARED} frames of each file.",
-        "",
-        "| file | what | frames | read by | difference, or reason |",
-        "|---|---|---|---|---|",
-    ]
-    for file in checked:
-        name = str(Path(file.path).relative_to(folder))
-        facts = file.facts
-        if facts is None or file.reason:
-            lines.append(f"| {name} | | | | {file.reason} |")
-            continue
-        traits = " ".join(sorted(trait.value for trait in facts.traits if trait.value != "reordered"))
-        what = f"{facts.codec} {facts.pixel_format} {facts.width}x{facts.height} {traits}".strip()
-        difference = "the ffmpeg command can't read it" if file.difference is None else str(file.difference)
-        lines.append(f"| {name} | {what} | {facts.num_frames} | {file.reader} | {difference} |")
-    return "\n".join(lines) + "\n"
+def write_table(checked: list[Checked], folder: Path, path: Path) -> None:
+    """A row for each file: its frames and reader and the largest difference of 255, or why it is refused."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(("file", "what", "frames", "reader", "difference", "reason"))
+        for each in checked:
+            name, facts = Path(each.path).relative_to(folder), each.facts
+            if facts is None or each.reason:
+                table.writerow((name, "", "", "", "", each.reason))
+                continue
+            traits = " ".join(sorted(trait.value for trait in facts.traits if trait.value != "reordered"))
+            what = f"{facts.codec} {facts.pixel_format} {facts.width}x{facts.height} {traits}".strip()
+            difference = "the ffmpeg command can't read it" if each.difference is None else each.difference
+            table.writerow((name, what, facts.num_frames, each.reader, difference, ""))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--table", type=Path, help="write a Markdown table here")
+    parser.add_argument("--table", type=Path, help="write a CSV table here")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as workspace:
         checked = check_folder(arguments.folder, Path(workspace))
     if arguments.table:
-        arguments.table.write_text(table(checked, arguments.folder))
+        write_table(checked, arguments.folder, arguments.table)
     wrong = [file.path for file in checked if not file.is_right]
     print(f"{len(checked)} files, {len(wrong)} wrong {wrong}")
 
