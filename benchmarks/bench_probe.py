@@ -23,7 +23,8 @@ from vjepa.data.randomness import Purpose, generator_for
 from vjepa.evaluation.probes.feature_batches import CachedBatches, arranged
 from vjepa.evaluation.probes.feature_cache import FeatureCache
 from vjepa.evaluation.probes.frozen_features import EncoderFeatures, FrozenFeatures
-from vjepa.evaluation.probes.probe import FeatureBatch, Probe, Sweep, train_probe
+from vjepa.evaluation.probes.probe import FeatureBatch, Probe, train_probe
+from vjepa.evaluation.probes.sweep import Sweep
 from vjepa.models import VideoEncoder
 
 RATES, DECAYS = (5e-3, 3e-3, 1e-3, 3e-4, 1e-4), (0.01, 0.1, 0.4, 0.8)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from vjepa.data.clips.anticipation import AnticipationClips
-from vjepa.data.synthetic.dataset import encode_video
+from vjepa.data.video.encoding import encode_video
 
 FILM_FPS = 8
 FILM_FRAMES = 96

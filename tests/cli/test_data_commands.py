@@ -15,7 +15,7 @@ from tests.ffmpeg import ffmpeg_frames, run_ffmpeg
 from vjepa.cli.main import main
 from vjepa.data.manifest import killable_pool
 from vjepa.data.manifest.manifest import read_manifest
-from vjepa.data.synthetic.dataset import encode_video
+from vjepa.data.video.encoding import encode_video
 from vjepa.data.video.facts import Trait, scan_video
 from vjepa.data.video.pyav_reader import all_frames
 

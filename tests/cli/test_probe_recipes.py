@@ -10,7 +10,7 @@ from jsonargparse import Namespace
 from vjepa.cli.anticipation_command import run_anticipation_command
 from vjepa.cli.parser import HelpfulParser
 from vjepa.cli.probe_command import run_probe_command
-from vjepa.evaluation.probes.probe import Sweep
+from vjepa.evaluation.probes.sweep import Sweep
 
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "configs" / "probe").glob("*.yaml"))

@@ -16,10 +16,13 @@ from tests.quiet_trainer import quiet_trainer
 from vjepa.cli.main import main
 from vjepa.data.clips.labelled_clips import SPLITS, LabelledClips
 from vjepa.evaluation.probes.frozen_features import EncoderFeatures
-from vjepa.evaluation.probes.probe import FeatureBatch, Probe, Sweep
+from vjepa.evaluation.probes.probe import FeatureBatch, Probe
+from vjepa.evaluation.probes.scores import accuracy
+from vjepa.evaluation.probes.sweep import Sweep
 from vjepa.models import Predictor, VideoEncoder, frozen_copy
 from vjepa.monitoring import OnlineProbe
-from vjepa.monitoring.online_probe import HeldClips, LiveFeatures, accuracy, evaluation_mode, train_heads
+from vjepa.monitoring.online_probe import train_heads
+from vjepa.monitoring.probe_memory import HeldClips, LiveFeatures, evaluation_mode
 from vjepa.training import JEPA
 
 QUICK = {"learning_rates": (1e-3, 3e-3), "num_steps": 3}

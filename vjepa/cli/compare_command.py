@@ -11,7 +11,6 @@ from typing import Any
 import torch
 
 from vjepa.cli.parser import run_by_recipe
-from vjepa.cli.side_by_side import side_by_side
 from vjepa.data.atomic_file import new_file
 from vjepa.data.clips.labelled_clips import LabelledClips
 from vjepa.evaluation.comparison.comparison import (
@@ -25,9 +24,11 @@ from vjepa.evaluation.comparison.comparison import (
     page,
 )
 from vjepa.evaluation.comparison.fork import compare_on_forks
-from vjepa.evaluation.comparison.pictures import draw_collapse, draw_fork, draw_latents, require_matplotlib
+from vjepa.evaluation.comparison.pictures import draw_collapse, draw_fork, draw_latents
+from vjepa.evaluation.comparison.side_by_side import side_by_side
+from vjepa.evaluation.figures import require_matplotlib
 from vjepa.evaluation.probes.frozen_evaluation import Amount
-from vjepa.evaluation.probes.probe import Sweep
+from vjepa.evaluation.probes.sweep import Sweep
 from vjepa.interop.recipe import read_recipe
 from vjepa.interop.run_folder import read_run
 from vjepa.models import VideoEncoder

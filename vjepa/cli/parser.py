@@ -4,7 +4,8 @@ import difflib
 import importlib
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import NoReturn
 
 from lightning.pytorch.cli import LightningArgumentParser
@@ -35,14 +36,26 @@ class HelpfulParser(LightningArgumentParser):
         return [action.dest for action in self._actions if action.dest]
 
 
-def run_by_recipe(function: Callable[..., None], arguments: list[str], prog: str, description: str) -> None:
-    """Call a function with what recipes (`-c`) and flags say of its parameters."""
+def run_by_recipe(
+    function: Callable[..., None],
+    arguments: list[str],
+    prog: str,
+    description: str,
+    flat: Mapping[str, type] = MappingProxyType({}),
+) -> None:
+    """Call a function with what recipes (`-c`) and flags say of its parameters.
+
+    `flat` maps parameters to dataclasses whose fields are keys of their own: `--checkpoint`, not `--source.checkpoint`.
+    """
     parser = HelpfulParser(prog=prog, description=description)
     parser.add_argument("-c", "--config", action="config", help="a recipe; later ones and flags win")
-    parser.add_function_arguments(function)
+    keys = {name: parser.add_class_arguments(group, instantiate=False) for name, group in flat.items()}
+    parser.add_function_arguments(function, skip=set(flat))
     given = parser.instantiate_classes(parser.parse_args(arguments))
     given.pop("config", None)
-    function(**given.as_dict())
+    parts = given.as_dict()
+    groups = {name: flat[name](**{key: parts.pop(key) for key in keys[name]}) for name in flat}
+    function(**groups, **parts)
 
 
 def explain(message: str, known_keys: Iterable[str]) -> str:

@@ -1,14 +1,13 @@
-"""`vjepa probe`: what has a checkpoint learned? One table, beside what has learned nothing."""
+"""`vjepa probe`: frozen evaluation of a checkpoint beside baselines."""
 
 import time
 from pathlib import Path
 from typing import Literal
 
-import torch
-
+from vjepa.cli.checkpoint_arguments import CheckpointArguments, title
 from vjepa.cli.parser import run_by_recipe
 from vjepa.data.clips.labelled_clips import LabelledClips
-from vjepa.evaluation.probes.frozen_evaluation import CLASSES, Amount, Answer, FrozenEvaluation, describe, scored
+from vjepa.evaluation.probes.frozen_evaluation import CLASSES, Amount, FrozenEvaluation, describe
 from vjepa.evaluation.probes.frozen_features import (
     EncoderFeatures,
     FrameDifferenceFeatures,
@@ -17,19 +16,17 @@ from vjepa.evaluation.probes.frozen_features import (
     ImageBackboneFeatures,
     PixelFeatures,
 )
-from vjepa.evaluation.probes.probe import Sweep
-from vjepa.evaluation.probes.report import hardest, print_tables, write_results
+from vjepa.evaluation.probes.report import hardest, print_tables, write_files
+from vjepa.evaluation.probes.sweep import Sweep
 from vjepa.evaluation.probes.temporal_tasks import TemporalTaskName
-from vjepa.interop.run_folder import EncoderName, PretrainedRun, newest_checkpoint, read_run
+from vjepa.evaluation.results import print_unreadable
 
 BaselineName = Literal["random", "pixels", "differences", "gradients", "image"]
 
 
 def probe(
+    source: CheckpointArguments,
     data: LabelledClips,
-    checkpoint: Path | None = None,
-    settings: Path | None = None,
-    encoder: EncoderName = "target",
     levels: list[int] | None = None,
     baselines: list[BaselineName] = ["random", "pixels", "differences", "image"],  # noqa: B006 (read only)
     image_model: str = "vit_small_patch14_dinov2",
@@ -37,89 +34,37 @@ def probe(
     sweep: Sweep = Sweep(),  # noqa: B008 (frozen)
     labels_per_class: list[Amount] = [20, "all"],  # noqa: B006 (read only)
     seeds: list[int] = [0],  # noqa: B006 (read only)
-    runs: Path = Path("runs"),
-    output: Path | None = None,
     cache: Path | None = None,
     cache_gigabytes: float = 20.0,
-    accelerator: str = "auto",
     shuffle_labels: bool = False,
     temporal: list[TemporalTaskName] = [],  # noqa: B006 (read only)
 ) -> None:
-    """Probe frozen features, print a table, write results.
+    """Probe frozen features, print a table, write results to the folder `probe`.
 
     Args:
+        source: the checkpoint.
         data: labelled clips: heads learn on train, are chosen on val, and the chosen ones are scored once on test.
-        checkpoint: of a run of `vjepa fit`; the newest below `runs` if None.
-        settings: the run's config.yaml, where it does not lie in the checkpoint's run folder.
-        encoder: the target encoder (the moving average), or the context encoder.
-        levels: blocks whose tokens are read, from 0, one behind the other; the last one if None.
-        baselines: what stands beside the checkpoint: the same network untrained (by the run's seed), small frames,
-            their differences, gradient histograms of one frame, and a frozen image model per frame where its weights
-            are at hand.
+        levels: blocks whose tokens are read, from 0, concatenated along the sequence; the last one if None.
+        baselines: rows beside the checkpoint: the same network untrained (by the run's seed), small frames, their
+            differences, gradient histograms of one frame, and a frozen image model per frame where its weights are
+            given.
         image_model: timm's name of the image model.
         image_weights: its weights, as safetensors or a checkpoint of tensors.
-        sweep: heads, their learning rates and weight decays, and for how long they are trained.
-        labels_per_class: labelled clips of each class; below 1 the share of each class; or "all".
+        sweep: heads, their learning rates and weight decays, and the length of their training.
+        labels_per_class: labelled clips of each class; below 1 the fraction of each class; or "all".
         seeds: of the labelled clips and of the heads; with several the table shows mean and standard deviation.
-        runs: folder of all runs.
-        output: folder of results; `probe` in the run's folder if None.
         cache: folder of encoded features; `features` in the folder of runs if None.
-        cache_gigabytes: what features may take on the disk; beyond it clips are encoded anew in each pass.
-        accelerator: as for Lightning's trainer.
+        cache_gigabytes: limit for features on the disk; beyond it clips are encoded anew in each pass.
         shuffle_labels: learn and choose by shuffled labels, as a check of the protocol: all must end near chance.
         temporal: tasks without labels, in tables of their own: "arrow" (is a clip played backwards?), "order" (are its
             parts out of order?), "speed" (how fast does it run?).
     """
     started = time.monotonic()
-    checkpoint = checkpoint or newest_checkpoint(runs)
-    run = read_run(checkpoint, settings)
-    print(f"probing the {encoder} encoder of {checkpoint}, step {run.step}")
-    rows = features_of(run, encoder, levels, baselines, image_model, image_weights)
-    parts = [data] if data.num_folds is None else [data.of_fold(number) for number in range(data.num_folds)]
-    answers: list[Answer] = []
-    for number, clips in enumerate(parts, start=1):
-        if len(parts) > 1:
-            print(f"fold {number} of {len(parts)}:")
-        answers += FrozenEvaluation(
-            clips,
-            rows,
-            sweep,
-            labels_per_class,
-            seeds,
-            cache or runs / "features",
-            cache_gigabytes,
-            accelerator,
-            shuffle_labels,
-            temporal,
-        ).answers()
-    results = scored(answers)
-    folder = output or checkpoint.parent.parent / "probe"
-    facts = {"checkpoint": str(checkpoint), "step": run.step, "encoder": encoder, "chance": 1 / len(data.class_names)}
-    write_results(results, folder, facts)
-    print_tables(results, f"{checkpoint.parent.parent.parent.name}, step {run.step}")
-    for amount in labels_per_class:
-        print(f"{describe(CLASSES, amount)}, {hardest(results, rows[0].name, amount)}")
-    if data.unreadable:
-        path, reason = next(iter(data.unreadable.items()))
-        print(f"files that could not be read and were left out: {len(data.unreadable)}, the first {path} ({reason})")
-    print("intervals are 95 % over test clips (bootstrap)")
-    print(f"results are in {folder}, after {time.monotonic() - started:.0f} s")
-
-
-def features_of(
-    run: PretrainedRun,
-    encoder: EncoderName,
-    levels: list[int] | None,
-    baselines: list[BaselineName],
-    image_model: str,
-    image_weights: Path | None,
-) -> list[FrozenFeatures]:
-    """The rows of the table: the checkpoint first."""
-    rows: list[FrozenFeatures] = [EncoderFeatures("pretrained", run.encoder(encoder), levels)]
+    run = source.read()
+    print(f"probing the {source.encoder} encoder of {run.checkpoint}, step {run.step}")
+    rows: list[FrozenFeatures] = [EncoderFeatures("pretrained", run.encoder(source.encoder), levels)]
     if "random" in baselines:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(run.seed)
-            rows.append(EncoderFeatures("random weights", run.untrained_encoder(), levels))
+        rows.append(EncoderFeatures("random weights", run.untrained_encoder(), levels))
     if "pixels" in baselines:
         rows.append(PixelFeatures())
     if "differences" in baselines:
@@ -128,9 +73,29 @@ def features_of(
         rows.append(GradientHistogramFeatures())
     if "image" in baselines and image_weights is not None:
         rows.append(ImageBackboneFeatures(image_model, image_weights))
-    return rows
+    results = FrozenEvaluation(
+        data,
+        rows,
+        sweep,
+        labels_per_class,
+        seeds,
+        cache or source.runs / "features",
+        cache_gigabytes,
+        source.accelerator,
+        shuffle_labels,
+        temporal,
+    ).run()
+    folder = source.folder(run, "probe")
+    write_files(results, folder, source.facts(run) | {"chance": 1 / len(data.class_names)})
+    print_tables(results, title(run))
+    for amount in labels_per_class:
+        print(f"{describe(CLASSES, amount)}, {hardest(results, rows[0].name, amount)}")
+    print_unreadable(data.unreadable)
+    print("intervals are 95 % over test clips (bootstrap)")
+    print(f"results are in {folder}, after {time.monotonic() - started:.0f} s")
 
 
 def run_probe_command(arguments: list[str]) -> None:
     """Parse and run `vjepa probe`."""
-    run_by_recipe(probe, arguments, "vjepa probe", "Probe what a checkpoint has learned, features frozen.")
+    description = "Frozen evaluation of a checkpoint beside baselines."
+    run_by_recipe(probe, arguments, "vjepa probe", description, {"source": CheckpointArguments})

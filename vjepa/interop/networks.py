@@ -1,7 +1,8 @@
 """From settings and weights to networks, and back: what a network needs is asked of the network itself."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
@@ -66,6 +67,14 @@ def build(network: type[Network], part: Part, source: str) -> Network:
             heads = child.embed_dim // child.head_dim
             setattr(module, name, Position(child.kind, child.embed_dim, heads, child.position_grid))
     return module
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Draw initial weights by this seed; torch's global generator is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
 
 
 def note_fit(name: str, network: type[nn.Module], part: Part, report: Report) -> None:

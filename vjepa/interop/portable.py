@@ -1,6 +1,6 @@
 """A model between formats: settings of our constructors, weights under our names, and how its clips are cut."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
 from torch import Tensor
@@ -27,6 +27,20 @@ class Preprocessing:
     frame_step: float | None = None
     mean: tuple[float, float, float] = PIXEL_MEAN
     std: tuple[float, float, float] = PIXEL_STD
+
+    def changed(
+        self,
+        num_frames: int | None = None,
+        fps: float | None = None,
+        frame_step: float | None = None,
+        crop_size: tuple[int, int] | None = None,
+    ) -> "Preprocessing":
+        """With the given values in place of its own; `fps` drops `frame_step` and the other way round."""
+        changes: dict[str, Any] = {"num_frames": num_frames, "crop_size": crop_size}
+        changes = {name: value for name, value in changes.items() if value is not None}
+        if fps is not None or frame_step is not None:
+            changes |= {"fps": fps, "frame_step": frame_step}
+        return replace(self, **changes)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple
 from torch import Tensor
 
 from vjepa.interop.loading import load_all, read_run_checkpoint
-from vjepa.interop.networks import require_fit, whole_settings
+from vjepa.interop.networks import require_fit, seeded, whole_settings
 from vjepa.interop.portable import Origin, Part, PortableModel
 from vjepa.interop.recipe import data_of, preprocessing_of, read_recipe
 from vjepa.interop.report import Report
@@ -29,24 +29,32 @@ class PretrainedRun(NamedTuple):
 
     def encoder(self, which: EncoderName = "target") -> VideoEncoder:
         """The trained encoder. Raises ValueError where weights and settings don't fit."""
-        encoder = self.untrained_encoder()
+        encoder = self._new_encoder()
         load_all(encoder, self._below(self._prefix_of(which)), self.checkpoint)
         return encoder
 
     def predictor(self) -> Predictor:
         """The trained predictor. Raises ValueError where the run has none, or weights and settings don't fit."""
-        predictor = self.untrained_predictor()
+        predictor = self._new_predictor()
         load_all(predictor, self._below("predictor."), self.checkpoint)
         return predictor
 
-    def untrained_predictor(self) -> Predictor:
-        """The same network with weights as they are drawn before training, from torch's global generator."""
+    def untrained_encoder(self) -> VideoEncoder:
+        """The encoder before training, drawn by the run's seed."""
+        with seeded(self.seed):
+            return self._new_encoder()
+
+    def untrained_networks(self) -> tuple[VideoEncoder, Predictor]:
+        """Encoder and predictor before training, drawn by the run's seed."""
+        with seeded(self.seed):
+            return self._new_encoder(), self._new_predictor()
+
+    def _new_predictor(self) -> Predictor:
         if self.predictor_settings is None:
             raise ValueError(f"{self.checkpoint} has no predictor; give a run of JEPA")
         return Predictor(**self.predictor_settings)
 
-    def untrained_encoder(self) -> VideoEncoder:
-        """The same network with weights as they are drawn before training, from torch's global generator."""
+    def _new_encoder(self) -> VideoEncoder:
         try:
             return VideoEncoder(**self.encoder_settings)
         except TypeError as error:

@@ -39,4 +39,9 @@ class Schedule:
             return end
         if self.decay == "linear":
             return self.peak + since / decay_steps * (end - self.peak)
-        return end + (self.peak - end) * 0.5 * (1 + math.cos(math.pi * since / decay_steps))
+        return end + (self.peak - end) * cosine_decay(since, decay_steps)
+
+
+def cosine_decay(step: float, num_steps: float) -> float:
+    """From 1 at step 0 to 0 at step `num_steps`, as half a cosine."""
+    return 0.5 * (1 + math.cos(math.pi * step / num_steps))

@@ -11,15 +11,11 @@ import torch.nn.functional as F
 from tests.tiny_kitchens import tiny_actions, write_kitchens
 from vjepa.cli.main import main
 from vjepa.data.clips.batch import normalize_clips
-from vjepa.evaluation.anticipation.anticipation import (
-    AnticipationEvaluation,
-    AnticipationFeatures,
-    AnticipationProbe,
-    TokenBatch,
-    future_mask,
-)
+from vjepa.evaluation.anticipation.anticipation import AnticipationEvaluation
 from vjepa.evaluation.anticipation.class_mean_recall import ClassMeanRecall
-from vjepa.evaluation.probes.probe import Sweep
+from vjepa.evaluation.anticipation.features import AnticipationFeatures, future_mask
+from vjepa.evaluation.anticipation.probe import AnticipationProbe, TokenBatch
+from vjepa.evaluation.probes.sweep import Sweep
 from vjepa.grid import TokenGrid
 from vjepa.masking import TubeMask
 from vjepa.models import Predictor, VideoEncoder

@@ -15,13 +15,14 @@ from safetensors import safe_open
 from tests.ffmpeg import ffmpeg_frames
 from vjepa.data.clips.frame_sampling import FrameSampling
 from vjepa.data.clips.sliding_windows import FRAMES_AT_ONCE, SlidingWindows, _stretches
-from vjepa.data.synthetic.dataset import encode_video
+from vjepa.data.video.encoding import encode_video
 from vjepa.data.video.facts import VideoError, VideoFacts
 from vjepa.data.video.reader import ReaderChain
 from vjepa.data.video.transforms import crop_resize, view_boxes
 from vjepa.evaluation.embedding import embedding
-from vjepa.evaluation.embedding.embedding import embed_videos, videos_of
+from vjepa.evaluation.embedding.embedding import embed_videos
 from vjepa.evaluation.embedding.feature_file import read_features
+from vjepa.evaluation.embedding.sources import videos_of
 from vjepa.interop.load_encoder import LoadedEncoder
 from vjepa.interop.portable import Preprocessing
 from vjepa.models import VideoEncoder

@@ -11,7 +11,7 @@ from tests.tiny_clips import tiny_clips
 from vjepa.data.clips.labelled_clips import SPLITS, LabelledClips
 from vjepa.data.manifest.manifest import read_manifest
 from vjepa.evaluation.probes import feature_cache
-from vjepa.evaluation.probes.feature_batches import CachedBatches, StreamedEvaluationBatches, arranged
+from vjepa.evaluation.probes.feature_batches import CachedBatches, arranged, streamed_evaluation
 from vjepa.evaluation.probes.feature_cache import FeatureCache
 from vjepa.evaluation.probes.frozen_features import (
     EncoderFeatures,
@@ -185,12 +185,12 @@ def test_the_size_estimate_is_what_tokens_take_on_the_disk(tiny_world, tmp_path,
     if variants is not None:
         clips = clips.with_single_clips(variants.decoded_frames)
     cache = FeatureCache(tmp_path, clips, variants, "speed")
-    assert cache.kept_bytes(features) == 0
+    assert cache.cached_bytes(features) == 0
     expected = cache.num_bytes(features)
     cache.encode([features], quiet)
     tokens = [load_file(file)["tokens"] for file in shards_of(tmp_path)]
     assert sum(each.numel() * each.element_size() for each in tokens) == expected
-    assert expected < cache.kept_bytes(features) < expected + 3 * 2000
+    assert expected < cache.cached_bytes(features) < expected + 3 * 2000
     assert cache.free_bytes() > 0
 
 
@@ -220,7 +220,7 @@ def test_streamed_and_cached_batches_agree(tiny_world, tmp_path):
     cache.encode([features], quiet)
     rows = np.array([0, 2, 5])
     cached = CachedBatches(features, cache.load(features, "val"), 2, rows, batch_size=2)
-    streamed = StreamedEvaluationBatches(features, clips, "val", torch.device("cpu"), rows)
+    streamed = streamed_evaluation(features, clips, "val", torch.device("cpu"), rows)
     for part in range(3):
         ours, theirs = (torch.cat([batch[part] for batch in batches]) for batches in (cached, streamed))
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3)

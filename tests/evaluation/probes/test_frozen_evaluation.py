@@ -8,10 +8,11 @@ import torch
 
 from tests.tiny_clips import tiny_clips
 from vjepa.data.clips.labelled_clips import LabelledClips
-from vjepa.evaluation.probes.frozen_evaluation import CLASSES, Answer, FrozenEvaluation, Question, describe, scored
+from vjepa.evaluation.probes.frozen_evaluation import CLASSES, FrozenEvaluation, Outcome, Setting, describe, scored
 from vjepa.evaluation.probes.frozen_features import EncoderFeatures, FrozenFeatures, PixelFeatures
-from vjepa.evaluation.probes.probe import Sweep
 from vjepa.evaluation.probes.report import cell, hardest, print_tables
+from vjepa.evaluation.probes.scores import Trial
+from vjepa.evaluation.probes.sweep import Sweep
 from vjepa.models import VideoEncoder
 
 SWEEP = Sweep(learning_rates=(1e-3, 1e-2), weight_decays=(0.1,), num_epochs=1, min_steps=3, batch_size=8, num_heads=2)
@@ -218,12 +219,12 @@ def test_amounts_and_cells_in_words(tiny_world, tmp_path):
 
 
 def test_folds_are_scored_as_one_test_set():
-    def answer(guessed: list[int], labels: list[int], chosen: str) -> Answer:
+    def outcome(guessed: list[int], labels: list[int], chosen: str) -> Outcome:
         guesses = torch.nn.functional.one_hot(torch.tensor(guessed), 3).float()
-        question = Question(CLASSES, ["a", "b", "c"], "all", 0, 1)
-        return Answer(question, "pixels", "linear", guesses, torch.tensor(labels), chosen, 0.5, 1.0)
+        trial = Trial("linear", chosen, 0.5, guesses, torch.tensor(labels))
+        return Outcome(Setting(CLASSES, ["a", "b", "c"], "all", 0), "pixels", trial, 1.0)
 
-    (result,) = scored([answer([0, 1, 2], [0, 1, 1], "this"), answer([2], [2], "that")])
+    (result,) = scored([outcome([0, 1, 2], [0, 1, 1], "this"), outcome([2], [2], "that")])
     assert result.scores.num_clips == 4 and result.scores.top1 == 0.75
     assert result.scores.per_class == {"a": 1.0, "b": 0.5, "c": 1.0}
     assert result.chosen == "this; that" and result.seconds == 2.0

@@ -6,15 +6,8 @@ import pytest
 import torch
 
 from vjepa.evaluation.probes.frozen_evaluation import Shuffled
-from vjepa.evaluation.probes.probe import (
-    FeatureBatch,
-    LinearHead,
-    Probe,
-    Sweep,
-    choose_heads,
-    train_probe,
-    widest_divisor,
-)
+from vjepa.evaluation.probes.probe import FeatureBatch, LinearHead, Probe, choose_heads, train_probe
+from vjepa.evaluation.probes.sweep import Sweep, widest_divisor
 
 WIDTH = 8
 
@@ -85,10 +78,10 @@ def test_the_winner_is_chosen_on_validation_and_not_on_test():
         return [FeatureBatch(pooled[:, :, None], pooled, labels)]
 
     (trial,) = choose_heads(probe, val=told_by(0), test=told_by(1)).values()
-    assert trial.candidate == probe.candidates[0] and trial.val_accuracy == 1.0
+    assert trial.chosen == probe.candidates[0].settings and trial.val_accuracy == 1.0
     assert (trial.guesses.argmax(1) == trial.labels).float().mean() == 0.0
     (other,) = choose_heads(probe, val=told_by(1), test=told_by(1)).values()
-    assert other.candidate == probe.candidates[1]
+    assert other.chosen == probe.candidates[1].settings
 
 
 def test_among_heads_of_equal_accuracy_the_surer_one_wins():
@@ -99,7 +92,7 @@ def test_among_heads_of_equal_accuracy_the_surer_one_wins():
     pooled = torch.zeros(10, 1, WIDTH)
     pooled[5:, 0, 0], pooled[:5, 0, 0] = 1, -1
     batch = FeatureBatch(pooled[:, :, None], pooled, (torch.arange(10) >= 5).long())
-    assert choose_heads(probe, [batch], [batch])["linear"].candidate.learning_rate == 1e-3
+    assert choose_heads(probe, [batch], [batch])["linear"].chosen == "learning rate 0.001, weight decay 0.1"
 
 
 def test_heads_learn_what_features_tell():

@@ -3,9 +3,10 @@
 import torch
 
 from tests.tiny_clips import tiny_clips
-from vjepa.evaluation.probes.feature_batches import StreamedTrainingBatches
+from vjepa.evaluation.probes.feature_batches import streamed_training
 from vjepa.evaluation.probes.frozen_features import EncoderFeatures
-from vjepa.evaluation.probes.probe import FeatureBatch, Probe, Sweep, probe_trainer
+from vjepa.evaluation.probes.probe import FeatureBatch, Probe
+from vjepa.evaluation.probes.sweep import Sweep
 from vjepa.models import AttentiveProbe, VideoEncoder
 
 PLAIN = {"heads": ("attentive",), "learning_rates": (1e-2,), "weight_decays": (0.1,), "batch_size": 8}
@@ -14,7 +15,7 @@ PLAIN = {"heads": ("attentive",), "learning_rates": (1e-2,), "weight_decays": (0
 def trained(sweep: Sweep, batches: list[FeatureBatch]) -> Probe:
     torch.manual_seed(0)
     probe = Probe(sweep, width=24, pooled_width=24, num_classes=3, num_steps=3)
-    probe_trainer(sweep, 3, "cpu").fit(probe, iter(batches))
+    sweep.trainer(3, "cpu").fit(probe, iter(batches))
     return probe
 
 
@@ -46,7 +47,7 @@ def test_streamed_training_has_the_segments_of_a_file_in_one_sequence(tiny_world
     encoder = VideoEncoder(embed_dim=24, depth=1, num_heads=2, tubelet=(2, 8, 8))
     rows = clips.labelled_rows("all")
     features = EncoderFeatures("encoder", encoder)
-    [batch] = StreamedTrainingBatches(features, clips, rows, 5, 1, torch.device("cpu"))
+    [batch] = streamed_training(features, clips, rows, 5, 1, torch.device("cpu"))
     [decoded] = clips.training_batches(rows, 5, 1)
     assert batch.tokens.shape == (5, 1, 2 * 16, 24) and batch.pooled.shape == (5, 1, 24)
     assert decoded.clips.shape[0] == 10 and torch.equal(decoded.labels[::2], batch.labels)

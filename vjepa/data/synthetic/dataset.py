@@ -14,15 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 from numpy.typing import NDArray
 
-from vjepa.data.atomic_file import new_file, write_table
+from vjepa.data.atomic_file import new_file, write_json, write_table
 from vjepa.data.manifest.manifest import FACT_COLUMNS, fact_columns
 from vjepa.data.progress import count_processors, report_progress
 from vjepa.data.synthetic.render import render
 from vjepa.data.synthetic.world import MOTIONS, WorldState, roll_out, sample_world
+from vjepa.data.video.encoding import KEYFRAME_INTERVAL, encode_video
 from vjepa.data.video.facts import VideoFacts
 
 FORMAT_VERSION = 3  # raise it when the same arguments give other files
@@ -38,7 +38,6 @@ COLUMNS = (
     "mask",
     *FACT_COLUMNS,
 )
-KEYFRAME_INTERVAL = 16  # frames
 CLIPS_PER_TASK = 25  # what one worker is handed at a time
 
 Row = dict[str, str | int]
@@ -90,7 +89,7 @@ def write_dataset(
     for leftover in folder.glob("*/*/.*.tmp"):  # of writers that were killed
         leftover.unlink(missing_ok=True)
     facts = {"columns": COLUMNS, "motions": MOTIONS, "counts": {split: len(rows[split]) for split in SPLITS}}
-    write_json(folder / "dataset.json", {"format_version": FORMAT_VERSION, "arguments": arguments, **facts})
+    write_json(folder / "dataset.json", {"format_version": FORMAT_VERSION, "arguments": arguments, **facts}, indent=2)
     (folder / "dataset.partial.json").unlink(missing_ok=True)
     return folder
 
@@ -158,26 +157,6 @@ def write_clip(task: Task, index: int) -> Row:
     }
 
 
-def encode_video(
-    path: Path,
-    frames: Bytes,  # (T, H, W, 3) RGB, H and W even
-    fps: int,
-) -> None:
-    """Write an mp4 that every player opens: H.264, yuv420p, a key frame every 16 frames, no B-frames."""
-    height, width = frames.shape[1:3]
-    # bitexact leaves the library's version out of the file; with one thread the bits do not depend on the cores.
-    muxing = {"movflags": "+faststart", "fflags": "+bitexact"}
-    groups = f"keyint={KEYFRAME_INTERVAL}:min-keyint={KEYFRAME_INTERVAL}:scenecut=0:open-gop=0:bframes=0"
-    coding = {"crf": "18", "preset": "veryfast", "x264-params": groups}
-    with av.open(str(path), "w", format="mp4", options=muxing) as container:
-        stream = container.add_stream("libx264", rate=fps, options=coding)
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        stream.codec_context.thread_count = 1
-        for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        container.mux(stream.encode(None))
-
-
 # ---- many clips ----
 
 
@@ -221,7 +200,7 @@ def is_finished(folder: Path, arguments: dict[str, int]) -> bool:
                 f"delete it or choose another folder"
             )
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "dataset.partial.json", claim)
+    write_json(folder / "dataset.partial.json", claim, indent=2)
     return False
 
 
@@ -236,12 +215,3 @@ def refuse_other_dataset(folder: Path, found: dict[str, Any], claim: dict[str, A
             f"{folder} holds a synthetic dataset with {', '.join(differences)}, and a folder can hold only one; "
             f"choose another folder, delete its videos/, masks/ and dataset*.json, or ask for the same arguments"
         )
-
-
-# ---- files ----
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """One json object, indented for reading."""
-    with new_file(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n")

@@ -7,14 +7,14 @@ from torchmetrics.classification import MulticlassRecall
 
 
 class ClassMeanRecall(MulticlassRecall):
-    """How often a class is among the `top_k` best guesses where it is right, averaged over the classes that occur.
+    """Recall among the `top_k` best guesses, averaged over the classes that occur among the labels.
 
-    torchmetrics' own macro average counts classes that do not occur among the labels, with a recall of 0.
+    The macro average of torchmetrics includes classes that do not occur, with a recall of 0.
 
     Args:
-        num_scored: classes that have a score. Labels may go beyond: a class that no training clip had is never guessed.
+        num_scored: classes that have a score. A class that no training clip has is never guessed.
         num_classes: all classes that labels may have.
-        top_k: guesses; all where there are fewer classes.
+        top_k: number of guesses; all classes where there are fewer.
     """
 
     def __init__(self, num_scored: int, num_classes: int, top_k: int = 5):

@@ -21,8 +21,8 @@ from vjepa.evaluation.comparison.fork import ForkOutcome
 from vjepa.evaluation.comparison.latent_decoder import frozen_tokens, train_latent_decoder
 from vjepa.evaluation.probes.frozen_evaluation import CLASSES, Amount, FrozenEvaluation, describe
 from vjepa.evaluation.probes.frozen_features import EncoderFeatures, FrozenFeatures
-from vjepa.evaluation.probes.probe import Sweep
-from vjepa.evaluation.probes.report import spread
+from vjepa.evaluation.probes.sweep import Sweep
+from vjepa.evaluation.results import spread
 from vjepa.evaluation.token_statistics import effective_rank, feature_std
 from vjepa.interop.loading import read_checkpoint
 from vjepa.models import VideoEncoder

@@ -1,29 +1,15 @@
-"""Pictures of a comparison of objectives; what draws by matplotlib asks for it here."""
+"""Pictures of a comparison of objectives."""
 
 from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from vjepa.data.atomic_file import new_file
 from vjepa.data.synthetic.fork import PAST_FRAMES
 from vjepa.evaluation.comparison.comparison import Decoded
 from vjepa.evaluation.comparison.fork import ForkOutcome
-
-
-def require_matplotlib() -> ModuleType:
-    """Raises ValueError where it is not installed."""
-    try:
-        import matplotlib
-    except ImportError:
-        raise ValueError("pictures need matplotlib; install it with `pip install matplotlib`") from None
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    return plt
+from vjepa.evaluation.figures import require_matplotlib, save_figure
 
 
 def draw_fork(outcome: ForkOutcome, picture: Path) -> None:
@@ -64,7 +50,7 @@ def draw_collapse(curves: Mapping[str, Mapping[str, Mapping[int, float]]], pictu
         axis.set(title=measure, xlabel="step", ylim=(0, None))
         axis.grid(alpha=0.3)
         axis.legend(fontsize=7)
-    save_picture(figure, picture)
+    save_figure(figure, picture)
 
 
 def _draw_strips(strips: Mapping[str, Tensor], picture: Path, title: str) -> None:
@@ -81,12 +67,4 @@ def _draw_strips(strips: Mapping[str, Tensor], picture: Path, title: str) -> Non
         axis.set(xticks=[], yticks=[])
         axis.spines[:].set_visible(False)
     figure.suptitle(title, fontsize=9)
-    save_picture(figure, picture)
-
-
-def save_picture(figure: Any, picture: Path) -> None:
-    """Write a figure of matplotlib as PNG, and let go of it."""
-    picture.parent.mkdir(parents=True, exist_ok=True)
-    with new_file(picture) as temporary:
-        figure.savefig(temporary, format="png", dpi=80)
-    require_matplotlib().close(figure)
+    save_figure(figure, picture)

@@ -1,4 +1,4 @@
-"""Features of whole videos: windows one after another through an encoder, one file for each video (`vjepa embed`)."""
+"""Features of whole videos by sliding windows, one file for each video (`vjepa embed`)."""
 
 import hashlib
 import json
@@ -6,14 +6,14 @@ import os
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from itertools import groupby
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import vjepa
 from vjepa.data.atomic_file import write_table
@@ -27,22 +27,17 @@ from vjepa.data.clips.sliding_windows import (
     Video,
 )
 from vjepa.data.loading import decoding_loader
-from vjepa.data.manifest.listings import VIDEO_SUFFIXES
-from vjepa.data.manifest.manifest import ROOT_VARIABLE, read_manifest
 from vjepa.data.progress import count_processors, report_progress
 from vjepa.data.video import storage
-from vjepa.data.video.image_reader import IMAGE_SUFFIXES
 from vjepa.data.video.reader import ReaderChain, ReaderName
+from vjepa.evaluation.accelerator import Precision, torch_device
 from vjepa.evaluation.embedding.feature_file import Array, FeatureFile, FileFormat, read_metadata
-from vjepa.evaluation.probes.frozen_evaluation import device_of
-from vjepa.evaluation.probes.frozen_features import EncoderFeatures
-from vjepa.evaluation.probes.probe import Precision, autocast
+from vjepa.evaluation.embedding.sources import videos_of
+from vjepa.evaluation.embedding.window_encoder import FeatureKind, WindowEncoder
 from vjepa.interop.load_encoder import LoadedEncoder
-from vjepa.interop.portable import Preprocessing
 
-FeatureKind = Literal["pooled", "dense"]
-VIDEOS_AT_ONCE = 256  # that may be begun and not yet done
-MOST_WORKERS = 16  # where nobody says how many
+VIDEOS_AT_ONCE = 256  # unfinished videos
+MOST_WORKERS = 16  # by default
 INDEX_COLUMNS = ("path", "start", "end", "output", "windows", "seconds", "status", "reason")
 
 
@@ -69,19 +64,19 @@ def embed_videos(
     readers: list[ReaderName] = ["pyav"],  # noqa: B006 (read only)
     decode_time_limit: float | None = 60.0,
 ) -> None:
-    """Write a feature file for each video, and `index.csv`. What is there with the same settings is kept.
+    """Write a feature file for each video, and `index.csv`. Files that exist with the same settings are kept.
 
     Args:
         sources: videos, images, folders of them, and manifests.
-        encoder: makes the features, and says how clips are cut.
+        encoder: makes the features; has the preprocessing of clips.
         output: folder of the feature files, laid out as the videos are.
-        features: "pooled" is the mean of a window's tokens, "dense" all of them.
+        features: the mean of a window's tokens ("pooled"), or all of them ("dense").
         levels: blocks whose tokens are written, from 0, each as `level_{k}`; the encoder's output, `features`, if None.
-        stride: from one window's start to the next, as a share of a window: 1 is back to back, 0.5 half overlapping.
-        max_windows: of a video; where it has more, so many of them, spread evenly.
-        num_frames: frames of a window; as the encoder was trained, as all that follow, if None.
+        stride: from one window's start to the next, in windows: 1 is back to back, 0.5 half overlapping.
+        max_windows: of a video; longer videos have this many, spread evenly.
+        num_frames: frames of a window; this and the next three are as in the encoder's training if None.
         fps: frames per second of a window.
-        frame_step: or frames of the file from one frame of a window to the next.
+        frame_step: instead of fps, frames of the file from one frame of a window to the next.
         crop_size: height and width of a window in pixels.
         root: folder that a manifest's paths are relative to.
         split: only rows of this split of a manifest.
@@ -90,17 +85,17 @@ def embed_videos(
         batch_size: windows that are encoded at once.
         num_workers: decoding processes; one per processor, at most 16, if None.
         accelerator: as for Lightning's trainer.
-        precision: in which the encoder computes.
-        readers: order in which they are asked. Pixels are the same; decord reads the whole file for every few windows.
-        decode_time_limit: seconds after which a reader that does not come back is left behind.
+        precision: of the encoder.
+        readers: tried in this order. Pixels are the same; decord reads the whole file for every few windows.
+        decode_time_limit: seconds after which a hanging reader is abandoned.
 
     Raises:
-        ValueError: a source is not there, settings do not fit, or not one video can be read.
+        ValueError: a source is missing, settings do not fit, or no video can be read.
     """
     started = time.monotonic()
     if batch_size < 1:
         raise ValueError(f"batch_size ({batch_size}) must be at least 1")
-    preprocessing = changed(encoder.preprocessing, num_frames, fps, frame_step, crop_size)
+    preprocessing = encoder.preprocessing.changed(num_frames, fps, frame_step, crop_size)
     frames = FrameSampling(preprocessing.num_frames, preprocessing.fps, preprocessing.frame_step)
     windows = SlidingWindows(frames, stride, max_windows)
     readers_in_order = ReaderChain(readers, decode_time_limit)
@@ -108,7 +103,7 @@ def embed_videos(
         Job(video, output, f"{name}.{format}", storage_size(video.path))
         for name, video in videos_of(sources, root, split).items()
     ]
-    device = device_of(accelerator)
+    device = torch_device(accelerator)
     network = WindowEncoder(encoder, preprocessing, features, levels, device, precision)
     metadata = {
         "vjepa": vjepa.__version__,
@@ -133,7 +128,7 @@ def embed_videos(
         min(count_processors(), MOST_WORKERS) if num_workers is None else num_workers,
     )
     output.mkdir(parents=True, exist_ok=True)
-    kept = embedding.keep_what_is_done()
+    kept = embedding.keep_finished()
     if kept < len(jobs):
         what = f"features of {len(jobs) - kept} videos in {output}, in percent"
         for _ in report_progress(whole_percents(embedding.run()), 100, what, size_of=int):
@@ -153,90 +148,14 @@ def embed_videos(
     )
 
 
-def changed(
-    preprocessing: Preprocessing,
-    num_frames: int | None,
-    fps: float | None,
-    frame_step: float | None,
-    crop_size: tuple[int, int] | None,
-) -> Preprocessing:
-    """With what is given in place of its own; a rate of one kind drops one of the other."""
-    if num_frames is not None:
-        preprocessing = replace(preprocessing, num_frames=num_frames)
-    if fps is not None or frame_step is not None:
-        preprocessing = replace(preprocessing, fps=fps, frame_step=frame_step)
-    if crop_size is not None:
-        preprocessing = replace(preprocessing, crop_size=crop_size)
-    return preprocessing
-
-
-class WindowEncoder(nn.Module):
-    """Windows to what is written of them, without gradient. Raises ValueError where windows or levels do not fit.
-
-    Args:
-        loaded: the encoder.
-        preprocessing: how windows are cut.
-        features: "pooled" or "dense".
-        levels: blocks whose tokens are asked for; the encoder's output if None.
-        device: to compute on.
-        precision: in which.
-    """
-
-    def __init__(
-        self,
-        loaded: LoadedEncoder,
-        preprocessing: Preprocessing,
-        features: FeatureKind,
-        levels: Sequence[int] | None,
-        device: torch.device,
-        precision: Precision,
-    ):
-        super().__init__()
-        height, width = preprocessing.crop_size
-        clip = torch.empty(1, 3, preprocessing.num_frames, height, width, device="meta")
-        self.grid = loaded.encoder.grid_of(clip)
-        self.loaded = loaded.to(device).eval()
-        self.features = features
-        self.levels = sorted(set(levels)) if levels else None
-        self.device = device
-        self.precision = precision
-        if self.levels is not None:  # a single token tells whether they exist, before anything is decoded
-            self(torch.zeros(1, 3, *loaded.encoder.tubelet, dtype=torch.uint8))
-
-    @property
-    def names(self) -> list[str]:
-        return ["features"] if self.levels is None else [f"level_{level}" for level in self.levels]
-
-    @property
-    def window_shape(self) -> tuple[int, ...]:
-        """Of one window's features."""
-        width = self.loaded.encoder.embed_dim
-        return (width,) if self.features == "pooled" else (self.grid.num_tokens, width)
-
-    @torch.inference_mode()
-    def forward(
-        self,
-        windows: Tensor,  # (B, 3, T, H, W) uint8
-    ) -> dict[str, Tensor]:  # by name, each (B, D) or (B, N, D) float32 on the CPU
-        windows = windows.to(self.device)
-        with autocast(self.device, self.precision):
-            tokens = [self.loaded(windows)] if self.levels is None else self.loaded.levels(windows, self.levels)
-        found = [each.float() if self.features == "dense" else each.float().mean(dim=1) for each in tokens]
-        return {name: each.cpu() for name, each in zip(self.names, found, strict=True)}
-
-    def fingerprint(self) -> str:
-        """A hash of the weights, and of what changes features beside them."""
-        return EncoderFeatures("encoder", self.loaded.encoder, self.levels).fingerprint()
-
-
 @dataclass
 class Job:
-    """A video and what becomes of it."""
+    """A video and the state of its feature file."""
 
     video: Video
     output: Path  # folder of all feature files
-    name: str  # of its own, below that folder
-    num_bytes: int | None  # of the video; None where it is not on a disk
+    name: str  # of the file, unique below that folder
+    num_bytes: int | None  # of the video; None where it is not on a local disk
     status: Literal["", "done", "failed"] = ""
     reason: str = ""
     num_windows: int = 0
@@ -256,7 +175,7 @@ class Job:
 
 
 class _Window(NamedTuple):
-    """A window that waits for its batch."""
+    """A decoded window that has not been encoded."""
 
     job: int
     window: int
@@ -265,13 +184,13 @@ class _Window(NamedTuple):
 
 @dataclass
 class Embedding:
-    """Decodes, encodes and writes.
+    """Decodes and encodes windows, and writes feature files.
 
     Args:
         jobs: videos and their files.
         network: makes the features.
         dataset: decodes.
-        metadata: of all files; features with other metadata are made anew.
+        metadata: of all files; files with other metadata are made anew.
         format: of the files.
         batch_size: windows that are encoded at once.
         num_workers: decoding processes.
@@ -284,22 +203,22 @@ class Embedding:
     format: FileFormat
     batch_size: int
     num_workers: int
-    _files: dict[int, FeatureFile] = field(default_factory=dict, init=False)  # not yet done, by the job's number
+    _files: dict[int, FeatureFile] = field(default_factory=dict, init=False)  # unfinished, by the job's number
     _missing_rows: dict[int, int] = field(default_factory=dict, init=False)
 
-    def keep_what_is_done(self) -> int:
-        """Mark jobs whose file was made of the same video with the same settings; returns how many."""
-        kept = [job for job in self.jobs if read_metadata(job.target).get("settings") == self._settings_of(job)]
+    def keep_finished(self) -> int:
+        """Mark jobs whose file was made from the same video with the same settings; returns their number."""
+        kept = [job for job in self.jobs if read_metadata(job.target).get("settings") == self._settings_hash(job)]
         for job in kept:
             metadata = read_metadata(job.target)
             job.status, job.num_windows, job.seconds = "done", int(metadata["windows"]), float(metadata["seconds"])
         return len(kept)
 
     def run(self) -> Iterator[float]:
-        """Do what is not done, and say after each step which share of the videos' bytes it was."""
+        """Do all unfinished jobs; yields after each step its fraction of the videos' bytes."""
         numbers = [number for number, job in enumerate(self.jobs) if not job.status]
         total = sum(self.jobs[number].num_bytes or 1 for number in numbers)
-        left = {number: (self.jobs[number].num_bytes or 1) / total for number in numbers}  # shares not yet told
+        left = {number: (self.jobs[number].num_bytes or 1) / total for number in numbers}  # fractions not yet yielded
         waiting: list[_Window] = []
         with tempfile.TemporaryDirectory(prefix=".unfinished_", dir=self.jobs[0].output) as scratch:
             for stretch in self._stretches(numbers):
@@ -321,9 +240,9 @@ class Embedding:
                 self._encode(waiting)
 
     def _stretches(self, numbers: list[int]) -> Iterator[Stretch | Unreadable]:
-        """All stretches of these jobs: of some videos the first ones, which tell how many there are, then the others.
+        """All stretches of these jobs: for a group of videos the first stretches, which have the plan, then the others.
 
-        So many short videos keep all workers busy, and so does a single long one.
+        Many short videos keep all workers busy, and so does a single long one.
         """
         for start in range(0, len(numbers), VIDEOS_AT_ONCE):
             some = numbers[start : start + VIDEOS_AT_ONCE]
@@ -334,7 +253,7 @@ class Embedding:
                     others += [key._replace(stretch=place) for place in range(1, len(stretch.plan.stretches))]
                 yield stretch
             if others:
-                # Of a video with a stretch that can't be read, no others are decoded.
+                # A video with an unreadable stretch is not decoded further.
                 yield from self._decoded(key for key in others if self.jobs[key.number].status != "failed")
 
     def _decoded(self, keys: Iterable[StretchKey]) -> Iterator[Stretch | Unreadable]:
@@ -349,7 +268,7 @@ class Embedding:
             whole["token_grid"] = np.array(self.network.grid, np.int64)
         layout = Array(np.dtype(self.metadata["dtype"]), (job.num_windows, *self.network.window_shape))
         metadata = self.metadata | {
-            "settings": self._settings_of(job),
+            "settings": self._settings_hash(job),
             "video": as_text(job.video.path),
             "windows": str(job.num_windows),
             "seconds": repr(job.seconds),
@@ -361,14 +280,14 @@ class Embedding:
     def _encode(self, windows: list[_Window]) -> None:
         found = self.network(torch.stack([window.pixels for window in windows]))
         rows = {name: values.numpy().astype(self.metadata["dtype"], copy=False) for name, values in found.items()}
-        # Windows of a video that follow each other are written in one piece.
+        # Consecutive windows of a video are written in one piece.
         for _, places in groupby(
             range(len(windows)), lambda place: (windows[place].job, windows[place].window - place)
         ):
             first, *rest = places
             number, count = windows[first].job, 1 + len(rest)
             if number not in self._files:
-                continue  # another stretch of it could not be read
+                continue  # another stretch of the video could not be read
             self._files[number].write(
                 windows[first].window, {name: values[first : first + count] for name, values in rows.items()}
             )
@@ -384,79 +303,31 @@ class Embedding:
         if file is not None:
             file.discard()
 
-    def _settings_of(self, job: Job) -> str:
-        """A hash of all that decides what is in a job's file; another version of this package changes nothing."""
+    def _settings_hash(self, job: Job) -> str:
+        """A hash of all that determines the contents of a job's file; the version of this package is left out."""
         settings = {name: value for name, value in self.metadata.items() if name not in ("vjepa", "checkpoint")}
-        of_video = [job.video.start, job.video.end, job.num_bytes]
-        return hashlib.sha256(json.dumps([settings, of_video], sort_keys=True).encode()).hexdigest()[:16]
-
-
-def videos_of(
-    sources: Sequence[str],
-    root: str | None = None,
-    split: str | None = None,
-) -> dict[str, Video]:
-    """What sources list, by names of their own that hardly ever depend on what else is listed.
-
-    A name is the path below the source's folder, a manifest's `root` or $VJEPA_DATA, or else the whole path, and the
-    seconds where only part of a file is meant.
-    """
-    videos: dict[str, Video] = {}
-    for source in map(str, sources):
-        for video, bases in _listed(source, root, split):
-            name = _name_of(video, bases)
-            if videos.get(name, video) != video:  # a/1.mp4 and b/1.mp4 of two folders
-                name = _name_of(video, [])
-            videos[name] = video
-    return videos
-
-
-def _listed(source: str, root: str | None, split: str | None) -> Iterator[tuple[Video, list[str]]]:
-    """Videos, with the folders that names may be relative to."""
-    if PurePath(source).suffix.lower() in VIDEO_SUFFIXES | IMAGE_SUFFIXES and not storage.is_folder(source):
-        if not storage.exists(source):
-            raise ValueError(f"there is no file {source}; give videos, folders of videos, or manifests")
-        yield Video(source), [storage.parent(source)]
-        return
-    manifest = read_manifest(source, root, split)
-    folder = source if storage.is_folder(source) else storage.parent(source)
-    bases = [folder, *filter(None, [root, os.environ.get(ROOT_VARIABLE)])]
-    for row, path in enumerate(manifest.paths):
-        yield Video(path, *manifest.window(row)), bases
-
-
-def _name_of(video: Video, bases: Sequence[str]) -> str:
-    whole = _whole(video.path)
-    inside = [whole.removeprefix(f"{_whole(base)}/") for base in bases if whole.startswith(f"{_whole(base)}/")]
-    name = inside[0] if inside else whole.partition("://")[2] if storage.is_remote(whole) else whole.lstrip("/")
-    if video.start is None and video.end is None:
-        return name
-    start, end = video.start or 0.0, "end" if video.end is None else f"{round(video.end, 3)}s"
-    return f"{name}.{round(start, 3)}s-{end}"
-
-
-def _whole(path: str) -> str:
-    return path.rstrip("/") if storage.is_remote(path) else os.path.abspath(path)
+        video = [job.video.start, job.video.end, job.num_bytes]
+        return hashlib.sha256(json.dumps([settings, video], sort_keys=True).encode()).hexdigest()[:16]
 
 
 def storage_size(path: str) -> int | None:
-    """Bytes of a file on a disk; None of one that is elsewhere or not there."""
+    """Size of a local file; None for one that is remote or missing."""
     try:
         return None if storage.is_remote(path) else os.path.getsize(path)
     except OSError:
         return None
 
 
-def whole_percents(shares: Iterable[float]) -> Iterator[int]:
-    """How many more whole percent are done after each step."""
+def whole_percents(fractions: Iterable[float]) -> Iterator[int]:
+    """Whole percents that each step adds."""
     done = 0.0
-    for share in shares:
-        before, done = done, done + share
+    for fraction in fractions:
+        before, done = done, done + fraction
         yield round(100 * done) - round(100 * before)
 
 
 def as_text(path: str) -> str:
-    """A path that any reader of text takes; bytes that are no text are replaced."""
+    """A path as valid UTF-8; other bytes are replaced."""
     return path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 

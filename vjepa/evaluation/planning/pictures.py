@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 
 from vjepa.data.atomic_file import new_file
-from vjepa.data.synthetic.dataset import encode_video
+from vjepa.data.video.encoding import encode_video
 from vjepa.envs.world import Suite, Tasks
-from vjepa.evaluation.comparison.pictures import require_matplotlib, save_picture
+from vjepa.evaluation.figures import require_matplotlib, save_figure
 from vjepa.evaluation.planning.goal_reaching import Replay
 from vjepa.evaluation.planning.model_policy import ModelPolicy, encode_one_by_one
 from vjepa.evaluation.planning.read_out import ReadOut, latents_at
@@ -57,7 +57,7 @@ def draw_paths(
     handles, labels = axes.flat[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=8, facecolor="lightgrey")
     figure.suptitle(title, fontsize=10)
-    save_picture(figure, picture)
+    save_figure(figure, picture)
 
 
 def draw_energy(model: WorldModel, suite: Suite, tasks: Tasks, title: str, picture: Path, count: int = 3) -> None:
@@ -85,7 +85,7 @@ def draw_energy(model: WorldModel, suite: Suite, tasks: Tasks, title: str, pictu
     handles, labels = axes.flat[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=8, facecolor="lightgrey")
     figure.suptitle(title, fontsize=10)
-    save_picture(figure, picture)
+    save_figure(figure, picture)
 
 
 def write_film(

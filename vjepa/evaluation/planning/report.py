@@ -16,7 +16,7 @@ from vjepa.data.atomic_file import new_file
 from vjepa.envs.world import Suite, Tasks
 from vjepa.evaluation.planning.goal_reaching import Evaluation
 from vjepa.evaluation.planning.scores import Scores, Share, scored
-from vjepa.evaluation.probes.report import spread
+from vjepa.evaluation.results import spread
 
 FORMAT = "vjepa goal reaching 1"
 

@@ -1,15 +1,15 @@
-"""Encode once: features of a split in safetensors shards, kept by what made them, so that heads train in minutes.
+"""Features of a split, encoded once and cached in safetensors shards, so that heads train in minutes.
 
 A shard is `{folder}/{key}/{split}/{number}.safetensors` with `tokens` (rows, clips, N, D) in float16, `labels`
 (rows,) and `rows` (rows,) of the split; its metadata names files that could not be read. The key is a hash of the
-features' weights and settings and of the clips: files, frames, crops. A pass that was cut short goes on with the first
-shard that is missing.
+features' weights and settings and of the clips: files, frames, crops. A pass that was interrupted continues with the
+first missing shard.
 """
 
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,7 +27,7 @@ ROWS_PER_SHARD = 256
 
 
 class SplitFeatures(NamedTuple):
-    """Features of one split. Rows that could not be read are not there."""
+    """Features of one split, without the rows that could not be read."""
 
     tokens: list[Tensor]  # of each shard (rows, clips, N, D) float16, mapped from its file
     labels: Tensor  # (R,) int64
@@ -35,21 +35,16 @@ class SplitFeatures(NamedTuple):
 
     def gather(
         self,
-        places: Tensor,  # (B,) int64, from 0 to R - 1
+        indices: Tensor,  # (B,) int64, from 0 to R - 1
     ) -> Tensor:  # (B, clips, N, D) float32
         ends = torch.tensor([len(shard) for shard in self.tokens]).cumsum(0)
-        shards = torch.searchsorted(ends, places, right=True)
+        shards = torch.searchsorted(ends, indices, right=True)
         starts = torch.cat((torch.zeros(1, dtype=torch.int64), ends))
-        out = torch.empty(len(places), *self.tokens[0].shape[1:])
+        out = torch.empty(len(indices), *self.tokens[0].shape[1:])
         for shard in shards.unique().tolist():
             here = shards == shard
-            out[here] = self.tokens[shard][places[here] - starts[shard]].float()
+            out[here] = self.tokens[shard][indices[here] - starts[shard]].float()
         return out
-
-    def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Tokens (B, clips, N, D) and labels (B,) of all rows, in order."""
-        for places in torch.arange(len(self.labels)).split(size):
-            yield self.gather(places), self.labels[places]
 
 
 class FeatureCache:
@@ -58,8 +53,8 @@ class FeatureCache:
     Args:
         folder: of all cached features.
         clips: the labelled clips.
-        variants: makes several clips of each, of clips and their rows (temporal tasks); none if None.
-        variants_name: tells caches of different variants apart.
+        variants: makes several clips of each from clips and their rows (temporal tasks).
+        variants_name: part of the cache's key.
     """
 
     def __init__(
@@ -86,13 +81,13 @@ class FeatureCache:
         num_clips = sum(len(self.clips.manifests[split]) * self.clips.cuts[split].clips_per_video for split in SPLITS)
         return num_clips * tokens.numel() * 2
 
-    def kept_bytes(self, features: FrozenFeatures) -> int:
-        """What the shards of these features that are there already take."""
+    def cached_bytes(self, features: FrozenFeatures) -> int:
+        """Size of the shards of these features that exist."""
         folder = self.folder / self.key_of(features)
         return sum(file.stat().st_size for file in folder.glob("*/*.safetensors"))
 
     def free_bytes(self) -> int:
-        """What the disk has left, less a tenth."""
+        """Free space on the disk, less a tenth."""
         self.folder.mkdir(parents=True, exist_ok=True)
         return int(shutil.disk_usage(self.folder).free * 0.9)
 
@@ -139,7 +134,7 @@ class FeatureCache:
         return SplitFeatures(tokens, torch.cat(labels), torch.cat(rows))
 
     def key_of(self, features: FrozenFeatures) -> str:
-        """Of these features of these clips."""
+        """The key of these features of these clips."""
         if features not in self._fingerprints:
             self._fingerprints[features] = features.fingerprint()
         return hashlib.sha256(f"{self._fingerprints[features]} {self._clips_key}".encode()).hexdigest()[:16]
@@ -159,8 +154,8 @@ class FeatureCache:
                 continue
             clips = self._varied(batch.clips, batch.rows)
             for features in all_features:
-                of_clips = features.to(self.device)(clips).half().cpu()
-                tokens[features.name].append(of_clips.unflatten(0, (len(batch.clips) // per_file, -1)))
+                encoded = features.to(self.device)(clips).half().cpu()
+                tokens[features.name].append(encoded.unflatten(0, (len(batch.clips) // per_file, -1)))
             labels.append(batch.labels[::per_file])
             found.append(batch.rows[::per_file])
         nothing = torch.zeros(0, dtype=torch.int64)

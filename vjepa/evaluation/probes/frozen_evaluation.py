@@ -1,4 +1,4 @@
-"""What has a checkpoint learned? Probes of its frozen features, beside the same probes of what has learned nothing."""
+"""Frozen evaluation of a checkpoint beside baselines: the same probes on the features of each."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -7,16 +7,17 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from vjepa.data.clips.labelled_clips import SPLITS, LabelledClips, SplitName
 from vjepa.data.randomness import Purpose, generator_for
-from vjepa.evaluation.probes.feature_batches import CachedBatches, StreamedEvaluationBatches, StreamedTrainingBatches
+from vjepa.evaluation.accelerator import torch_device
+from vjepa.evaluation.probes.feature_batches import CachedBatches, streamed_evaluation, streamed_training
 from vjepa.evaluation.probes.feature_cache import FeatureCache
 from vjepa.evaluation.probes.frozen_features import FrozenFeatures
-from vjepa.evaluation.probes.nearest_neighbours import best_num_neighbours, neighbour_votes
-from vjepa.evaluation.probes.probe import FeatureBatch, Probe, Sweep, train_probe
-from vjepa.evaluation.probes.scores import Scores, score
+from vjepa.evaluation.probes.nearest_neighbours import neighbours_trial
+from vjepa.evaluation.probes.probe import FeatureBatch, Probe, train_probe
+from vjepa.evaluation.probes.scores import Scores, Trial, score
+from vjepa.evaluation.probes.sweep import Sweep
 from vjepa.evaluation.probes.temporal_tasks import TemporalTask, TemporalTaskName, temporal_task
 
 Amount = int | float | Literal["all"]
@@ -32,54 +33,51 @@ class Result(NamedTuple):
     probe: str
     seed: int
     scores: Scores
-    chosen: str  # what validation chose
+    chosen: str  # settings that validation chose
     val_accuracy: float
     seconds: float
 
 
-class Question(NamedTuple):
-    """What probes are asked of some features, and how much they may learn from."""
+class Setting(NamedTuple):
+    """A task, and what probes may learn it from."""
 
     task: str
     class_names: list[str]
     amount: Amount
     seed: int
-    num_steps: int
     num_variants: int = 1  # samples that are made of one clip
 
-    def score(self, guesses: Tensor, labels: Tensor) -> Scores:  # (R, classes), (R,)
-        return score(guesses, labels, self.class_names, self.seed, self.num_variants)
 
+class Outcome(NamedTuple):
+    """The guesses of one probe in one setting."""
 
-class Answer(NamedTuple):
-    """What one probe guessed on the test clips."""
-
-    question: Question
+    setting: Setting
     features: str
-    probe: str
-    guesses: Tensor  # (R, classes)
-    labels: Tensor  # (R,)
-    chosen: str
-    val_accuracy: float
+    trial: Trial
     seconds: float
 
-    @property
-    def accuracy(self) -> float:
-        return float((self.guesses.argmax(1) == self.labels).float().mean())
+
+class Sources(NamedTuple):
+    """Batches that heads learn from, that neighbours are looked up in, that choose, and that are scored."""
+
+    train: Iterable[FeatureBatch]
+    bank: Iterable[FeatureBatch]
+    val: Iterable[FeatureBatch]
+    test: Iterable[FeatureBatch]
 
 
 class FrozenEvaluation:
     """Scores rows of features (a checkpoint's, random weights', pixels') by probes under one budget.
 
     Args:
-        clips: labelled clips in three splits.
-        sweep: heads and how they are trained.
+        clips: labelled clips in three splits. Where they come in folds, each fold is tested once.
         rows: the features to compare, each with a name of its own.
-        labels_per_class: how much of the training split heads may learn from: so many clips of each class, a share of
+        sweep: heads and how they are trained.
+        labels_per_class: labels of the training split to learn from: a number of clips of each class, a fraction of
             each class (below 1), or "all".
-        seeds: of the labelled clips and of the heads; each is a run of its own.
+        seeds: of the labelled clips and of the heads.
         cache: folder of features; they are encoded once.
-        cache_gigabytes: what all features of this evaluation may take; beyond it clips are encoded anew in each pass.
+        cache_gigabytes: limit for all features of this evaluation; beyond it clips are encoded anew in each pass.
         accelerator: as for Lightning's trainer.
         shuffle_labels: learn and choose by shuffled labels, as a check: every probe must then be near chance.
         temporal: tasks that need no labels; heads learn them from all training clips.
@@ -105,204 +103,166 @@ class FrozenEvaluation:
         for amount in labels_per_class or []:
             if amount != "all" and not amount > 0:
                 raise ValueError(f"labels_per_class ({amount}) must be more than 0, or 'all'")
-        self.clips = clips
+        self.folds = [clips] if clips.num_folds is None else [clips.of_fold(k) for k in range(clips.num_folds)]
         self.rows = rows
         self.sweep = sweep or Sweep()
         self.amounts: list[Amount] = labels_per_class or ["all"]
         self.seeds = seeds or [0]
+        self.cache = cache
         self.cache_gigabytes = cache_gigabytes
         self.accelerator = accelerator
+        self.device = torch_device(accelerator)
         self.shuffle_labels = shuffle_labels
+        self.tasks = [temporal_task(name, clips.frames.num_frames, clips.seed) for name in dict.fromkeys(temporal)]
         self.report = report
-        self.device = device_of(accelerator)
-        self.cache = FeatureCache(cache, clips, device=self.device)
-        self.temporal: list[tuple[TemporalTask, FeatureCache]] = []
-        for name in dict.fromkeys(temporal):
-            task = temporal_task(name, clips.frames.num_frames, clips.seed)
-            longer = clips.with_single_clips(task.decoded_frames)
-            self.temporal.append((task, FeatureCache(cache, longer, task, f"{name} {clips.seed}", self.device)))
 
     def run(self) -> list[Result]:
         """All cells. Raises RuntimeError if features changed while they were probed: frozen means frozen."""
-        return scored(self.answers())
-
-    def answers(self) -> list[Answer]:
-        """All guesses on the test clips. Raises RuntimeError if features changed while they were probed."""
         before = [features.fingerprint() for features in self.rows]
-        answers = self._classes(cached=self._fits())
-        for task, cache in self.temporal:
-            answers += self._temporal(task, cache)
+        outcomes: list[Outcome] = []
+        for number, clips in enumerate(self.folds, start=1):
+            if len(self.folds) > 1:
+                self.report(f"fold {number} of {len(self.folds)}:")
+            outcomes += self._fold(clips)
         if before != [features.fingerprint() for features in self.rows]:
             raise RuntimeError("a frozen network changed while it was probed")
-        return answers
+        return scored(outcomes)
 
-    def _fits(self) -> bool:
-        """Whether all features may be kept. Temporal tasks are never streamed: ValueError where they don't fit."""
-        caches = [self.cache, *(cache for _, cache in self.temporal)]
+    def _fold(self, clips: LabelledClips) -> list[Outcome]:
+        cache = FeatureCache(self.cache, clips, device=self.device)
+        temporal = [(task, self._temporal_cache(task, clips)) for task in self.tasks]
+        cached = self._fit([cache, *(each for _, each in temporal)])
+        outcomes = self._classes(clips, cache if cached else None)
+        for task, task_cache in temporal:
+            outcomes += self._temporal(task, task_cache)
+        return outcomes
+
+    def _temporal_cache(self, task: TemporalTask, clips: LabelledClips) -> FeatureCache:
+        longer = clips.with_single_clips(task.decoded_frames)
+        return FeatureCache(self.cache, longer, task, f"{task.name} {clips.seed}", self.device)
+
+    def _fit(self, caches: list[FeatureCache]) -> bool:
+        """Whether all features may be cached. Temporal tasks are never streamed: ValueError where they don't fit."""
         sizes = [sum(cache.num_bytes(features) for features in self.rows) for cache in caches]
-        kept = sum(cache.kept_bytes(features) for cache in caches for features in self.rows)
-        allowed = min(self.cache_gigabytes * 1e9, self.cache.free_bytes() + kept)
+        cached = sum(cache.cached_bytes(features) for cache in caches for features in self.rows)
+        allowed = min(self.cache_gigabytes * 1e9, caches[0].free_bytes() + cached)
         if sum(sizes[1:]) > allowed:
             raise ValueError(
                 f"features for temporal tasks take {sum(sizes[1:]) / 1e9:.2f} GB, more than {allowed / 1e9:.2f}; "
                 "ask for fewer tasks or baselines, or allow more cache_gigabytes"
             )
-        size = f"features of {sum(map(len, self.clips.manifests.values()))} files take {sum(sizes) / 1e9:.2f} GB"
+        num_files = sum(map(len, caches[0].clips.manifests.values()))
+        size = f"features of {num_files} files take {sum(sizes) / 1e9:.2f} GB"
         if sum(sizes) <= allowed:
-            self.report(f"{size}, kept in {self.cache.folder}")
+            self.report(f"{size}, kept in {self.cache}")
             return True
         self.report(f"{size}, more than {allowed / 1e9:.2f}: clips are decoded and encoded anew in each pass")
         return False
 
-    def _classes(self, cached: bool) -> list[Answer]:
-        """The manifest's classes, from each amount of labels."""
-        if cached:
-            self.cache.encode(self.rows, self.report)
-        answers = []
+    def _classes(self, clips: LabelledClips, cache: FeatureCache | None) -> list[Outcome]:
+        """The manifest's classes, from each amount of labels. Without a cache features are streamed."""
+        if cache is not None:
+            cache.encode(self.rows, self.report)
+        outcomes = []
         for features in self.rows:
             for amount in self.amounts:
                 for seed in self.seeds:
-                    rows = self.clips.labelled_rows(amount, seed)
-                    num_steps = self.sweep.num_steps(len(rows))
-                    question = Question(CLASSES, self.clips.class_names, amount, seed, num_steps)
+                    rows = clips.labelled_rows(amount, seed)
+                    setting = Setting(CLASSES, clips.class_names, amount, seed)
                     sources = (
-                        self._cached(self.cache, features, rows, question)
-                        if cached
-                        else self._streamed(features, rows, question)
+                        self._streamed(clips, features, rows)
+                        if cache is None
+                        else self._cached(cache, features, rows, setting)
                     )
-                    answers += self._answers(question, features, sources)
-        return answers
+                    outcomes += self._probe(setting, features, sources, self.sweep.num_steps(len(rows)))
+        return outcomes
 
-    def _temporal(self, task: TemporalTask, cache: FeatureCache) -> list[Answer]:
+    def _temporal(self, task: TemporalTask, cache: FeatureCache) -> list[Outcome]:
         """The variants that a task makes of each clip."""
         self.report(f"{task.title}:")
         cache.encode(self.rows, self.report)
-        rows = np.arange(len(self.clips.manifests["train"]))
-        num_steps, num_variants = self.sweep.num_steps(len(rows)), len(task.class_names)
-        answers = []
+        rows = np.arange(len(cache.clips.manifests["train"]))
+        outcomes = []
         for features in self.rows:
             for seed in self.seeds:
-                question = Question(task.title, list(task.class_names), "all", seed, num_steps, num_variants)
-                answers += self._answers(question, features, self._cached(cache, features, rows, question))
-        return answers
+                setting = Setting(task.title, list(task.class_names), "all", seed, len(task.class_names))
+                sources = self._cached(cache, features, rows, setting)
+                outcomes += self._probe(setting, features, sources, self.sweep.num_steps(len(rows)))
+        return outcomes
 
-    def _answers(self, question: Question, features: FrozenFeatures, sources: dict) -> list[Answer]:
+    def _probe(self, setting: Setting, features: FrozenFeatures, sources: Sources, num_steps: int) -> list[Outcome]:
         """Nearest neighbours, and the chosen one of each kind of head."""
         started = time.monotonic()
-        torch.manual_seed(question.seed)
-        num_classes = len(question.class_names)
+        torch.manual_seed(setting.seed)
+        num_classes = len(setting.class_names)
         if self.shuffle_labels:
             # Those that choose, too: a head that has learned nothing still maps like features to like guesses, and of
             # many such heads true labels would pick a lucky one.
-            names = ("train", "bank", "val")
-            sources |= {name: Shuffled(sources[name], num_classes, question.seed) for name in names}
-        first = next(iter(sources["val"]))
-        probe = Probe(self.sweep, first.tokens.shape[-1], first.pooled.shape[-1], num_classes, question.num_steps)
-        trials = train_probe(probe, sources["train"], sources["val"], sources["test"], self.accelerator)
-        answers = [
-            Answer(
-                question,
-                features.name,
-                kind,
-                trial.guesses,
-                trial.labels,
-                f"learning rate {trial.candidate.learning_rate:g}, weight decay {trial.candidate.weight_decay:g}",
-                trial.val_accuracy,
-                time.monotonic() - started,
-            )
-            for kind, trial in trials.items()
-        ]
-        answers.insert(0, self._nearest(question, features, sources))
-        cells = " ".join(f"{answer.probe} {answer.accuracy:.1%}" for answer in answers)
-        self.report(f"{features.name}, {describe(question.task, question.amount)}: {cells}")
-        return answers
+            train, bank, val = (Shuffled(source, num_classes, setting.seed) for source in sources[:3])
+            sources = Sources(train, bank, val, sources.test)
+        first = next(iter(sources.val))
+        probe = Probe(self.sweep, first.tokens.shape[-1], first.pooled.shape[-1], num_classes, num_steps)
+        trials = train_probe(probe, sources.train, sources.val, sources.test, self.accelerator)
+        trained = time.monotonic()
+        nearest = neighbours_trial(sources.bank, sources.val, sources.test, num_classes)
+        outcomes = [Outcome(setting, features.name, nearest, time.monotonic() - trained)]
+        outcomes += [Outcome(setting, features.name, trial, trained - started) for trial in trials.values()]
+        cells = " ".join(f"{outcome.trial.probe} {outcome.trial.accuracy:.1%}" for outcome in outcomes)
+        self.report(f"{features.name}, {describe(setting.task, setting.amount)}: {cells}")
+        return outcomes
 
-    def _nearest(self, question: Question, features: FrozenFeatures, sources: dict) -> Answer:
-        started = time.monotonic()
-        num_classes = len(question.class_names)
-        (bank, labels), (val, val_labels), (test, test_labels) = (
-            pooled_of(sources[name]) for name in ("bank", "val", "test")
-        )
-        count = best_num_neighbours(bank, labels, val, val_labels, num_classes)
-        on_val = neighbour_votes(bank, labels, val, count, num_classes).argmax(1) == val_labels
-        guesses = neighbour_votes(bank, labels, test, count, num_classes)
-        return Answer(
-            question,
-            features.name,
-            "kNN",
-            guesses.cpu(),
-            test_labels.cpu(),
-            f"{count} neighbours",
-            float(on_val.float().mean()),
-            time.monotonic() - started,
-        )
+    def _cached(self, cache: FeatureCache, features: FrozenFeatures, rows: np.ndarray, setting: Setting) -> Sources:
+        loaded = {split: cache.load(features, split) for split in SPLITS}
 
-    def _cached(self, cache: FeatureCache, features: FrozenFeatures, rows: np.ndarray, question: Question) -> dict:
         def batches(split: SplitName, rows: np.ndarray | None = None, num_batches: int | None = None) -> CachedBatches:
-            num_segments = cache.clips.cuts[split].num_segments
-            size, variants = self.sweep.files_at_once, question.num_variants > 1
             return CachedBatches(
                 features,
                 loaded[split],
-                num_segments,
+                cache.clips.cuts[split].num_segments,
                 rows,
-                size,
+                self.sweep.files_at_once,
                 num_batches,
-                question.seed,
-                clips_are_classes=variants,
+                setting.seed,
+                clips_are_classes=setting.num_variants > 1,
             )
 
-        loaded = {split: cache.load(features, split) for split in SPLITS}
-        return {
-            "train": batches("train", rows, question.num_steps * self.sweep.accumulate_batches),
-            "bank": batches("train", rows),
-            "val": batches("val"),
-            "test": batches("test"),
-        }
+        num_batches = self.sweep.num_steps(len(rows)) * self.sweep.accumulate_batches
+        return Sources(batches("train", rows, num_batches), batches("train", rows), batches("val"), batches("test"))
 
-    def _streamed(self, features: FrozenFeatures, rows: np.ndarray, question: Question) -> dict:
-        size, num_batches = self.sweep.files_at_once, question.num_steps * self.sweep.accumulate_batches
+    def _streamed(self, clips: LabelledClips, features: FrozenFeatures, rows: np.ndarray) -> Sources:
         precision = self.sweep.precision
-
-        def in_order(split: SplitName, rows: np.ndarray | None = None) -> StreamedEvaluationBatches:
-            return StreamedEvaluationBatches(features, self.clips, split, self.device, rows, precision)
-
-        return {
-            "train": StreamedTrainingBatches(features, self.clips, rows, size, num_batches, self.device, precision),
-            "bank": in_order("train", rows),
-            "val": in_order("val"),
-            "test": in_order("test"),
-        }
+        num_batches = self.sweep.num_steps(len(rows)) * self.sweep.accumulate_batches
+        splits: list[tuple[SplitName, np.ndarray | None]] = [("train", rows), ("val", None), ("test", None)]
+        return Sources(
+            streamed_training(features, clips, rows, self.sweep.files_at_once, num_batches, self.device, precision),
+            *(streamed_evaluation(features, clips, split, self.device, part, precision) for split, part in splits),
+        )
 
 
-def scored(answers: Sequence[Answer]) -> list[Result]:
-    """Cells of the table: answers of one probe to one question together, of all folds where there are several."""
-    together: dict[tuple, list[Answer]] = {}
-    for answer in answers:
-        question = answer.question
-        key = (question.task, answer.features, question.amount, question.seed, answer.probe)
-        together.setdefault(key, []).append(answer)
+def scored(outcomes: Sequence[Outcome]) -> list[Result]:
+    """Cells of the table. The test clips of all folds are scored together."""
+    cells: dict[tuple[str, str, Amount, str, int], list[Outcome]] = {}
+    for outcome in outcomes:
+        task, _, amount, seed, _ = outcome.setting
+        cells.setdefault((task, outcome.features, amount, outcome.trial.probe, seed), []).append(outcome)
     results = []
-    for (task, features, amount, seed, probe), parts in together.items():
-        guesses, labels = (torch.cat([getattr(part, name) for part in parts]) for name in ("guesses", "labels"))
+    for key, folds in cells.items():
+        setting, trials = folds[0].setting, [outcome.trial for outcome in folds]
+        guesses, labels = torch.cat([each.guesses for each in trials]), torch.cat([each.labels for each in trials])
         results.append(
             Result(
-                task,
-                features,
-                amount,
-                probe,
-                seed,
-                parts[0].question.score(guesses, labels),
-                "; ".join(dict.fromkeys(part.chosen for part in parts)),
-                float(np.mean([part.val_accuracy for part in parts])),
-                sum(part.seconds for part in parts),
+                *key,
+                score(guesses, labels, setting.class_names, setting.seed, setting.num_variants),
+                "; ".join(dict.fromkeys(each.chosen for each in trials)),
+                float(np.mean([each.val_accuracy for each in trials])),
+                sum(outcome.seconds for outcome in folds),
             )
         )
     return results
 
 
 class Shuffled:
-    """Batches with their labels drawn anew: what is learned from them must be chance on other clips."""
+    """Batches whose labels are replaced by random ones: heads that learn them must be at chance on other clips."""
 
     def __init__(self, batches: Iterable[FeatureBatch], num_classes: int, seed: int):
         self.batches = batches
@@ -316,25 +276,10 @@ class Shuffled:
             yield batch._replace(labels=drawn.to(batch.labels.device))
 
 
-def pooled_of(source: Iterable[FeatureBatch]) -> tuple[Tensor, Tensor]:  # (R, P) means over views, labels (R,)
-    """Pooled features and labels of all files."""
-    pooled, labels = zip(*((batch.pooled.mean(1), batch.labels) for batch in source), strict=True)
-    return torch.cat(pooled), torch.cat(labels)
-
-
 def describe(task: str, amount: Amount) -> str:
-    """What was asked, in words: how much of the training split has labels, or which temporal task it is."""
+    """The temporal task, or the amount of labels, in words."""
     if task != CLASSES:
         return task
     if amount == "all":
         return "all labels"
     return f"{int(amount)} labels per class" if amount >= 1 else f"{amount * 100:g} % of the labels"
-
-
-def device_of(accelerator: str) -> torch.device:
-    """The device that Lightning's trainer takes for this accelerator."""
-    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
-        return torch.device("cuda", 0)
-    if accelerator in ("auto", "gpu", "mps") and torch.backends.mps.is_available():
-        return torch.device("mps")
-    return torch.device("cpu")

@@ -1,11 +1,33 @@
-"""Classes by nearest neighbours among frozen features: nothing is trained (votes as in DINO, arXiv 2104.14294)."""
+"""Classification by nearest neighbours among frozen features, without training (votes as in DINO, arXiv 2104.14294)."""
+
+from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vjepa.evaluation.probes.probe import FeatureBatch
+from vjepa.evaluation.probes.scores import Trial, accuracy
+
 TEMPERATURE = 0.07
 NEIGHBOURS = (1, 3, 5, 10, 20)
+
+
+def neighbours_trial(
+    bank: Iterable[FeatureBatch], val: Iterable[FeatureBatch], test: Iterable[FeatureBatch], num_classes: int
+) -> Trial:
+    """Votes on the test files, with the number of neighbours that is best on the validation files."""
+    (known, labels), (val_features, val_labels), (test_features, test_labels) = map(pooled_features, (bank, val, test))
+    count = best_num_neighbours(known, labels, val_features, val_labels, num_classes)
+    on_val, on_test = (
+        neighbour_votes(known, labels, queries, count, num_classes) for queries in (val_features, test_features)
+    )
+    return Trial("kNN", f"{count} neighbours", accuracy(on_val, val_labels), on_test.cpu(), test_labels.cpu())
+
+
+def pooled_features(source: Iterable[FeatureBatch]) -> tuple[Tensor, Tensor]:  # (R, P) means over views, labels (R,)
+    pooled, labels = zip(*((batch.pooled.mean(1), batch.labels) for batch in source), strict=True)
+    return torch.cat(pooled), torch.cat(labels)
 
 
 def neighbour_votes(
@@ -14,16 +36,16 @@ def neighbour_votes(
     queries: Tensor,  # (R, P)
     num_neighbours: int,
     num_classes: int,
-    block: int = 1024,  # queries at once
+    block: int = 1024,  # number of queries at once
 ) -> Tensor:  # (R, classes)
-    """Votes of the nearest by cosine, weighted by exp(cosine / 0.07). Features are centred on the bank's mean."""
+    """Votes of the nearest features by cosine, each exp(cosine / 0.07). Features are centred on the bank's mean."""
     centre = bank.mean(0)
     bank = F.normalize(bank - centre, dim=1)
     votes = torch.zeros(len(queries), num_classes, device=queries.device)
     for start in range(0, len(queries), block):
         cosines = F.normalize(queries[start : start + block] - centre, dim=1) @ bank.T
-        nearest, places = cosines.topk(min(num_neighbours, len(bank)), dim=1)
-        votes[start : start + block].scatter_add_(1, labels[places], (nearest / TEMPERATURE).exp())
+        nearest, indices = cosines.topk(min(num_neighbours, len(bank)), dim=1)
+        votes[start : start + block].scatter_add_(1, labels[indices], (nearest / TEMPERATURE).exp())
     return votes
 
 
@@ -34,9 +56,9 @@ def best_num_neighbours(
     query_labels: Tensor,  # (R,)
     num_classes: int,
 ) -> int:
-    """How many neighbours guess the validation clips best; the fewest among equals."""
-    right = [
-        int((neighbour_votes(bank, labels, queries, count, num_classes).argmax(1) == query_labels).sum())
-        for count in NEIGHBOURS
-    ]
-    return NEIGHBOURS[right.index(max(right))]
+    """The number of neighbours with the best accuracy on the queries; the fewest among equals."""
+
+    def right(count: int) -> int:
+        return int((neighbour_votes(bank, labels, queries, count, num_classes).argmax(1) == query_labels).sum())
+
+    return max(NEIGHBOURS, key=right)

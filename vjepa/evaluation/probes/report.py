@@ -1,35 +1,30 @@
-"""Results of probes as a table for people and files for programs."""
+"""Results of probes as tables and files."""
 
-import csv
-import json
-import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
-from rich.console import Console
-from rich.table import Table
-
-from vjepa.data.atomic_file import new_file
 from vjepa.evaluation.probes.frozen_evaluation import CLASSES, Amount, Result, describe
+from vjepa.evaluation.results import print_table, spread, write_results
+
+CELL = ("task", "features", "labels", "probe", "seed")  # columns that name a cell
+ACCURACIES = ("top1", "low", "high", "top5", "mean_class", "val", "chance")
 
 
 def print_tables(results: Sequence[Result], title: str) -> None:
     """A table for each amount of labels and each temporal task: a row for each kind of features, a column per probe."""
-    console = Console(width=None if sys.stdout.isatty() else 120)  # a log file has no width
     for task, amount in dict.fromkeys((result.task, result.amount) for result in results):
         here = [result for result in results if (result.task, result.amount) == (task, amount)]
         probes = list(dict.fromkeys(result.probe for result in here))
         scores = here[0].scores
-        of_what = f"accuracy in % on {scores.num_clips} test clips, chance {scores.chance * 100:.1f}"
-        table = Table(title=f"{title}, {describe(task, amount)}: {of_what}")
-        table.add_column("features")
-        for probe in probes:
-            table.add_column(probe, justify="right")
-        for name in dict.fromkeys(result.features for result in here):
-            cells = [cell([r for r in here if r.features == name and r.probe == probe]) for probe in probes]
-            table.add_row(name, *cells)
-        console.print(table)
+        print_table(
+            f"{title}, {describe(task, amount)}: accuracy in % on {scores.num_clips} test clips, "
+            f"chance {scores.chance * 100:.1f}",
+            ["features", *probes],
+            [
+                [name, *(cell([r for r in here if (r.features, r.probe) == (name, probe)]) for probe in probes)]
+                for name in dict.fromkeys(result.features for result in here)
+            ],
+        )
 
 
 def cell(results: Sequence[Result]) -> str:
@@ -41,50 +36,39 @@ def cell(results: Sequence[Result]) -> str:
     return f"{accuracies} [{low * 100:.1f}, {high * 100:.1f}]"
 
 
-def spread(values: Sequence[float], decimals: int = 1) -> str:
-    """Mean ± standard deviation, or the one value."""
-    if len(values) == 1:
-        return f"{values[0]:.{decimals}f}"
-    return f"{np.mean(values):.{decimals}f} ± {np.std(values, ddof=1):.{decimals}f}"
-
-
-def write_results(results: Sequence[Result], folder: Path, facts: dict[str, object]) -> None:
+def write_files(results: Sequence[Result], folder: Path, facts: dict[str, object]) -> None:
     """`results.csv` (a line per cell), `per_class.csv`, and `results.json` with all of it and confusion matrices."""
-    folder.mkdir(parents=True, exist_ok=True)
-    shares = ("top1", "low", "high", "top5", "mean_class", "val", "chance")
-    with new_file(folder / "results.csv") as temporary, temporary.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("task", "features", "labels", "probe", "seed", *shares, "chosen"))
-        for result in results:
-            scores = result.scores
-            numbers = (
-                scores.top1,
-                *scores.interval,
-                scores.top5,
-                scores.mean_class,
-                result.val_accuracy,
-                scores.chance,
-            )
-            shown = ("" if number is None else f"{number:.4f}" for number in numbers)
-            writer.writerow((*_cell_of(result), *shown, result.chosen))
-    with new_file(folder / "per_class.csv") as temporary, temporary.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("task", "features", "labels", "probe", "seed", "class", "accuracy"))
-        for result in results:
-            for name, accuracy in result.scores.per_class.items():
-                writer.writerow((*_cell_of(result), name, f"{accuracy:.4f}"))
-    cells = [{**result._asdict(), "scores": result.scores.as_dict()} for result in results]
-    with new_file(folder / "results.json") as temporary:
-        temporary.write_text(json.dumps({**facts, "results": cells}, indent=1) + "\n")
+    write_results(
+        folder,
+        facts,
+        [{**result._asdict(), "scores": result.scores.as_dict()} for result in results],
+        {
+            "results.csv": ((*CELL, *ACCURACIES, "chosen"), map(_row, results)),
+            "per_class.csv": ((*CELL, "class", "accuracy"), _rows_by_class(results)),
+        },
+    )
 
 
 def hardest(results: Sequence[Result], features: str, amount: Amount) -> str:
-    """The three classes that these features tell worst by their best probe, in a sentence."""
+    """The three classes with the lowest accuracy by the best probe of these features, in a sentence."""
     here = [r for r in results if (r.task, r.features, r.amount) == (CLASSES, features, amount)]
     best = max(here, key=lambda result: result.scores.top1)
     worst = sorted(best.scores.per_class.items(), key=lambda item: item[1])[:3]
     return f"hardest by {best.probe}: " + ", ".join(f"{name} {accuracy:.0%}" for name, accuracy in worst)
 
 
-def _cell_of(result: Result) -> tuple[object, ...]:
-    return result.task, result.features, result.amount, result.probe, result.seed
+def _row(result: Result) -> dict[str, object]:
+    scores = result.scores
+    numbers = (scores.top1, *scores.interval, scores.top5, scores.mean_class, result.val_accuracy, scores.chance)
+    shown = ["" if number is None else f"{number:.4f}" for number in numbers]
+    return {**_cell(result), **dict(zip(ACCURACIES, shown, strict=True)), "chosen": result.chosen}
+
+
+def _rows_by_class(results: Sequence[Result]) -> Iterator[dict[str, object]]:
+    for result in results:
+        for name, accuracy in result.scores.per_class.items():
+            yield {**_cell(result), "class": name, "accuracy": f"{accuracy:.4f}"}
+
+
+def _cell(result: Result) -> dict[str, object]:
+    return dict(zip(CELL, (result.task, result.features, result.amount, result.probe, result.seed), strict=True))

@@ -1,7 +1,7 @@
-"""How good guesses are: accuracies by torchmetrics, with an interval by bootstrap over clips."""
+"""Accuracies of probes, by torchmetrics, with a bootstrap interval over clips."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,14 +13,28 @@ from vjepa.data.randomness import Purpose, generator_for
 RESAMPLES = 1000
 
 
+class Trial(NamedTuple):
+    """Guesses on the test clips of a probe that was chosen on validation clips."""
+
+    probe: str  # kNN, or the kind of head
+    chosen: str  # settings that validation chose
+    val_accuracy: float
+    guesses: Tensor  # (R, classes) votes or probabilities
+    labels: Tensor  # (R,) int64
+
+    @property
+    def accuracy(self) -> float:
+        return accuracy(self.guesses, self.labels)
+
+
 @dataclass(frozen=True)
 class Scores:
-    """Of one probe on one split. Shares between 0 and 1."""
+    """Accuracies of one probe on one split, between 0 and 1."""
 
     top1: float
     interval: tuple[float, float]  # of top1, 95 %
     top5: float | None  # None with five classes or fewer
-    mean_class: float  # mean over classes of their own accuracy
+    mean_class: float  # mean of the accuracies of single classes
     per_class: dict[str, float] = field(repr=False)  # of classes that have clips
     confusion: list[list[int]] = field(repr=False)  # true class by guessed class
     num_clips: int = 0
@@ -33,19 +47,26 @@ class Scores:
         return dict(vars(self))
 
 
+def accuracy(
+    guesses: Tensor,  # (R, classes)
+    labels: Tensor,  # (R,) int64
+) -> float:
+    return float((guesses.argmax(1) == labels).float().mean())
+
+
 def score(
     guesses: Tensor,  # (R, classes) any score that is higher for a likelier class
     labels: Tensor,  # (R,) int64
     class_names: list[str],
     seed: int = 0,
-    num_variants: int = 1,  # samples that are made of one clip, one behind the other (temporal tasks)
+    num_variants: int = 1,  # consecutive samples that are made of one clip (temporal tasks)
 ) -> Scores:
-    """All accuracies. The interval says how much of top1 is the choice of test clips; it knows nothing of training."""
+    """All accuracies. The interval of top1 covers the choice of test clips, not the randomness of training."""
     num_classes = len(class_names)
     confusion = multiclass_confusion_matrix(guesses, labels, num_classes)
     counts = confusion.sum(1)
     present = counts > 0
-    of_class = confusion.diagonal() / counts.clamp_min(1)
+    class_accuracies = confusion.diagonal() / counts.clamp_min(1)
     right = (guesses.argmax(1) == labels).numpy()
     top5 = None
     if num_classes > 5:
@@ -54,21 +75,21 @@ def score(
         top1=float(multiclass_accuracy(guesses, labels, num_classes, average="micro")),
         interval=bootstrap_interval(right.reshape(-1, num_variants).mean(1), seed),
         top5=top5,
-        mean_class=float(of_class[present].mean()),
-        per_class={class_names[i]: float(of_class[i]) for i in torch.nonzero(present).flatten().tolist()},
+        mean_class=float(class_accuracies[present].mean()),
+        per_class={class_names[i]: float(class_accuracies[i]) for i in torch.nonzero(present).flatten().tolist()},
         confusion=confusion.tolist(),
         num_clips=len(labels) // num_variants,
     )
 
 
 def bootstrap_interval(
-    right: np.ndarray,  # (R,) whether each clip's class was found; of several variants of a clip the share
+    right: np.ndarray,  # (R,) whether each clip's class was found; the fraction of its variants where there are several
     seed: int = 0,
     level: float = 0.95,
 ) -> tuple[float, float]:
-    """Percentile interval of the accuracy over clips drawn anew with replacement (Efron 1979)."""
+    """Percentile interval of the accuracy over clips resampled with replacement (Efron 1979)."""
     generator = generator_for(seed, Purpose.BOOTSTRAP)
-    # Drawing n clips with replacement draws how many there are of each value from a multinomial.
+    # Of n clips drawn with replacement, the number that has each value is multinomial.
     values, counts = np.unique(right, return_counts=True)
     accuracies = generator.multinomial(len(right), counts / len(right), RESAMPLES) @ values / len(right)
     low, high = np.quantile(accuracies, [(1 - level) / 2, (1 + level) / 2])

@@ -1,8 +1,8 @@
-"""Tasks that need no labels, only time: is a clip played forwards, are its parts in order, how fast does it run?
+"""Temporal tasks without labels: is a clip played forwards, are its parts in order, how fast does it run?
 
 Arrow of time (Wei et al., CVPR 2018), order (Shuffle and Learn, arXiv 1603.08561), speed (SpeedNet, arXiv 2004.06130).
-A task makes variants of each clip from the same frames, so that no single frame tells which it is; a variant's number
-is its class. Chance is one over the number of variants.
+A task makes variants of each clip from the same frames, so that no single frame gives the variant away; the number of
+the variant is the class. Chance is one over the number of variants.
 """
 
 from itertools import permutations
@@ -15,7 +15,7 @@ from torch import Tensor
 from vjepa.data.randomness import Purpose, generator_for
 
 TemporalTaskName = Literal["arrow", "order", "speed"]
-MAX_PARTS = 4  # of a clip that is put out of order
+MAX_PARTS = 4  # of a shuffled clip
 STEPS = (1, 2, 4)
 
 
@@ -23,6 +23,7 @@ STEPS = (1, 2, 4)
 class TemporalTask(Protocol):
     """Clips to variants."""
 
+    name: TemporalTaskName
     title: str
     class_names: tuple[str, ...]  # of the variants, by number
     decoded_frames: int  # of the clips that are handed in
@@ -38,6 +39,7 @@ class TemporalTask(Protocol):
 class ArrowOfTime:
     """Forward and backward."""
 
+    name: TemporalTaskName = "arrow"
     title = "arrow of time"
     class_names: tuple[str, ...] = ("forward", "backward")
 
@@ -51,6 +53,7 @@ class ArrowOfTime:
 class FrameOrder:
     """In order, and out of order: parts of at least two frames change places, so that tubelets stay whole."""
 
+    name: TemporalTaskName = "order"
     title = "frame order"
     class_names: tuple[str, ...] = ("in order", "out of order")
 
@@ -79,6 +82,7 @@ class Speed:
     are (`FrameSampling`): then all three are slower by the same factor.
     """
 
+    name: TemporalTaskName = "speed"
     title = "speed"
     class_names: tuple[str, ...] = tuple(f"step {step}" for step in STEPS)
 

@@ -139,7 +139,7 @@ def draw_over_bands(
     names: Sequence[str] | None = None,
 ) -> None:
     """A panel for each quantity: the band of healthy runs, their median, and the run. All quantities if None."""
-    from vjepa.evaluation.comparison.pictures import require_matplotlib, save_picture
+    from vjepa.evaluation.figures import require_matplotlib, save_figure
 
     plt = require_matplotlib()
     curves = curves_of_run(run)
@@ -166,7 +166,7 @@ def draw_over_bands(
         f"{run} (blue) over {bands.num_runs} healthy runs (green: median, {LOW} to {HIGH} %); share of the run",
         fontsize=9,
     )
-    save_picture(figure, picture)
+    save_figure(figure, picture)
 
 
 def _length_of(run: Path) -> int | None:
