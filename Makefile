@@ -61,7 +61,7 @@ worldmodel: $(INSTALLED) $$(EPISODES)  ## collect episodes of Two Rooms if CONFI
 data/%/episodes.json: | $(INSTALLED)
 	$(VJEPA) collect -c configs/collect/$*.yaml
 
-plan: $(INSTALLED)  ## plan with the world model CHECKPOINT, or the newest one, in closed loop by CONFIG: success beside floors
+plan: $(INSTALLED)  ## plan with the world model CHECKPOINT, or the newest one, in closed loop by CONFIG: success beside baselines
 	$(VJEPA) plan -c $(CONFIG) $(if $(CHECKPOINT),--checkpoint=$(CHECKPOINT)) $(ARGS)
 
 test: $(INSTALLED)  ## run the tests

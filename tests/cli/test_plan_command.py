@@ -112,7 +112,7 @@ def test_planning_ends_in_a_table_a_report_pictures_and_a_film(
 
 def test_several_checkpoints_are_one_row_with_their_spread(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
     both = sorted(runs.glob("tiny/*/checkpoints/last.ckpt"))
-    given = ["--checkpoint", json.dumps([str(path) for path in both]), "--floors=[straight_line]", "--pictures=0"]
+    given = ["--checkpoint", json.dumps([str(path) for path in both]), "--baselines=[straight_line]", "--pictures=0"]
     run_plan_command([*SUITE, *TINY_SEARCH, *TINY_RUN, *given, f"--output={tmp_path}"])
     assert "± 0.0" in capsys.readouterr().out
     report = json.loads((tmp_path / "goal_reaching.json").read_text())
@@ -167,7 +167,7 @@ def test_a_model_that_sees_frames_of_another_size_is_refused(runs: Path, tmp_pat
 )
 def test_a_slip_in_the_settings_is_one_sentence(runs: Path, flag: str, sentence: str, capsys: pytest.CaptureFixture):
     if sentence:
-        assert sentence in refused(f"--runs={runs}", "--floors=[]", flag)
+        assert sentence in refused(f"--runs={runs}", "--baselines=[]", flag)
         return
     with pytest.raises(SystemExit) as exit_:  # the parser's own
         run_plan_command([*SUITE, *TINY_SEARCH, flag])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.envs.tiny_environment import SettableDot
-from vjepa.envs.baselines import Aimless, StraightLine
+from vjepa.envs.baselines import BehaviourPolicy, StraightLine
 from vjepa.envs.behaviour import Behaviour, RandomWalk, Wander
 from vjepa.envs.single_world import SingleWorlds
 from vjepa.envs.two_rooms import LARGEST_MOVE, TwoRooms
@@ -70,7 +70,7 @@ def test_who_only_walks_hardly_finds_the_door():
     suite = TwoRooms("fixed")
     tasks = suite.tasks(200, 0, "train")
     shares = []
-    for behaviour in (Wander(door_share=0, errand_share=0), Wander(door_share=1, errand_share=0)):
+    for behaviour in (Wander(0.0, 0.0), Wander(1.0, 0.0)):
         states, _ = run(behaviour, suite, tasks, 128)
         rooms = np.sign(states[..., 0] - 32)
         shares.append((rooms != rooms[:, :1]).any(1).mean())
@@ -78,8 +78,10 @@ def test_who_only_walks_hardly_finds_the_door():
 
 
 def test_wrong_shares_and_worlds_without_a_door_are_refused():
-    with pytest.raises(ValueError, match=r"door_share \(0.8\) and errand_share \(0.5\) must be shares"):
-        Wander(door_share=0.8, errand_share=0.5)
+    with pytest.raises(
+        ValueError, match=r"door_probability \(0.8\) and target_probability \(0.5\) must not be negative, nor sum"
+    ):
+        Wander(door_probability=0.8, target_probability=0.5)
     suite = SingleWorlds(SettableDot, ActionLimit(1.0), (2.0,), action_dim=2)
     with pytest.raises(ValueError, match=r"wandering needs rooms with a door; own has none: take RandomWalk"):
         Wander().begin(suite, suite.tasks(1, 0, "train"), 5)
@@ -104,7 +106,7 @@ def test_there_is_no_straight_line_where_actions_have_more_numbers_than_states()
 def test_the_aimless_do_what_is_done_in_the_data():
     suite = TwoRooms()
     tasks = suite.tasks(5, 0, "test")
-    policy, world = Aimless(RandomWalk(), 10), suite.begin(tasks)
+    policy, world = BehaviourPolicy(RandomWalk(), 10), suite.begin(tasks)
     policy.begin(suite, tasks)
     done = np.stack([policy.act(world) for _ in range(10)], axis=1)
     np.testing.assert_array_equal(done, run(RandomWalk(), suite, tasks, 10)[1])

@@ -12,7 +12,7 @@ from vjepa.envs.two_rooms import LARGEST_MOVE, TwoRooms, is_held_out, render
 
 
 def collected_in(folder: Path, episodes_per_batch: int = 250, **settings) -> Collection:
-    settings = {"episodes": 6, "steps": 20, "kept_every": 4, **settings}
+    settings = {"episodes": 6, "steps": 20, "frame_interval": 4, **settings}
     collect(TwoRooms("random"), Wander(), folder, episodes_per_batch=episodes_per_batch, **settings)
     return Collection(folder)
 
@@ -43,16 +43,16 @@ def test_actions_lead_from_frame_to_frame_and_layouts_are_those_for_training(tmp
         replayed = render(world.states, tasks.layouts)[episode].astype(int)
         assert np.abs(seen - replayed).max() <= 1
     assert (written.action_limit.size, written.action_limit.kind) == (LARGEST_MOVE, "norm")
-    assert (written.kept_every, written.frame_size, written.unit) == (4, (64, 64), "px")
+    assert (written.frame_interval, written.frame_size, written.unit) == (4, (64, 64), "px")
 
 
 def test_the_share_of_episodes_in_both_rooms_is_told(tmp_path):
     done = collect(TwoRooms(), Wander(), tmp_path / "rooms", episodes=40, steps=64)
-    assert isinstance(done, Collected) and done.transitions == 2560 and 0.05 < done.crossing_share < 1
+    assert isinstance(done, Collected) and done.transitions == 2560 and 0.05 < done.crossing_fraction < 1
 
 
 def test_data_without_the_door_is_refused_and_leaves_nothing_behind(tmp_path):
-    with pytest.raises(ValueError, match=r"none of 60 episodes has been in both rooms.*door_share"):
+    with pytest.raises(ValueError, match=r"none of 60 episodes has been in both rooms.*door_probability"):
         collect(TwoRooms(), Wander(), tmp_path / "rooms", episodes=60, steps=1)
     assert not list(tmp_path.iterdir())
 

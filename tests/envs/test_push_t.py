@@ -94,7 +94,7 @@ def test_pushing_moves_the_block_about_inside_of_the_field(tmp_path):
     assert (np.linalg.norm((world.states - tasks.starts)[:, 2:4], axis=1) > 5).mean() >= 0.75
     assert (world.states[:, :4] > 0).all() and (world.states[:, :4] < FIELD).all()
     collected = collect(suite, Pushing(), tmp_path / "pushed", episodes=2, steps=8)
-    assert np.isnan(collected.crossing_share)
+    assert np.isnan(collected.crossing_fraction)
 
 
 @needs_gym_pusht
@@ -114,4 +114,4 @@ def test_its_recipe_of_planning_is_of_this_suite():
     parser.add_function_arguments(plan, skip={"configuration"})
     recipe = Path(__file__).parents[2] / "configs/plan/push_t.yaml"
     given = parser.instantiate_classes(parser.parse_args(["-c", str(recipe)]))
-    assert given["suite"].name == "push_t" and "oracle" not in given["floors"]
+    assert given["suite"].name == "push_t" and "oracle" not in given["baselines"]

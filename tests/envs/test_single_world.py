@@ -10,7 +10,7 @@ import pytest
 from tests.envs.tiny_environment import Dot, SettableDot, TellingDot
 from vjepa.cli.collect_command import run_collect_command
 from vjepa.data.episodes.collection import Collection
-from vjepa.envs.baselines import Aimless, StraightLine
+from vjepa.envs.baselines import BehaviourPolicy, StraightLine
 from vjepa.envs.behaviour import RandomWalk
 from vjepa.envs.collection import collect
 from vjepa.envs.single_world import SingleWorlds
@@ -121,15 +121,15 @@ def test_floors_and_collections_take_it(tmp_path):
     suite = suite_of(SettableDot)
     done = evaluate(StraightLine(), suite, suite.tasks(8, 0, "test"), steps=30)
     assert done.outcomes.at_end(suite.radii)[:, 0].all() and np.isnan(done.outcomes.shortest).all()
-    evaluate(Aimless(RandomWalk(), 5), suite, suite.tasks(3, 0, "test"), steps=5)
-    collected = collect(suite, RandomWalk(), tmp_path / "dots", episodes=4, steps=8, kept_every=2)
-    assert (collected.episodes, collected.transitions) == (4, 32) and np.isnan(collected.crossing_share)
+    evaluate(BehaviourPolicy(RandomWalk(), 5), suite, suite.tasks(3, 0, "test"), steps=5)
+    collected = collect(suite, RandomWalk(), tmp_path / "dots", episodes=4, steps=8, frame_interval=2)
+    assert (collected.episodes, collected.transitions) == (4, 32) and np.isnan(collected.crossing_fraction)
 
 
 def test_who_only_draws_can_be_evaluated():
     suite = suite_of(Dot)
-    done = evaluate(Aimless(RandomWalk(), 6), suite, suite.tasks(3, 0, "test"), steps=6, episodes_per_batch=2)
-    alone = evaluate(Aimless(RandomWalk(), 6), suite, suite.tasks(3, 0, "test").rows(slice(2, 3)), steps=6)
+    done = evaluate(BehaviourPolicy(RandomWalk(), 6), suite, suite.tasks(3, 0, "test"), steps=6, episodes_per_batch=2)
+    alone = evaluate(BehaviourPolicy(RandomWalk(), 6), suite, suite.tasks(3, 0, "test").rows(slice(2, 3)), steps=6)
     assert (done.outcomes.closest >= 0).all()
     np.testing.assert_array_equal(done.outcomes.last[2:], alone.outcomes.last)
 

@@ -14,6 +14,7 @@ from vjepa.data.episodes.collection import Collection, is_collection
 from vjepa.envs.behaviour import Behaviour
 from vjepa.envs.collection import collect
 from vjepa.envs.world import Suite
+from vjepa.interop.renamed import renamed
 
 CHANGE_NOTHING = ("config", "output", "episodes_per_batch")  # of what is collected
 
@@ -24,7 +25,7 @@ def collect_episodes(
     output: Path,
     episodes: int = 1500,
     steps: int = 128,
-    kept_every: int = 4,
+    frame_interval: int = 4,
     seed: int = 0,
     episodes_per_batch: int = 250,
     configuration: dict[str, Any] | None = None,
@@ -36,7 +37,7 @@ def collect_episodes(
         behaviour: what is done in them.
         output: folder of the episodes.
         episodes, steps: how many, and raw steps of each.
-        kept_every: raw steps from one frame that is kept to the next.
+        frame_interval: raw steps between stored frames.
         seed: of tasks and behaviour.
         episodes_per_batch: bounds the memory, and changes nothing.
         configuration: all of this as it is written beside the data.
@@ -48,9 +49,11 @@ def collect_episodes(
         print(f"{output} holds these episodes already")
         return
     simulated = cast(Suite, suite)
-    done = collect(simulated, behaviour, output, episodes, steps, kept_every, seed, settings, episodes_per_batch)
+    done = collect(simulated, behaviour, output, episodes, steps, frame_interval, seed, settings, episodes_per_batch)
     size = sum(file.stat().st_size for file in output.iterdir()) / 1e6
-    through_door = "" if np.isnan(done.crossing_share) else f"{done.crossing_share:.0%} of them through the door, "
+    through_door = (
+        "" if np.isnan(done.crossing_fraction) else f"{done.crossing_fraction:.0%} of them through the door, "
+    )
     print(
         f"{output}: {done.episodes} episodes with {done.transitions} transitions, {through_door}{size:.0f} MB, "
         f"after {time.monotonic() - started:.0f} s"
@@ -61,7 +64,7 @@ def _require_same(folder: Path, settings: dict[str, Any]) -> None:
     """Raises ValueError where the folder holds anything but episodes of these settings."""
     if not is_collection(folder):
         raise ValueError(f"{folder} is there already, and holds no collection; give another --output")
-    found = Collection(folder).world
+    found, _ = renamed(Collection(folder).world)
     if found == settings:
         return
     other = sorted(key for key in {*found, *settings} if found.get(key) != settings.get(key))

@@ -14,7 +14,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 RECIPE_BY_KEY = {
     "labels_per_class": "probe/synthetic",
     "replan_every": "plan/two_rooms",
-    "kept_every": "collect/two_rooms",
+    "frame_interval": "collect/two_rooms",
 }
 
 

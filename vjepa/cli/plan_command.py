@@ -12,7 +12,7 @@ import torch
 from vjepa.cli.collect_command import run_with_configuration
 from vjepa.cli.parser import HelpfulParser
 from vjepa.cli.simulation_parts import AnyPlanner, AnySuite
-from vjepa.envs.baselines import Aimless, StraightLine
+from vjepa.envs.baselines import BehaviourPolicy, StraightLine
 from vjepa.envs.behaviour import RandomWalk
 from vjepa.envs.world import Suite, Tasks
 from vjepa.evaluation.planning.behaviour_cloning import Cloning, clone_behaviour
@@ -38,7 +38,7 @@ from vjepa.planning.cost import Over
 from vjepa.planning.planner import Planner
 from vjepa.training.world_model_run import WorldModelRun, newest_world_model, read_world_model
 
-FloorName = Literal["oracle", "behaviour_cloning", "straight_line", "random"]
+BaselineName = Literal["oracle", "behaviour_cloning", "straight_line", "random"]
 WORLD_MODEL = "world model"
 
 
@@ -54,7 +54,7 @@ def plan(
     episodes: int = 200,
     steps: int = 200,
     seed: int = 1_000_003,
-    floors: list[FloorName] = ["oracle", "behaviour_cloning", "straight_line", "random"],  # noqa: B006 (read only)
+    baselines: list[BaselineName] = ["oracle", "behaviour_cloning", "straight_line", "random"],  # noqa: B006 (read only)
     oracle_episodes: int = 40,
     cloning: Cloning = Cloning(),  # noqa: B008 (frozen)
     pictures: int = 8,
@@ -78,7 +78,7 @@ def plan(
         episodes: of each split.
         steps: raw steps of each episode; nobody is stopped at the goal.
         seed: of the tasks and of planning; training draws by other, small ones.
-        floors: who stands beside the model: the same planner with the world itself as its model, behaviour cloned on
+        baselines: who stands beside the model: the same planner with the world itself as its model, behaviour cloned on
             the same data and latents, straight on to the goal, a random walk.
         oracle_episodes: it runs the first so many alone, because simulating is slow.
         cloning: how behaviour is cloned.
@@ -109,7 +109,9 @@ def plan(
     results: list[Result] = []
     drawn: dict[str, Any] = {}
     with one_thread():
-        policies = policies_of(models, simulated, search, floors, replan_every, over, terminal_weight, cloning, steps)
+        policies = policies_of(
+            models, simulated, search, baselines, replan_every, over, terminal_weight, cloning, steps
+        )
         for split, drawn_tasks in tasks.items():
             for name, path, policy in policies:
                 these = drawn_tasks.rows(slice(oracle_episodes)) if name == "oracle" else drawn_tasks
@@ -141,7 +143,7 @@ def policies_of(
     models: list[WorldModelRun],
     suite: Suite,
     planner: Planner,
-    floors: list[FloorName],
+    baselines: list[BaselineName],
     replan_every: int,
     over: Over,
     terminal_weight: float,
@@ -153,25 +155,25 @@ def policies_of(
         (WORLD_MODEL, str(run.checkpoint), ModelPolicy(run.model, planner, replan_every, over, terminal_weight))
         for run in models
     ]
-    if "oracle" in floors:
+    if "oracle" in baselines:
         oracle = OraclePolicy(planner, models[0].model.frame_step, replan_every, over, terminal_weight)
         policies.append(("oracle", None, oracle))
-    if "behaviour_cloning" in floors:
+    if "behaviour_cloning" in baselines:
         for run in models:
             started = time.process_time()
             try:
                 cloned = clone_behaviour(run.model, run.data(), suite, cloning)
             except ValueError as error:
                 raise ValueError(
-                    f"behaviour can't be cloned: {error}; or leave behaviour_cloning out of --floors"
+                    f"behaviour can't be cloned: {error}; or leave behaviour_cloning out of --baselines"
                 ) from None
             seconds = time.process_time() - started
             print(f"behaviour is cloned on the latents of {run.name}, gain {cloned.gain:g}, {seconds:.0f} CPU-s")
             policies.append(("behaviour cloning", str(run.checkpoint), cloned))
-    if "straight_line" in floors:
+    if "straight_line" in baselines:
         policies.append(("straight line", None, StraightLine()))
-    if "random" in floors:
-        policies.append(("random walk", None, Aimless(RandomWalk(), steps)))
+    if "random" in baselines:
+        policies.append(("random walk", None, BehaviourPolicy(RandomWalk(), steps)))
     return policies
 
 

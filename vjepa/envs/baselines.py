@@ -16,7 +16,7 @@ class StraightLine:
         if suite.action_dim > suite.state_dim:
             raise ValueError(
                 f"there is no straight line in {suite.name}: actions have {suite.action_dim} numbers, and states only "
-                f"{suite.state_dim}; leave this floor out"
+                f"{suite.state_dim}; leave the straight line out of the baselines"
             )
         self._goals = tasks.goals
         self._action_dim = suite.action_dim
@@ -25,7 +25,7 @@ class StraightLine:
         return (self._goals - world.states)[:, : self._action_dim]
 
 
-class Aimless:
+class BehaviourPolicy:
     """Behaves as in the data."""
 
     def __init__(self, behaviour: Behaviour, steps: int):

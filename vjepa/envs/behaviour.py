@@ -54,19 +54,24 @@ class Wander:
     and pushed against from all sides, as whoever plans will try to.
 
     Args:
-        door_share, errand_share: of the episodes; the others walk.
+        door_probability, target_probability: of the episodes; the others walk.
         turn: standard deviation of the direction's change at each step, in radians.
     """
 
-    door_share: float = 0.35
-    errand_share: float = 0.35
+    door_probability: float = 0.35
+    target_probability: float = 0.35
     turn: float = 0.3
 
     def __post_init__(self) -> None:
-        if min(self.door_share, self.errand_share) < 0 or self.door_share + self.errand_share > 1:
+        if min(self._probabilities) < 0:
             raise ValueError(
-                f"door_share ({self.door_share}) and errand_share ({self.errand_share}) must be shares of all episodes"
+                f"door_probability ({self.door_probability}) and target_probability ({self.target_probability}) must "
+                "not be negative, nor sum to more than 1"
             )
+
+    @property
+    def _probabilities(self) -> list[float]:
+        return [1 - self.door_probability - self.target_probability, self.door_probability, self.target_probability]
 
     def begin(self, suite: Suite, tasks: Tasks, steps: int) -> None:
         if tasks.layouts.shape[1] != 2:
@@ -81,8 +86,8 @@ class Wander:
         self._room = np.sign(tasks.starts[:, 0] - tasks.layouts[:, 0])  # where an agent on its way to the door is
 
     def _draws(self, generator: np.random.Generator, steps: int) -> tuple[int, np.ndarray, np.ndarray]:
-        shares = [1 - self.door_share - self.errand_share, self.door_share, self.errand_share]
-        return int(generator.choice(3, p=shares)), generator.standard_normal(steps), generator.random((steps, 8))
+        kind = int(generator.choice(3, p=self._probabilities))
+        return kind, generator.standard_normal(steps), generator.random((steps, 8))
 
     def act(self, world: World) -> np.ndarray:  # (B, 2)
         places, normal, uniform = world.states, self._normal[:, self._step], self._uniform[:, self._step]

@@ -15,7 +15,7 @@ class Collected(NamedTuple):
 
     episodes: int
     transitions: int
-    crossing_share: float  # of episodes that have been in both rooms; NaN where there are no rooms
+    crossing_fraction: float  # of episodes that have been in both rooms; NaN where there are no rooms
 
 
 def collect(
@@ -24,7 +24,7 @@ def collect(
     folder: Path,
     episodes: int = 1500,
     steps: int = 128,
-    kept_every: int = 4,
+    frame_interval: int = 4,
     seed: int = 0,
     world: dict[str, Any] | None = None,
     episodes_per_batch: int = 250,
@@ -36,7 +36,7 @@ def collect(
         behaviour: what is done in them.
         folder: that must not be there yet.
         episodes, steps: how many, and raw steps of each.
-        kept_every: raw steps from one frame that is kept to the next.
+        frame_interval: raw steps from one frame that is kept to the next.
         seed: of tasks and behaviour.
         world: settings that are written beside the data.
         episodes_per_batch: bounds the memory; it changes no episode.
@@ -44,17 +44,22 @@ def collect(
     Raises:
         ValueError: counts below 1, or no agent ever came into the other room.
     """
-    counts = {"episodes": episodes, "steps": steps, "kept_every": kept_every, "episodes_per_batch": episodes_per_batch}
+    counts = {
+        "episodes": episodes,
+        "steps": steps,
+        "frame_interval": frame_interval,
+        "episodes_per_batch": episodes_per_batch,
+    }
     for name, count in counts.items():
         if count < 1:
             raise ValueError(f"{name} ({count}) must be at least 1")
     tasks = suite.tasks(episodes, seed, "train")
     has_rooms = tasks.layouts.shape[1] == 2
     crossed: list[np.ndarray] = []
-    with CollectionWriter(folder, kept_every, world, suite.action_limit, suite.unit) as writer:
+    with CollectionWriter(folder, frame_interval, world, suite.action_limit, suite.unit) as writer:
         for first in range(0, episodes, episodes_per_batch):
             part = tasks.rows(slice(first, first + episodes_per_batch))
-            frames, actions, states = _run(suite, behaviour, part, steps, kept_every)
+            frames, actions, states = _run(suite, behaviour, part, steps, frame_interval)
             writer.add_batch(frames, actions, states)
             if has_rooms:
                 rooms = np.sign(states[:, :, 0] - part.layouts[:, None, 0])
@@ -63,13 +68,13 @@ def collect(
         if share == 0 and episodes >= 50:
             raise ValueError(
                 f"none of {episodes} episodes has been in both rooms, and nobody can learn of the door from them; give "
-                f"more steps, or a behaviour that goes through it (door_share)"
+                f"more steps, or a behaviour that goes through it (door_probability)"
             )
     return Collected(episodes, episodes * steps, share)
 
 
 def _run(
-    suite: Suite, behaviour: Behaviour, tasks: Tasks, steps: int, kept_every: int
+    suite: Suite, behaviour: Behaviour, tasks: Tasks, steps: int, frame_interval: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # (B, F, H, W, 3) uint8, (B, L, A) float32, (B, F, S) float32
     world = suite.begin(tasks)
     behaviour.begin(suite, tasks, steps)
@@ -78,7 +83,7 @@ def _run(
         done = suite.action_limit.bounded_array(behaviour.act(world))
         world.step(done)
         actions.append(done)
-        if step % kept_every == 0:
+        if step % frame_interval == 0:
             frames.append(world.render())
             states.append(world.states)
     return (

@@ -90,19 +90,21 @@ class LatentEpisodes:
                 f"longest has {blocks.max(initial=0)}; give --model.dynamics_phase.num_steps={blocks.max(initial=1)}"
             )
         self.num_steps = num_steps
-        self._kept_every = store.kept_every
-        self._of_block = frame_step // store.kept_every  # kept frames
-        kept = store.lengths[episodes[long_enough]] // store.kept_every + 1  # frames of each episode
+        self._kept_every = store.frame_interval
+        self._of_block = frame_step // store.frame_interval  # kept frames
+        kept = store.lengths[episodes[long_enough]] // store.frame_interval + 1  # frames of each episode
         self._kept = kept
         self._starts = kept - num_steps * self._of_block  # of windows of each: at every kept frame
         self._first_frames = np.cumsum(kept) - kept
         latents, actions = [], []
         for episode, count in zip(episodes[long_enough].tolist(), kept.tolist(), strict=True):
-            times = store.kept_every * np.arange(count)
+            times = store.frame_interval * np.arange(count)
             frames = torch.from_numpy(store.frames(episode, times)).permute(0, 3, 1, 2)
             latents.append(torch.cat([_encoded(encoder, part.to(device)) for part in frames.split(256)]))
             done = torch.from_numpy(store.actions(episode, 0, int(times[-1])))
-            actions.append(torch.cat((done, done.new_zeros(store.kept_every, done.shape[1]))))  # after the last frame
+            actions.append(
+                torch.cat((done, done.new_zeros(store.frame_interval, done.shape[1])))
+            )  # after the last frame
         self.latents = torch.cat(latents)  # (F, N, D)
         self._actions = torch.cat(actions).to(device)  # (F * kept_every, A) raw
 

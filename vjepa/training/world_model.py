@@ -518,7 +518,7 @@ class WorldModel(LightningModule):
 def _some_frames(data: EpisodeDataModule, episodes: int = 256) -> Tensor:  # (up to 2 * episodes, 3, H, W) normalised
     """First and middle frames of training episodes, spread evenly over them."""
     train, _ = data.split
-    step = data.store.kept_every
+    step = data.store.frame_interval
     chosen = train[np.unique(np.linspace(0, len(train) - 1, episodes).astype(int))]
     times = [np.array([0, length // (2 * step) * step]) for length in data.store.lengths[chosen].tolist()]
     frames = [data.store.frames(episode, at) for episode, at in zip(chosen.tolist(), times, strict=True)]

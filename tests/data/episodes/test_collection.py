@@ -10,8 +10,8 @@ from vjepa.data.episodes.collection import Collection, CollectionWriter, write_e
 from vjepa.planning.limits import ActionLimit
 
 
-def episode(length=8, kept_every=4, number=0, size=SIZE):
-    kept = np.arange(0, length + 1, kept_every)
+def episode(length=8, frame_interval=4, number=0, size=SIZE):
+    kept = np.arange(0, length + 1, frame_interval)
     return counter_frames(kept, number, size), counter_rows(np.arange(length), number), counter_rows(kept, number)
 
 
@@ -20,7 +20,7 @@ def test_what_was_written_is_read(tmp_path):
         writer.add(*episode(8))
         writer.add_batch(*(np.stack([part, part]) for part in episode(15, number=1)))
     store = Collection(tmp_path / "deep" / "rooms")
-    assert store.lengths.tolist() == [8, 15, 15] and store.kept_every == 4
+    assert store.lengths.tolist() == [8, 15, 15] and store.frame_interval == 4
     assert (store.world, store.action_limit, store.unit) == ({"name": "rooms"}, (2.45, "norm"), "px")
     frames, actions, states = episode(15, number=1)
     np.testing.assert_array_equal(store.frames(2, np.array([0, 4, 8, 12])), frames)
@@ -29,8 +29,18 @@ def test_what_was_written_is_read(tmp_path):
     assert {path.name for path in store.root.iterdir()} == {"frames.npy", "actions.npy", "states.npy", "episodes.json"}
 
 
+def test_a_collection_of_an_older_version_is_read(tmp_path):
+    root = write_collection(tmp_path / "made", frame_interval=2)
+    facts = json.loads((root / "episodes.json").read_text())
+    facts["kept_every"] = facts.pop("frame_interval")
+    (root / "episodes.json").write_text(json.dumps(facts))
+    assert Collection(root).frame_interval == 2
+
+
 def test_a_world_without_states_has_none(tmp_path):
-    write_episodes(tmp_path / "made", [(frames, actions, None) for frames, actions, _ in (episode(),)], kept_every=4)
+    write_episodes(
+        tmp_path / "made", [(frames, actions, None) for frames, actions, _ in (episode(),)], frame_interval=4
+    )
     store = Collection(tmp_path / "made")
     assert store.state_dim == 0 and store.states(0, np.array([0, 4])).shape == (2, 0)
 

@@ -30,7 +30,9 @@ class _Run:
 def counted(tmp_path_factory):
     """40 episodes of 9 to 20 frames, of which every second is kept."""
     lengths = [9 + (7 * k) % 12 for k in range(40)]
-    return write_collection(tmp_path_factory.mktemp("counted") / "made", [min(n, 20) for n in lengths], kept_every=2)
+    return write_collection(
+        tmp_path_factory.mktemp("counted") / "made", [min(n, 20) for n in lengths], frame_interval=2
+    )
 
 
 def data_of(root, rank: int = 0, world_size: int = 1, **settings) -> EpisodeDataModule:

@@ -56,7 +56,7 @@ def test_actions_lead_from_frame_to_frame_in_every_format(written, name, cache_g
     store = open_episodes(written(name), cache_gigabytes=cache_gigabytes)
     assert store.lengths.tolist() == [length - 1 for length in LENGTHS]
     assert (store.num_episodes, store.action_dim, store.state_dim, store.frame_size) == (4, 2, 2, SIZE)
-    assert (store.kept_every, store.num_left_out) == (1, 0)
+    assert (store.frame_interval, store.num_left_out) == (1, 0)
     batch = every_window(store)
     assert len(batch.starts) == sum(length - 6 for length in LENGTHS)
     assert_counts(batch, frame_step=3)

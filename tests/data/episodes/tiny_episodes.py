@@ -205,15 +205,17 @@ def _write_rows(path: Path, all_times: list[np.ndarray], episodes: list[int]) ->
     parquet.write_table(pyarrow.table(table), path)
 
 
-def write_collection(root: Path, lengths: Sequence[int] = LENGTHS, kept_every: int = 1) -> Path:
+def write_collection(root: Path, lengths: Sequence[int] = LENGTHS, frame_interval: int = 1) -> Path:
     """`lengths` in frames, were all of them kept."""
     episodes = []
     for episode, length in enumerate(lengths):
-        kept = np.arange(0, length, kept_every)
+        kept = np.arange(0, length, frame_interval)
         actions = counter_rows(np.arange(length - 1), episode)
         episodes.append((counter_frames(kept, episode), actions, counter_rows(kept, episode)))
     limit = RecordedLimit(2.0, "norm")
-    write_episodes(root, episodes, kept_every=kept_every, world={"name": "counter"}, action_limit=limit, unit="s")
+    write_episodes(
+        root, episodes, frame_interval=frame_interval, world={"name": "counter"}, action_limit=limit, unit="s"
+    )
     return root
 
 

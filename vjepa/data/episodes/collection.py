@@ -1,9 +1,9 @@
 """Episodes collected in a simulated world: a folder of plain arrays, written as they come, whole or not at all.
 
-* `frames.npy` (F, H, W, 3) uint8: every `kept_every`-th frame of each episode, the one at time 0 first;
+* `frames.npy` (F, H, W, 3) uint8: every `frame_interval`-th frame of each episode, the one at time 0 first;
 * `actions.npy` (R, A) float32: one row for every raw step;
 * `states.npy` (F, S) float32: at the kept frames;
-* `episodes.json`: the format's name, `kept_every`, raw steps of each episode, and what the world was.
+* `episodes.json`: the format's name, `frame_interval`, raw steps of each episode, and what the world was.
 
 Arrays are memory-mapped: opening a collection of any size takes no time and no memory.
 """
@@ -44,7 +44,7 @@ class Collection(Episodes):
         facts = _read_facts(root)
         frames, actions, states = (_mapped(root / f"{name}.npy") for name in ARRAYS)
         lengths = np.array(facts["lengths"], np.int64)
-        num_kept = lengths // facts["kept_every"] + 1
+        num_kept = lengths // facts["frame_interval"] + 1
         _check_shapes(root, frames, actions, states, int(lengths.sum()), int(num_kept.sum()))
         check_finite(actions, lambda row: f"actions of {root} at row {row}")
         firsts = starts_of(num_kept)
@@ -54,7 +54,7 @@ class Collection(Episodes):
             source = LoadedFrames(load, num_kept.tolist(), source.frame_size, resize, cache_gigabytes)
         limit = facts.get("action_limit")
         limit = None if limit is None else RecordedLimit(limit["size"], limit["kind"])
-        super().__init__(lengths, actions, states, source, facts["kept_every"], action_limit=limit)
+        super().__init__(lengths, actions, states, source, facts["frame_interval"], action_limit=limit)
         self.root = root
         self.world: dict[str, Any] = facts.get("world", {})
         self.unit: str = facts.get("unit", "")
@@ -87,6 +87,7 @@ def _read_facts(root: Path) -> dict[str, Any]:
     if not isinstance(facts, dict) or facts.get("format") != FORMAT:
         found = facts.get("format") if isinstance(facts, dict) else None
         raise ValueError(f"the format that {path} states ({found}) must be '{FORMAT}'")
+    facts.setdefault("frame_interval", facts.get("kept_every"))  # older versions
     if not facts["lengths"]:
         raise ValueError(f"there are no episodes in {root}")
     return facts
@@ -136,7 +137,7 @@ class CollectionWriter:
 
     Args:
         folder: to be made; must not be there yet.
-        kept_every: raw steps between two kept frames.
+        frame_interval: raw steps between two kept frames.
         world: settings of the world, as they should be remembered.
         action_limit: of the actions; an ActionLimit, or anything with its `size` and `kind`.
         unit: of states.
@@ -145,17 +146,17 @@ class CollectionWriter:
     def __init__(
         self,
         folder: Path | str,
-        kept_every: int = 1,
+        frame_interval: int = 1,
         world: Mapping[str, Any] | None = None,
         action_limit: HasLimit | None = None,
         unit: str = "",
     ):
         self.folder = Path(folder)
-        if kept_every < 1:
-            raise ValueError(f"kept_every ({kept_every}) must be at least 1")
+        if frame_interval < 1:
+            raise ValueError(f"frame_interval ({frame_interval}) must be at least 1")
         if self.folder.exists():
             raise ValueError(f"{self.folder} is there already; give another folder, or remove it")
-        self.kept_every = kept_every
+        self.frame_interval = frame_interval
         self.lengths: list[int] = []
         self._facts = {
             "world": dict(world or {}),
@@ -182,17 +183,18 @@ class CollectionWriter:
 
     def add(
         self,
-        frames: np.ndarray,  # (L // kept_every + 1, H, W, 3) uint8
+        frames: np.ndarray,  # (L // frame_interval + 1, H, W, 3) uint8
         actions: np.ndarray,  # (L, A)
-        states: np.ndarray | None = None,  # (L // kept_every + 1, S)
+        states: np.ndarray | None = None,  # (L // frame_interval + 1, S)
     ) -> None:
         """Append one episode of L raw steps. Raises ValueError where its parts don't fit together or those before."""
         states = np.zeros((len(frames), 0)) if states is None else states
-        num_kept = len(actions) // self.kept_every + 1
+        num_kept = len(actions) // self.frame_interval + 1
         if frames.dtype != np.uint8 or len(frames) != num_kept or len(states) != num_kept:
             raise ValueError(
                 f"an episode of {len(actions)} raw steps has {len(frames)} frames ({frames.dtype}) and {len(states)} "
-                f"states; with kept_every {self.kept_every} it must have {num_kept} uint8 frames and as many states"
+                f"states; with frame_interval {self.frame_interval} it must have {num_kept} uint8 "
+                "frames and as many states"
             )
         check_finite(np.asarray(actions), lambda row: f"actions of episode {len(self.lengths)} at row {row}")
         for name, rows in (("frames", frames), ("actions", actions), ("states", states)):
@@ -201,9 +203,9 @@ class CollectionWriter:
 
     def add_batch(
         self,
-        frames: np.ndarray,  # (B, L // kept_every + 1, H, W, 3) uint8
+        frames: np.ndarray,  # (B, L // frame_interval + 1, H, W, 3) uint8
         actions: np.ndarray,  # (B, L, A)
-        states: np.ndarray,  # (B, L // kept_every + 1, S)
+        states: np.ndarray,  # (B, L // frame_interval + 1, S)
     ) -> None:
         """Append episodes that ran together."""
         for episode in zip(frames, actions, states, strict=True):
@@ -212,7 +214,7 @@ class CollectionWriter:
     def _finish(self) -> None:
         if not self.lengths:
             raise ValueError(f"there is no episode to write to {self.folder}")
-        facts = {"format": FORMAT, "kept_every": self.kept_every, "lengths": self.lengths, **self._facts}
+        facts = {"format": FORMAT, "frame_interval": self.frame_interval, "lengths": self.lengths, **self._facts}
         with (self._temporary / FACTS_FILE).open("w", encoding="utf-8") as file:
             json.dump(facts, file)
             file.flush()

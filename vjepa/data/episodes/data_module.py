@@ -159,7 +159,7 @@ class EpisodeDataModule(OrderedDataModule):
     def state_statistics(self) -> tuple[np.ndarray, np.ndarray]:  # (S,), (S,) float32
         """The same of states at the kept frames."""
         train, _ = self.split
-        lengths, step = self.store.lengths, self.store.kept_every
+        lengths, step = self.store.lengths, self.store.frame_interval
         return _statistics([self.store.states(e, np.arange(0, int(lengths[e]) + 1, step)) for e in train.tolist()])
 
     def setup(self, stage: str) -> None:

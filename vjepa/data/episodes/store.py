@@ -1,7 +1,7 @@
 """Episodes to learn a world model from: frames, the actions that lead from one to the next, and maybe states.
 
 Time counts in raw steps of the world or robot. An episode of L raw steps has L rows of actions, and frames at the times
-0, k, 2k, ... up to L, where k is `kept_every`: 1 for recordings, more where a collection kept only every k-th frame.
+0, k, 2k, ... up to L, where k is `frame_interval`: 1 for recordings, more for a collection of every k-th frame.
 The action at time t leads from t to t + 1. A recording with one row of actions for each frame has L = frames - 1 steps:
 its last action leads to a frame that nobody recorded, and is left off.
 """
@@ -29,7 +29,7 @@ class RecordedLimit(NamedTuple):
 class EpisodeStore(Protocol):
     """Episodes by number. Methods that end in `_of` take many at once: that is how batches are made."""
 
-    kept_every: int  # raw steps between two kept frames
+    frame_interval: int  # raw steps between two kept frames
     action_dim: int
     state_dim: int  # 0 where states are not known
     frame_size: tuple[int, int]  # height, width
@@ -87,7 +87,7 @@ class Episodes:
         actions: (R, A) float32, of all episodes one after another.
         states: (F, S) float32 at the kept frames, of all episodes one after another; S may be 0.
         source: of frames.
-        kept_every: raw steps between two kept frames.
+        frame_interval: raw steps between two kept frames.
         names: of episodes; their numbers if None.
         all_extrinsics: (E, X) float32 of the cameras; None if unknown.
         fps: raw steps per second.
@@ -101,7 +101,7 @@ class Episodes:
         actions: np.ndarray,
         states: np.ndarray,
         source: FrameSource,
-        kept_every: int = 1,
+        frame_interval: int = 1,
         names: Sequence[str] | None = None,
         all_extrinsics: np.ndarray | None = None,
         fps: float | None = None,
@@ -109,7 +109,7 @@ class Episodes:
         action_limit: RecordedLimit | None = None,
     ):
         self.lengths = lengths
-        self.kept_every = kept_every
+        self.frame_interval = frame_interval
         self.action_dim, self.state_dim = actions.shape[1], states.shape[1]
         self.frame_size = source.frame_size
         self.fps = fps
@@ -120,7 +120,7 @@ class Episodes:
         self._names = names
         self._extrinsics = all_extrinsics
         self._first_action = starts_of(lengths)
-        self._first_frame = starts_of(lengths // kept_every + 1)
+        self._first_frame = starts_of(lengths // frame_interval + 1)
 
     @property
     def num_episodes(self) -> int:
@@ -132,7 +132,7 @@ class Episodes:
     def frames(
         self,
         episode: int,
-        times: np.ndarray,  # (n,) raw steps, multiples of kept_every
+        times: np.ndarray,  # (n,) raw steps, multiples of frame_interval
     ) -> np.ndarray:  # (n, H, W, 3) uint8
         return self.frames_of(np.array([episode]), np.asarray(times)[None])[0]
 
@@ -144,7 +144,7 @@ class Episodes:
     def states(
         self,
         episode: int,
-        times: np.ndarray,  # (n,) raw steps, multiples of kept_every
+        times: np.ndarray,  # (n,) raw steps, multiples of frame_interval
     ) -> np.ndarray:  # (n, S) float32
         return self.states_of(np.array([episode]), np.asarray(times)[None])[0]
 
@@ -154,7 +154,7 @@ class Episodes:
     def frames_of(
         self,
         episodes: np.ndarray,  # (B,)
-        times: np.ndarray,  # (B, n) raw steps, multiples of kept_every
+        times: np.ndarray,  # (B, n) raw steps, multiples of frame_interval
     ) -> np.ndarray:  # (B, n, H, W, 3) uint8
         return self._source.read(episodes, self._kept_frames(episodes, times))
 
@@ -169,14 +169,14 @@ class Episodes:
     def states_of(
         self,
         episodes: np.ndarray,  # (B,)
-        times: np.ndarray,  # (B, n) raw steps, multiples of kept_every
+        times: np.ndarray,  # (B, n) raw steps, multiples of frame_interval
     ) -> np.ndarray:  # (B, n, S) float32
         return self._states[self._first_frame[episodes][:, None] + self._kept_frames(episodes, times)]
 
     def _kept_frames(self, episodes: np.ndarray, times: np.ndarray) -> np.ndarray:  # (B, n) numbers within the episode
         assert (times >= 0).all() and (times <= self.lengths[episodes][:, None]).all(), "frames of another episode"
-        assert not (times % self.kept_every).any(), "a frame that was not kept"
-        return times // self.kept_every
+        assert not (times % self.frame_interval).any(), "a frame that was not kept"
+        return times // self.frame_interval
 
 
 def episodes_of_recordings(

@@ -40,7 +40,7 @@ class Windows:
         frame_step: int,
         spacing: int | None = None,
     ):
-        self.spacing = spacing or store.kept_every
+        self.spacing = spacing or store.frame_interval
         lengths = store.lengths[episodes]
         starts = (lengths - num_steps * frame_step) // self.spacing + 1
         is_long = starts > 0
@@ -68,11 +68,11 @@ def long_enough(store: EpisodeStore, num_steps: int, frame_step: int) -> np.ndar
     for name, value in {"num_steps": num_steps, "frame_step": frame_step}.items():
         if value < 1:
             raise ValueError(f"{name} ({value}) must be at least 1")
-    if frame_step % store.kept_every:
-        multiple = -(-frame_step // store.kept_every) * store.kept_every
+    if frame_step % store.frame_interval:
+        multiple = -(-frame_step // store.frame_interval) * store.frame_interval
         raise ValueError(
-            f"frame_step ({frame_step}) must be a multiple of the {store.kept_every} raw steps between the frames that "
-            f"were kept; try {multiple}"
+            f"frame_step ({frame_step}) must be a multiple of the {store.frame_interval} raw steps between stored "
+            f"frames; try {multiple}"
         )
     needed = num_steps * frame_step
     is_long = store.lengths >= needed
