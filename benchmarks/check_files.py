@@ -16,7 +16,8 @@ from typing import NamedTuple
 import numpy as np
 
 from tests.ffmpeg import frames_at, largest_difference
-from vjepa.data.clips.dataset import ClipDataset, SourceOfClips, TrainingCuts
+from vjepa.data.clips.cuts import TrainingCuts
+from vjepa.data.clips.dataset import ClipDataset, ClipSource
 from vjepa.data.clips.frame_sampling import FrameSampling
 from vjepa.data.clips.quarantine import Failure
 from vjepa.data.manifest.doctor import examine
@@ -76,7 +77,7 @@ def clips_of(paths: list[str], listing: Path, chain: ReaderChain) -> dict[str, l
     """What a training run meets at each file: nothing, or the failures for which another file took its place."""
     listing.write_text("\n".join(["path", *(f'"{path}"' for path in paths)]) + "\n")
     manifest = read_manifest(listing)
-    source = SourceOfClips("files", manifest, FrameSampling(8, frame_step=2))
+    source = ClipSource("files", manifest, FrameSampling(8, frame_step=2))
     order = MixtureOrder([RowOrder(len(manifest), seed=0, shuffle=False)])
     dataset = ClipDataset([source], order, TrainingCuts((64, 64)), chain)
     failures = {}

@@ -7,7 +7,8 @@ import pytest
 
 from tests.integration.runs import ROOT, checkpoint
 from vjepa.cli.main import main
-from vjepa.data.clips.dataset import ClipDataset, SourceOfClips, TrainingCuts
+from vjepa.data.clips.cuts import TrainingCuts
+from vjepa.data.clips.dataset import ClipDataset, ClipSource
 from vjepa.data.clips.frame_sampling import FrameSampling
 from vjepa.data.manifest.manifest import read_manifest
 from vjepa.data.order import MixtureOrder, RowOrder, SampleKey
@@ -24,7 +25,7 @@ pytestmark = pytest.mark.skipif(
 @pytest.mark.parametrize(("name", "split"), SETS)
 def test_real_clips_are_read_whole(name, split):
     manifest = read_manifest(REAL_VIDEO / name / "labels.csv", split=split)
-    source = SourceOfClips(name, manifest, FrameSampling(8, fps=12.5))
+    source = ClipSource(name, manifest, FrameSampling(8, fps=12.5))
     order = MixtureOrder([RowOrder(len(manifest), seed=0)])
     clips = ClipDataset([source], order, TrainingCuts((64, 64), crop_scale=(0.5, 1.0)), ReaderChain())
     for position in range(8):

@@ -8,16 +8,17 @@ together see what one rank would.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
+from jaxtyping import Float64, Int64
 from torch.utils.data import Sampler
 
 from vjepa.data.randomness import Purpose, generator_for
 
 POSITIONS_PER_BLOCK = 10_000  # the resolution of weights
 BATCHES_PER_BLOCK = 1_000
+T = TypeVar("T")
 
 
 class SampleKey(NamedTuple):
@@ -35,25 +36,28 @@ class RowOrder:
         self.seed = seed
         self.shuffle = shuffle
         self.source = source
-        self._permutation = lru_cache(maxsize=2)(self._draw_permutation)  # a batch touches at most two passes
+        self._permutations: dict[int, np.ndarray] = {}  # the last two: a batch touches no more passes
 
     def row(self, index: int) -> int:
         epoch, index = divmod(index, self.num_rows)
         return int(self._permutation(epoch)[index]) if self.shuffle else index
+
+    def _permutation(self, epoch: int) -> Int64[np.ndarray, " rows"]:
+        if epoch not in self._permutations:
+            drawn = generator_for(self.seed, Purpose.ORDER, epoch, self.source).permutation(self.num_rows)
+            _add(self._permutations, epoch, drawn, size=2)
+        return self._permutations[epoch]
 
     def replacement(self, position: int, attempt: int) -> int:
         """The row to try when `attempt` rows for this position could not be read."""
         generator = generator_for(self.seed, Purpose.REPLACEMENT, position, attempt)
         return int(generator.integers(self.num_rows))
 
-    def _draw_permutation(self, epoch: int) -> np.ndarray:
-        return generator_for(self.seed, Purpose.ORDER, epoch, self.source).permutation(self.num_rows)
 
-    def __getstate__(self) -> dict[str, Any]:  # without the cache, which can't be sent to spawned workers
-        return {"num_rows": self.num_rows, "seed": self.seed, "shuffle": self.shuffle, "source": self.source}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(**state)  # type: ignore[misc]
+def _add(cache: dict[int, T], key: int, value: T, size: int) -> None:
+    if len(cache) == size:
+        del cache[next(iter(cache))]  # the oldest
+    cache[key] = value
 
 
 class WeightedChoices:
@@ -69,7 +73,7 @@ class WeightedChoices:
         self.purpose = purpose
         self.number = number
         self.counts = _apportioned(np.asarray(weights, float), block_size)
-        self._block = lru_cache(maxsize=4)(self._draw_block)
+        self._blocks: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
     def at(self, index: int) -> tuple[int, int]:
         """The choice at an index, and how often it was chosen before."""
@@ -78,30 +82,27 @@ class WeightedChoices:
         choice = int(choices[offset])
         return choice, block * int(self.counts[choice]) + int(before[offset])
 
-    def counts_before(self, index: int) -> np.ndarray:  # (choices,) int64
+    def counts_before(self, index: int) -> Int64[np.ndarray, " choices"]:
         """How often each was chosen before this index."""
         block, offset = divmod(index, self.block_size)
         choices, _ = self._block(block)
         return block * self.counts + np.bincount(choices[:offset], minlength=len(self.counts))
 
-    def _draw_block(self, block: int) -> tuple[np.ndarray, np.ndarray]:
+    def _block(self, block: int) -> tuple[Int64[np.ndarray, " size"], Int64[np.ndarray, " size"]]:
+        """The choices of a block, and how often each was chosen before in it."""
+        if block in self._blocks:
+            return self._blocks[block]
         choices = np.repeat(np.arange(len(self.counts)), self.counts)
         if len(self.counts) > 1:
             choices = generator_for(self.seed, self.purpose, block, self.number).permutation(choices)
         before = np.zeros(self.block_size, np.int64)
         for choice, count in enumerate(self.counts):
             before[choices == choice] = np.arange(count)
+        _add(self._blocks, block, (choices, before), size=4)
         return choices, before
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_block"}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._block = lru_cache(maxsize=4)(self._draw_block)
-
-
-def _apportioned(weights: np.ndarray, total: int) -> np.ndarray:  # int64, sums to total
+def _apportioned(weights: Float64[np.ndarray, " choices"], total: int) -> Int64[np.ndarray, " choices"]:
     exact = weights / weights.sum() * total
     counts = np.maximum(1, np.floor(exact)).astype(np.int64)
     remainders = np.where(exact < 1, 0.0, exact - np.floor(exact))  # a count that was raised to one gets no more
@@ -153,7 +154,7 @@ class MixtureOrder:
         source = self._members[group][choice]
         return source, self.orders[source].row(index)
 
-    def counts_before(self, position: int) -> np.ndarray:  # (sources,) int64
+    def counts_before(self, position: int) -> Int64[np.ndarray, " sources"]:
         """How many earlier positions draw from each source."""
         batch, offset = divmod(position, self.batch_size)
         counts = np.zeros(len(self.orders), np.int64)

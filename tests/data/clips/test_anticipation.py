@@ -184,7 +184,7 @@ def test_an_action_that_training_lacks_is_kept_with_a_number_that_no_head_has(ki
         ({"group": "kitchen"}, "has a group in a column 'kitchen'"),
         ({"test_split": None}, "give a test_manifest, or a test_split"),
         ({"val_fraction": 1.5}, "val_fraction .1.5. must be between 0 and 1"),
-        ({"val_fraction": 0.99}, "can't be parted into training and validation actions; give a val_manifest"),
+        ({"val_fraction": 0.99}, "can't be split into training and validation rows; give a val_manifest"),
     ],
 )
 def test_what_is_missing_is_named_with_a_way_out(kitchens, settings, says):
@@ -221,7 +221,7 @@ def test_the_recipe_s_commands_make_manifests_of_the_dataset_s_own_annotations(t
                 subprocess.run(words, check=True)
 
     root = datasets / "epic_kitchens100" / "EPIC-KITCHENS"
-    manifest = read_manifest("data/epic_kitchens100_actions_train.csv", root, label_column="participant")
+    manifest = read_manifest("data/epic_kitchens100_actions_train.csv", root, label_columns=["participant"])
     assert [manifest.label_name(row) for row in range(3)] == ["P01", "P01", "P02"]
     assert [manifest.window(row) for row in range(3)] == [(1.14, 3.37), (60.54, 62.23), (9.54, 10.23)]
     clips = tiny_actions(

@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 
-from vjepa.data.clips.augmentation import RandAugment, change_colours, erase_box
+from vjepa.data.clips.augmentation import RandAugment, erase_box, jitter_colors
 
 POLICY = "rand-m7-n4-mstd0.5-inc1"
 
@@ -89,17 +89,17 @@ def test_a_box_that_never_fits_erases_nothing():
 def test_changed_colours_keep_what_moves_and_follow_from_the_generator():
     frames = np.random.default_rng(0).integers(100, 156, (4, 8, 8, 3), dtype=np.uint8)
     for seed in range(8):
-        changed = change_colours(frames, np.random.default_rng(seed))
-        assert np.array_equal(changed, change_colours(frames, np.random.default_rng(seed)))
+        changed = jitter_colors(frames, np.random.default_rng(seed))
+        assert np.array_equal(changed, jitter_colors(frames, np.random.default_rng(seed)))
         # One linear map of colours for all pixels of all frames: what is the same stays the same.
         still = np.repeat(frames[:1], 4, axis=0)
-        assert (change_colours(still, np.random.default_rng(seed)) == changed[0]).all()
+        assert (jitter_colors(still, np.random.default_rng(seed)) == changed[0]).all()
 
 
 def test_half_of_the_clips_become_negatives():
     frames = np.random.default_rng(0).integers(100, 156, (2, 8, 8, 3), dtype=np.uint8)
     grey = frames.mean(-1).ravel()
     alike = [
-        np.corrcoef(change_colours(frames, np.random.default_rng(k)).mean(-1).ravel(), grey)[0, 1] for k in range(40)
+        np.corrcoef(jitter_colors(frames, np.random.default_rng(k)).mean(-1).ravel(), grey)[0, 1] for k in range(40)
     ]
     assert all(abs(value) > 0.9 for value in alike) and 8 < sum(value < 0 for value in alike) < 32

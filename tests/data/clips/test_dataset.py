@@ -12,9 +12,10 @@ from lightning.pytorch import Trainer
 from PIL import Image
 
 from vjepa.data.clips.augmentation import RandAugment
-from vjepa.data.clips.batch import ClipCollate, normalize_clips
+from vjepa.data.clips.batch import MaskingCollate, normalize_clips
+from vjepa.data.clips.cuts import EvaluationCuts, TrainingCuts
 from vjepa.data.clips.data_module import ClipDataModule, Source
-from vjepa.data.clips.dataset import ClipDataset, EvaluationCuts, SourceOfClips, TrainingCuts
+from vjepa.data.clips.dataset import ClipDataset, ClipSource
 from vjepa.data.clips.frame_sampling import FrameSampling
 from vjepa.data.manifest.manifest import fact_columns, read_manifest
 from vjepa.data.order import MixtureOrder, RowOrder, SampleKey
@@ -32,7 +33,7 @@ def training_cuts(**settings) -> TrainingCuts:
 
 
 def dataset(*manifests, cuts=None, seed=0, frames=FRAMES, readers=None, shuffle=True) -> ClipDataset:
-    sources = [SourceOfClips(f"source{k}", read_manifest(manifest), frames) for k, manifest in enumerate(manifests)]
+    sources = [ClipSource(f"source{k}", read_manifest(manifest), frames) for k, manifest in enumerate(manifests)]
     orders = [RowOrder(len(source.manifest), seed, shuffle, k) for k, source in enumerate(sources)]
     return ClipDataset(sources, MixtureOrder(orders), cuts or training_cuts(), readers or ReaderChain())
 
@@ -400,18 +401,18 @@ def test_pixels_are_normalized_by_imagenet():
 def test_masks_of_a_batch_follow_from_positions(tiny_world):
     one = dataset(tiny_world / "train.csv")
     files = [one[SampleKey(position, 8)] for position in range(8, 12)]
-    collate = ClipCollate([MultiBlockTubes(4), MultiBlockTubes(4)], (2, 4, 6), seed=0)
+    collate = MaskingCollate([MultiBlockTubes(4), MultiBlockTubes(4)], (2, 4, 6), seed=0)
     batch, half = collate(files), collate(files[2:])
     assert batch.clips.shape == (4, 3, 4, 16, 24) and batch.positions.tolist() == [8, 9, 10, 11]
     for whole, part in zip(batch.masks, half.masks, strict=True):
         assert torch.equal(whole.target_ids[2:], part.target_ids)
     assert not torch.equal(batch.masks[0].target_ids, batch.masks[1].target_ids)
-    other = ClipCollate([MultiBlockTubes(4)], (2, 4, 6), seed=1)(files)
+    other = MaskingCollate([MultiBlockTubes(4)], (2, 4, 6), seed=1)(files)
     assert not torch.equal(batch.masks[0].target_ids, other.masks[0].target_ids)
 
 
 def test_clips_of_one_file_share_their_position_and_have_masks_of_their_own(tiny_world):
-    collate = ClipCollate([MultiBlockTubes(4)], (2, 4, 6), seed=0)
+    collate = MaskingCollate([MultiBlockTubes(4)], (2, 4, 6), seed=0)
     several = dataset(tiny_world / "train.csv", cuts=training_cuts(clips_per_video=4))
     batch = collate([several[SampleKey(position, 8)] for position in (8, 9)])
     assert batch.clips.shape == (8, 3, 4, 16, 24) and batch.positions.tolist() == [8] * 4 + [9] * 4
@@ -423,7 +424,7 @@ def test_clips_of_one_file_share_their_position_and_have_masks_of_their_own(tiny
 def test_a_batch_names_source_row_and_seconds_of_each_clip_and_all_failures(tiny_world, tmp_path, bad):
     one = dataset(list_of(tmp_path, [bad[0], *videos(tiny_world)[:3]]), tiny_world / "val.csv")
     files = [one[SampleKey(position, 0)] for position in range(20)]
-    batch = ClipCollate([MultiBlockTubes(4)], (2, 4, 6), seed=0)(files)
+    batch = MaskingCollate([MultiBlockTubes(4)], (2, 4, 6), seed=0)(files)
     clips = [clip for of_file in files for clip in of_file]
     assert batch.sources.tolist() == [clip.source for clip in clips] and set(batch.sources.tolist()) == {0, 1}
     assert batch.rows.tolist() == [clip.row for clip in clips]

@@ -15,7 +15,7 @@ def batch(positions: list[int], height: int = 16, width: int = 16) -> ClipBatch:
     small = torch.randint(256, (len(positions), 3, 4, height // 4, width // 4), generator=generator, dtype=torch.uint8)
     clips = small.repeat_interleave(4, dim=-1).repeat_interleave(4, dim=-2)
     nothing = torch.zeros_like(numbers)
-    return ClipBatch(clips, [], nothing, nothing, nothing, numbers, nothing.float(), 0, [])
+    return ClipBatch(clips, [], nothing, nothing, nothing, numbers, nothing.float(), [])
 
 
 def views(**settings) -> ImageViews:

@@ -132,12 +132,12 @@ def test_the_only_clip_of_a_class_is_learned_from(tmp_path):
 def test_three_splits_of_one_file_are_told_by_their_column(tmp_path):
     rows = [(f"{k}.mp4", "run", ("train", "val", "test")[k % 3]) for k in range(9)]
     one = written(tmp_path, "all.csv", rows, "path,label,split")
-    clips = LabelledClips(one, train_split="train", val_split="val", test_split="test", frame_step=1)
+    clips = LabelledClips(train_manifest=one, train_split="train", val_split="val", test_split="test", frame_step=1)
     stems = {split: [int(Path(path).stem) for path in clips.manifests[split].paths] for split in clips.manifests}
     assert stems == {"train": [0, 3, 6], "val": [1, 4, 7], "test": [2, 5, 8]}
     sentence = "test_split (test) without a train_split: heads would learn on all rows"
     with pytest.raises(ValueError) as refusal:
-        LabelledClips(one, test_split="test", frame_step=1)
+        LabelledClips(train_manifest=one, test_split="test", frame_step=1)
     assert sentence in str(refusal.value)
 
 
@@ -161,7 +161,7 @@ def test_what_cannot_be_probed_is_refused_with_the_way_out(tmp_path, settings, s
 
 
 def test_a_single_clip_cannot_be_parted(tmp_path):
-    with pytest.raises(ValueError, match="1 training clips can't be parted"):
+    with pytest.raises(ValueError, match="1 training rows can't be split"):
         of_lists(tmp_path, train_manifest=written(tmp_path, "train.csv", [("a.mp4", "run")]))
 
 
@@ -294,11 +294,9 @@ def test_each_clip_is_tested_in_one_fold_and_nobody_is_on_two_sides(tmp_path):
     clips = of_people(tmp_path)
     tested = []
     for number in range(3):
-        sides = [
-            set(map(person_of, clips.of_fold(number).manifests[split].paths)) for split in ("train", "val", "test")
-        ]
+        sides = [set(map(person_of, clips.fold(number).manifests[split].paths)) for split in ("train", "val", "test")]
         assert sum(map(len, sides)) == len(set.union(*sides)) == 5 and all(sides)
-        tested += clips.of_fold(number).manifests["test"].paths
+        tested += clips.fold(number).manifests["test"].paths
     assert len(tested) == len(set(tested)) == 10
     assert all(manifest.label_names == ["jump", "run"] for manifest in clips.manifests.values())
 
@@ -313,7 +311,7 @@ def person_of(path: str) -> str:
         ({"group": None}, "folds need groups: name the column of what must not be on both sides with --data.group"),
         ({"folds": 2}, r"folds \(2\) must be at least 3 .* and at most the number of groups in column 'person' \(5\)"),
         ({"folds": 6}, r"folds \(6\) must be at least 3 .* and at most the number of groups in column 'person' \(5\)"),
-        ({"test_split": "val"}, "folds part the training manifest themselves; drop the recipe's other splits"),
+        ({"test_split": "val"}, "folds split the training manifest themselves; drop the recipe's other splits"),
     ],
 )
 def test_folds_that_cannot_be_are_refused(tmp_path, settings, message):

@@ -61,7 +61,7 @@ def test_too_many_bad_files_stop_the_run(tmp_path):
     one.add([A])
     sentence = (
         r"2 of 10 files of train could not be read, more than max_bad_fraction \(15%\); see .*quarantine.csv, "
-        r"mend or remove them \(`vjepa doctor`\), or raise the share"
+        r"mend or remove them \(`vjepa doctor`\), or raise it"
     )
     with pytest.raises(ValueError, match=sentence):
         one.add([B])

@@ -67,9 +67,18 @@ def test_commas_semicolons_and_tabs_part_columns_with_or_without_a_byte_order_ma
 
 def test_another_column_may_hold_the_labels(tmp_path):
     file = written(tmp_path, "path,label,verb\na.mp4,run,push\nb.mp4,jump,pull\n")
-    assert read_manifest(file, label_column="verb").label_names == ["pull", "push"]
-    without = read_manifest(file, label_column="noun")
+    assert read_manifest(file, label_columns=["verb"]).label_names == ["pull", "push"]
+    without = read_manifest(file, label_columns=["noun"])
     assert without.labels.tolist() == [-1, -1] and without.label_names == []
+
+
+def test_several_columns_of_labels_are_read_at_once(tmp_path):
+    file = written(tmp_path, "path,label,verb,split\na.mp4,run,push,x\nb.mp4,jump,pull,y\nc.mp4,hop,,x\n")
+    manifest = read_manifest(file, split="x", label_columns=["verb", "label"])
+    for part, rows in ((manifest, [0, 1]), (manifest.select(np.array([1])), [1])):
+        assert [part.columns["verb"].name(k) for k in range(len(part))] == [["push", ""][row] for row in rows]
+        assert [part.columns["label"].name(k) for k in range(len(part))] == [["run", "hop"][row] for row in rows]
+        assert part.columns["label"].names == ["hop", "jump", "run"] and part.label_names == ["pull", "push"]
 
 
 def test_rows_without_a_path_are_left_out(tmp_path):
@@ -405,7 +414,8 @@ def test_packed_strings_behave_like_a_list():
 def arrays_below(thing: object) -> list[np.ndarray]:
     if isinstance(thing, np.ndarray):
         return [thing]
-    return [array for value in getattr(thing, "__dict__", {}).values() for array in arrays_below(value)]
+    parts = thing if isinstance(thing, dict) else getattr(thing, "__dict__", {})
+    return [array for value in parts.values() for array in arrays_below(value)]
 
 
 def test_a_long_manifest_is_read_soon_and_kept_small(tmp_path):
@@ -426,4 +436,4 @@ def test_a_long_manifest_is_read_soon_and_kept_small(tmp_path):
     assert len(arrays) == 7  # paths and their ends, labels, splits, windows, facts and their kinds
     assert sum(array.nbytes for array in arrays) < 200 * rows
     # Nothing beside the arrays grows with the rows: that is what forked workers share.
-    assert len(manifest.label_names) == 400 and len(manifest.facts_table._kind_values) == 1
+    assert len(manifest.label_names) == 400 and len(manifest.facts_table.kind_values) == 1

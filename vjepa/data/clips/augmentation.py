@@ -74,7 +74,7 @@ def erase_box(
     return frames
 
 
-def change_colours(
+def jitter_colors(
     frames: np.ndarray,  # (T, H, W, 3) uint8
     generator: np.random.Generator,
     strength: float = 1.0,

@@ -1,4 +1,4 @@
-"""Clips for training and evaluation, with an order that survives interruption (LightningDataModule)."""
+"""Clips for pretraining, with an order that survives interruption (LightningDataModule)."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -7,16 +7,16 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 from torch.utils.data import DataLoader
 
-from vjepa.data.clips.augmentation import RandAugment
-from vjepa.data.clips.batch import ClipBatch, ClipCollate
-from vjepa.data.clips.dataset import ClipDataset, EvaluationCuts, SourceOfClips, TrainingCuts
+from vjepa.data.clips.batch import ClipBatch, MaskingCollate
+from vjepa.data.clips.cuts import EvaluationCuts
+from vjepa.data.clips.dataset import ClipDataset, ClipSource
 from vjepa.data.clips.frame_sampling import FrameSampling
 from vjepa.data.clips.quarantine import Quarantine
+from vjepa.data.clips.settings import ClipSettings
 from vjepa.data.manifest.manifest import read_manifest
 from vjepa.data.order import MixtureOrder, RowOrder
 from vjepa.data.ordered_data_module import Cursor, OrderedDataModule
 from vjepa.data.randomness import Purpose, generator_for
-from vjepa.data.video.reader import ReaderChain, ReaderName
 from vjepa.data.video.video_cache import VideoCache
 from vjepa.grid import TokenGrid
 from vjepa.masking import MaskStrategy
@@ -24,17 +24,19 @@ from vjepa.masking import MaskStrategy
 
 @dataclass(frozen=True)
 class Source:
-    """One dataset of a mixture; what is None is the data module's.
+    """One dataset of a mixture. What is None is taken from the data module.
 
     Args:
         manifest: CSV, Parquet or list file, or a folder of videos or images.
-        weight: of this source's clips among all.
+        weight: proportion of the clips from this source.
         name: in logs and in the quarantine; the manifest's file name if None.
         root: folder that paths in the manifest are relative to.
-        split: keep only rows with this value in the manifest's `split` column.
-        num_frames: frames of a clip. Sources with other numbers come in batches of their own; with 1, where the encoder
-            has an image tokenizer, its files are images (or single frames of videos).
-        fps, frame_step, duration: rate of the clip's frames; at most one of them.
+        split: use only rows with this value in the manifest's `split` column.
+        num_frames: frames of a clip. Sources with other numbers come in separate batches; with 1, where the encoder has
+            an image tokenizer, its files are images (or single frames of videos).
+        fps: frames per second of a clip. Give at most one of this, `frame_step` and `duration`.
+        frame_step: frames of the file from one clip frame to the next.
+        duration: seconds that a clip covers.
     """
 
     manifest: str
@@ -53,157 +55,104 @@ class Source:
 
 
 class Usage(NamedTuple):
-    """What a run has seen of a source."""
+    """Clips of a source that a run has consumed, and the seconds of video that they cover."""
 
     clips: int
-    seconds: float  # of video, that those clips covered
+    seconds: float
 
 
 @dataclass(frozen=True)
 class ClipCursor(Cursor):
-    """Also what this rank has seen of each source."""
+    """Also counts the clips and seconds of each source on this rank."""
 
     clips: tuple[int, ...] = ()
     seconds: tuple[float, ...] = ()
 
 
-class ClipDataModule(OrderedDataModule):
+@dataclass(kw_only=True, eq=False, repr=False)
+class ClipDataModule(ClipSettings, OrderedDataModule):
     """Clips from manifests of video files, with masks; each batch holds clips of one shape.
 
+    `predict` takes the clips of validation.
+
     Args:
-        train_manifest: what to train on: a CSV, Parquet or list file, or a folder (see `vjepa.data.manifest.manifest`).
-        mixture: or several such sources with weights.
-        val_manifest: the same for validation (and for `predict`); no validation if None.
-        test_manifest: the same for `test`.
-        root: folder that paths in the manifests are relative to; each manifest's own folder if None.
-        train_split, val_split, test_split: keep only rows with this value in the manifest's `split` column.
-        num_frames: frames of a clip.
-        crop_size: height and width of a clip in pixels.
-        fps: frames per second of a clip. Give exactly one of this, `frame_step` and `duration`.
-        frame_step: frames of the file from one clip frame to the next.
-        duration: seconds that a clip covers.
-        temporal_jitter: share of a step by which a training clip's frames are moved at random.
-        clips_per_video: training clips that are cut from a file at once.
-        crop_scale: range of the share of a frame's area that a training crop takes.
-        crop_aspect_ratio: range of a training crop's width over height.
-        flip_probability: share of training clips that are mirrored.
-        rand_augment: timm policy for training clips, such as "rand-m7-n4-mstd0.5-inc1"; none if None.
-        erase_probability: share of training clips of which a box is erased.
-        color_jitter: strength of other colours, contrasts and negatives in training clips; none at 0.
-        eval_segments, eval_views: clips over a file's length, and crops over its frame, in evaluation.
         masks: mask strategies; each draws one mask per clip.
-        image_masks: the same for batches of images; `masks` if None.
+        mixture: several sources with weights, instead of `train_manifest`.
+        frame_step: frames of the file from one clip frame to the next. Give exactly one of this, `fps` and `duration`.
+        duration: seconds that a clip covers.
+        temporal_jitter: fraction of a step by which the frames of a training clip are moved at random.
+        clips_per_video: training clips cut from a file at once.
+        color_jitter: strength of random colours, contrasts and negatives of training clips; none at 0.
+        eval_segments: clips over a file's length, in evaluation.
+        eval_views: crops over a frame, in evaluation.
+        image_masks: mask strategies for batches of images; `masks` if None.
         tubelet: frames, height and width of a token; linked to the encoder's.
-        image_tokenizer: whether the encoder knows clips of one frame as images; linked to the encoder's.
-        global_batch_size: clips per batch over all ranks together (an optimizer step takes `accumulate_grad_batches`).
-        num_workers: decoding processes per rank.
-        seed: of order, frames, crops, flips and masks.
-        max_bad_fraction: share of a source's files that can't be read above which the run stops.
-        readers: in the order in which they are tried: decord, pyav, torchcodec.
-        decode_time_limit: seconds after which a reader that does not come back is left behind.
-        cache_gigabytes: of training videos that each decoding process keeps in memory, decoded. Where small datasets
-            fit in, they are decoded once and not in every epoch.
+        image_tokenizer: whether the encoder treats clips of one frame as images; linked to the encoder's.
+        global_batch_size: clips per batch over all ranks (an optimizer step takes `accumulate_grad_batches`).
+        max_bad_fraction: maximal fraction of a source's files that may be unreadable before the run stops.
+        cache_gigabytes: memory per decoding process for decoded training videos. Small datasets are decoded once and
+            not in every epoch.
     """
 
-    def __init__(
-        self,
-        masks: list[MaskStrategy],
-        train_manifest: str | None = None,
-        mixture: list[Source] | None = None,
-        val_manifest: str | None = None,
-        test_manifest: str | None = None,
-        root: str | None = None,
-        train_split: str | None = None,
-        val_split: str | None = None,
-        test_split: str | None = None,
-        num_frames: int = 16,
-        crop_size: tuple[int, int] = (224, 224),
-        fps: float | None = None,
-        frame_step: float | None = None,
-        duration: float | None = None,
-        temporal_jitter: float = 0.0,
-        clips_per_video: int = 1,
-        crop_scale: tuple[float, float] = (0.3, 1.0),
-        crop_aspect_ratio: tuple[float, float] = (0.75, 1.35),
-        flip_probability: float = 0.5,
-        rand_augment: str | None = None,
-        erase_probability: float = 0.0,
-        color_jitter: float = 0.0,
-        eval_segments: int = 1,
-        eval_views: int = 1,
-        image_masks: list[MaskStrategy] | None = None,
-        tubelet: tuple[int, int, int] = (2, 16, 16),
-        image_tokenizer: bool = False,
-        global_batch_size: int = 64,
-        num_workers: int = 2,
-        seed: int = 0,
-        max_bad_fraction: float = 0.2,
-        readers: list[ReaderName] = ["decord", "pyav"],  # noqa: B006 (read only)
-        decode_time_limit: float | None = 60.0,
-        cache_gigabytes: float = 0.0,
-    ):
-        super().__init__()
-        self.grid = TokenGrid.of_clip((num_frames, *crop_size), tubelet)
-        check_masks(masks, self.grid)
-        if not 0 <= color_jitter <= 1:
-            raise ValueError(f"color_jitter ({color_jitter}) must be between 0 and 1")
-        for name, value in {"eval_segments": eval_segments, "eval_views": eval_views}.items():
-            if value < 1:
-                raise ValueError(f"{name} ({value}) must be at least 1")
-        if cache_gigabytes < 0:
-            raise ValueError(f"cache_gigabytes ({cache_gigabytes}) must be at least 0, which keeps nothing")
-        if train_manifest is not None and mixture:
+    masks: list[MaskStrategy]
+    mixture: list[Source] | None = None
+    frame_step: float | None = None
+    duration: float | None = None
+    temporal_jitter: float = 0.0
+    clips_per_video: int = 1
+    color_jitter: float = 0.0
+    eval_segments: int = 1
+    eval_views: int = 1
+    image_masks: list[MaskStrategy] | None = None
+    tubelet: tuple[int, int, int] = (2, 16, 16)
+    image_tokenizer: bool = False
+    global_batch_size: int = 64
+    max_bad_fraction: float = 0.2
+    cache_gigabytes: float = 0.0
+
+    def __post_init__(self) -> None:
+        OrderedDataModule.__init__(self)
+        super().__post_init__()
+        self.grid = TokenGrid.of_clip((self.num_frames, *self.crop_size), self.tubelet)
+        check_masks(self.masks, self.grid)
+        if not 0 <= self.color_jitter <= 1:
+            raise ValueError(f"color_jitter ({self.color_jitter}) must be between 0 and 1")
+        self.require_positive("eval_segments", "eval_views")
+        if self.cache_gigabytes < 0:
+            raise ValueError(f"cache_gigabytes ({self.cache_gigabytes}) must be at least 0, which caches nothing")
+        self.check_batch_size()
+        if self.train_manifest is not None and self.mixture:
             raise ValueError(
                 "give either train_manifest or mixture, not both; --data.mixture=null drops a recipe's mixture"
             )
-        self.frames = FrameSampling(num_frames, fps, frame_step, duration, temporal_jitter)
-        self.training_sources = mixture or (
-            [] if train_manifest is None else [Source(train_manifest, root=root, split=train_split)]
+        self.frames = FrameSampling(self.num_frames, self.fps, self.frame_step, self.duration, self.temporal_jitter)
+        self.training_sources = self.mixture or (
+            [] if self.train_manifest is None else [Source(self.train_manifest, split=self.train_split)]
         )
-        for source in self.training_sources:
-            if not source.weight > 0:
-                raise ValueError(f"the weight of {source.title} ({source.weight}) must be more than 0")
-            is_image = image_tokenizer and self._sampling_of(source).num_frames == 1
-            if is_image:
-                check_masks(image_masks or masks, TokenGrid.of_clip((1, *crop_size), (1, *tubelet[1:])))
-            else:
-                TokenGrid.of_clip((self._sampling_of(source).num_frames, *crop_size), tubelet)
-        self._source_names = [source.title for source in self.training_sources]
-        if len(set(self._source_names)) < len(self._source_names):
-            raise ValueError(
-                f"two sources of the mixture have one name ({', '.join(self._source_names)}); give each a `name`"
-            )
-        self.val_manifest = val_manifest
-        self.test_manifest = test_manifest
-        self.root = root
-        self.val_split = val_split
-        self.test_split = test_split
-        self.crop_size = crop_size
-        self.global_batch_size = global_batch_size
-        self.num_workers = num_workers
-        self.seed = seed
-        self.max_bad_fraction = max_bad_fraction
-        self.readers = ReaderChain(readers, decode_time_limit)
-        self.cache_gigabytes = cache_gigabytes
-        augment = RandAugment(rand_augment) if rand_augment else None
-        self.training_cuts = TrainingCuts(
-            crop_size,
-            crop_scale,
-            crop_aspect_ratio,
-            flip_probability,
-            clips_per_video,
-            augment,
-            erase_probability,
-            color_jitter,
-        )
-        self.evaluation_cuts = EvaluationCuts(crop_size, eval_segments, eval_views)
-        self.collate = ClipCollate(masks, tubelet, seed, (image_masks or masks) if image_tokenizer else None)
-        self.check_batch_size()
+        self._check_sources()
+        self.training_cuts = self.random_cuts(self.clips_per_video, self.color_jitter)
+        self.evaluation_cuts = EvaluationCuts(self.crop_size, self.eval_segments, self.eval_views)
+        image_masks = (self.image_masks or self.masks) if self.image_tokenizer else None
+        self.collate = MaskingCollate(self.masks, self.tubelet, self.seed, image_masks)
         nothing = tuple(0 for _ in self.training_sources)
         self.cursor: ClipCursor = ClipCursor(clips=nothing, seconds=nothing)
 
+    def _check_sources(self) -> None:
+        for source in self.training_sources:
+            if not source.weight > 0:
+                raise ValueError(f"the weight of {source.title} ({source.weight}) must be more than 0")
+            num_frames = self._sampling(source).num_frames
+            if self.image_tokenizer and num_frames == 1:
+                grid = TokenGrid.of_clip((1, *self.crop_size), (1, *self.tubelet[1:]))
+                check_masks(self.image_masks or self.masks, grid)
+            else:
+                TokenGrid.of_clip((num_frames, *self.crop_size), self.tubelet)
+        names = [source.title for source in self.training_sources]
+        if len(set(names)) < len(names):
+            raise ValueError(f"two sources of the mixture have one name ({', '.join(names)}); give each a `name`")
+
     def setup(self, stage: str) -> None:
-        """Read the manifests that a stage needs. Raises ValueError where one was not given or is of no use."""
+        """Read the manifests of a stage. Raises ValueError where one is missing or of no use."""
         if stage == "fit":
             if not self.training_sources:
                 raise ValueError("there are no clips to train on: give --data.train_manifest or --data.mixture")
@@ -218,22 +167,17 @@ class ClipDataModule(OrderedDataModule):
             if stage == "test"
             else ("validation", self.val_manifest, self.val_split)
         )
-        self.evaluated = (
-            None if manifest is None else self._read(Source(manifest, name=name, root=self.root, split=split))
-        )
-        folder = Path(self._run.log_dir or self._run.default_root_dir)
-        of_training = self.train if stage == "fit" else []
-        of_evaluation = [self.evaluated] if self.evaluated is not None else []
-        self.quarantine = self._quarantine(folder, of_training)
-        self._evaluation_quarantine = self._quarantine(folder, of_evaluation)
+        self.evaluated = None if manifest is None else self._read(Source(manifest, name=name, split=split))
+        self.quarantine = self._quarantine(self.train if stage == "fit" else [])
+        self._evaluation_quarantine = self._quarantine([self.evaluated] if self.evaluated is not None else [])
 
     @property
     def group(self) -> tuple[str, int]:
-        return "clips_per_video", self.training_cuts.clips_per_video
+        return "clips_per_video", self.clips_per_video
 
     @property
     def positions_per_batch(self) -> int:  # files
-        return self.global_batch_size // self.training_cuts.clips_per_video
+        return self.global_batch_size // self.clips_per_video
 
     @property
     def batches_per_epoch(self) -> int:
@@ -245,9 +189,8 @@ class ClipDataModule(OrderedDataModule):
         return self.positions_per_batch if self.order.num_groups > 1 else 1  # a batch has clips of one shape
 
     def train_dataloader(self) -> DataLoader[Any]:
-        readers = VideoCache(self.readers, self.cache_gigabytes) if self.cache_gigabytes else self.readers
-        dataset = ClipDataset(self.train, self.order, self.training_cuts, readers)
-        return self.training_loader(dataset, self.collate)
+        readers = VideoCache(self.reader_chain, self.cache_gigabytes) if self.cache_gigabytes else self.reader_chain
+        return self.training_loader(ClipDataset(self.train, self.order, self.training_cuts, readers), self.collate)
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
         """Every row once, as listed."""
@@ -255,7 +198,7 @@ class ClipDataModule(OrderedDataModule):
             return []
         num_rows = len(self.evaluated.manifest)
         order = MixtureOrder([RowOrder(num_rows, self.seed, shuffle=False)])
-        dataset = ClipDataset([self.evaluated], order, self.evaluation_cuts, self.readers)
+        dataset = ClipDataset([self.evaluated], order, self.evaluation_cuts, self.reader_chain)
         num_files = max(1, self.global_batch_size // self.evaluation_cuts.clips_per_video)
         return self.evaluation_loader(dataset, self.collate, num_rows, num_files)
 
@@ -273,7 +216,7 @@ class ClipDataModule(OrderedDataModule):
         return replace(after, clips=tuple(clips.tolist()), seconds=tuple(seconds.tolist()))
 
     def usage(self) -> dict[str, Usage]:
-        """What the run has seen of each source so far, over all ranks, by the source's name."""
+        """What the run has consumed of each source so far, over all ranks, by the source's name."""
         return self._usage_at(self.cursor)
 
     def state_dict(self) -> dict[str, Any]:
@@ -282,38 +225,39 @@ class ClipDataModule(OrderedDataModule):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         nothing = Usage(0, 0.0)._asdict()  # of a new source
-        usage = [state_dict["usage"].get(name, nothing) for name in self._source_names]
+        usage = [state_dict["usage"].get(source.title, nothing) for source in self.training_sources]
         clips, seconds = (tuple(seen[name] for seen in usage) for name in Usage._fields)
         self.cursor = ClipCursor(state_dict["position"], state_dict["batches_into_epoch"], clips, seconds)
 
     def _usage_at(self, cursor: ClipCursor) -> dict[str, Usage]:
         # Clips follow from the position. Seconds are those of this rank, scaled to the clips of all ranks.
-        clips = self.order.counts_before(cursor.position) * self.training_cuts.clips_per_video
+        clips = self.order.counts_before(cursor.position) * self.clips_per_video
         return {
-            name: Usage(total, seconds * (total / max(1, on_rank)))
-            for name, total, on_rank, seconds in zip(
-                self._source_names, clips.tolist(), cursor.clips, cursor.seconds, strict=True
+            source.title: Usage(total, seconds * (total / max(1, on_rank)))
+            for source, total, on_rank, seconds in zip(
+                self.training_sources, clips.tolist(), cursor.clips, cursor.seconds, strict=True
             )
         }
 
-    def _sampling_of(self, source: Source) -> FrameSampling:
+    def _sampling(self, source: Source) -> FrameSampling:
         num_frames = source.num_frames or self.frames.num_frames
         if (source.fps, source.frame_step, source.duration) == (None, None, None):
             return replace(self.frames, num_frames=num_frames)
         return FrameSampling(num_frames, source.fps, source.frame_step, source.duration, self.frames.temporal_jitter)
 
-    def _read(self, source: Source) -> SourceOfClips:
+    def _read(self, source: Source) -> ClipSource:
         manifest = read_manifest(source.manifest, source.root or self.root, source.split)
-        return SourceOfClips(source.title, manifest, self._sampling_of(source))
+        return ClipSource(source.title, manifest, self._sampling(source))
 
     def _training_order(self) -> MixtureOrder:
         orders = [RowOrder(len(source.manifest), self.seed, source=k) for k, source in enumerate(self.train)]
-        shapes = sorted({source.frames.num_frames for source in self.train})
-        groups = [shapes.index(source.frames.num_frames) for source in self.train]
+        lengths = sorted({source.frames.num_frames for source in self.train})
+        groups = [lengths.index(source.frames.num_frames) for source in self.train]
         weights = [source.weight for source in self.training_sources]
         return MixtureOrder(orders, weights, groups, self.positions_per_batch)
 
-    def _quarantine(self, folder: Path, sources: list[SourceOfClips]) -> Quarantine:
+    def _quarantine(self, sources: list[ClipSource]) -> Quarantine:
+        folder = Path(self._run.log_dir or self._run.default_root_dir)
         num_files = {source.name: len(source.manifest) for source in sources}
         return Quarantine(folder / "quarantine.csv", num_files, self.max_bad_fraction)
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vjepa.data.clips.batch import ClipBatch, normalize_frames, place_of_clip
+from vjepa.data.clips.batch import ClipBatch, clip_index, normalize_frames
 from vjepa.data.randomness import Purpose, generator_for
 
 
@@ -129,5 +129,5 @@ def _places_of(
     for position in positions.tolist():
         number = seen.get(position, 0)
         seen[position] = number + 1
-        places.append(place_of_clip(position, number))
+        places.append(clip_index(position, number))
     return places

@@ -1,25 +1,25 @@
-"""What there is to train on: a list of video files, with labels and times where somebody gave them.
+"""A manifest: the list of video files to train on, with labels and times where they are known.
 
 A manifest is one of
 
-* a CSV or Parquet file with a header and a `path` column; `label`, `split`, `start` and `end` (seconds) and what
-  `vjepa manifest` found out of each file are optional;
-* a list without a header, `path label` or `path,label` or `path::label` in each line, as the released V-JEPA code
-  takes it;
-* a folder with videos or images in it, on a disk or in an object store, where sub-folders name the classes.
+* a CSV or Parquet file with a header and a `path` column; label columns, `split`, `start` and `end` (seconds) and the
+  columns that `vjepa manifest` adds are optional;
+* a list without a header, `path label` or `path,label` or `path::label` in each line, as in the released V-JEPA code;
+* a folder of videos or images, on disk or in an object store, where sub-folders name the classes.
 
-Rows are kept packed (some 50 bytes each beside the path): a list of millions costs a training worker little, and
-nothing in it is touched by reference counts, so that forked workers share it.
+Rows are packed into arrays (some 50 bytes each beside the path): a list of millions costs a worker little, and
+reference counts touch nothing in it, so forked workers share it.
 """
 
 import os
 from array import array
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float64, Int32, Int64
 
 from vjepa.data.manifest.listings import VIDEO_SUFFIXES, is_whole, rows_of_file, rows_of_folder
 from vjepa.data.video import storage
@@ -27,30 +27,18 @@ from vjepa.data.video.facts import Orientation, Trait, VideoFacts
 from vjepa.data.video.image_reader import IMAGE_SUFFIXES
 
 ROOT_VARIABLE = "VJEPA_DATA"
-# What a scan writes of each file; `container` empty where nobody looked, or where the file can't be read.
-FACT_COLUMNS = (
-    "frames",
-    "fps",
-    "width",
-    "height",
-    "first_time",
-    "keyframe_interval",
-    "container",
-    "codec",
-    "pixel_format",
-    "orientation",
-    "traits",
-)
-_NUMBERS, _KINDS = FACT_COLUMNS[:6], FACT_COLUMNS[6:]
+NUMBER_COLUMNS = ("frames", "fps", "width", "height", "first_time", "keyframe_interval")
+KIND_COLUMNS = ("container", "codec", "pixel_format", "orientation", "traits")
+# The columns that a scan writes. `container` is empty where a file was not scanned or can't be read.
+FACT_COLUMNS = (*NUMBER_COLUMNS, *KIND_COLUMNS)
 LARGEST_LABEL = 10_000_000
 
 
 class PackedStrings:
-    """An unchangeable list of strings in two blocks of memory."""
+    """An immutable list of strings in two arrays. File names need not be valid text."""
 
     def __init__(self, strings: Iterable[str]):
-        encoded = bytearray()
-        ends = array("q", [0])
+        encoded, ends = bytearray(), array("q", [0])
         for string in strings:
             encoded += string.encode("utf-8", "surrogateescape")
             ends.append(len(encoded))
@@ -65,90 +53,106 @@ class PackedStrings:
         return self._bytes[self._ends[index] : self._ends[index + 1]].tobytes().decode("utf-8", "surrogateescape")
 
     def __iter__(self) -> Iterator[str]:
-        return (self[index] for index in range(len(self)))
+        return map(self.__getitem__, range(len(self)))
 
     def __eq__(self, other: object) -> bool:
         return list(self) == list(other) if isinstance(other, Iterable) else NotImplemented
 
 
 @dataclass(frozen=True)
+class LabelColumn:
+    """The classes in one column of a manifest."""
+
+    numbers: Int64[np.ndarray, " rows"]  # -1 where a row has no class
+    names: list[str]  # by number, over all splits of the manifest
+
+    def name(self, row: int) -> str:
+        """A row's class, "" where it has none."""
+        number = self.numbers[row]
+        return self.names[number] if number >= 0 else ""
+
+
+@dataclass(frozen=True)
 class Manifest:
-    """Video files, each with a label number (-1 where there is none)."""
+    """Video files with their classes."""
 
     source: Path | str
     paths: PackedStrings
-    labels: np.ndarray  # (rows,) int64
-    label_names: list[str]  # by number, of all the manifest's splits
-    splits: np.ndarray  # (rows,) int32
+    columns: dict[str, LabelColumn]  # by name; the first holds the classes, see `labels`
+    splits: Int32[np.ndarray, " rows"]
     split_names: list[str]  # by number; "" where the manifest has none
-    windows: np.ndarray | None  # (rows, 2) float64: start and end in seconds, NaN where not given; None without any
+    windows: Float64[np.ndarray, "rows 2"] | None  # start and end in seconds, NaN where not given; None without any
     facts_table: "FactsTable | None"  # None where the files were not scanned
 
     def __len__(self) -> int:
         return len(self.paths)
 
+    @property
+    def labels(self) -> Int64[np.ndarray, " rows"]:
+        return next(iter(self.columns.values())).numbers
+
+    @property
+    def label_names(self) -> list[str]:
+        return next(iter(self.columns.values())).names
+
+    def label_name(self, row: int) -> str:
+        return next(iter(self.columns.values())).name(row)
+
     def split(self, row: int) -> str:
         return self.split_names[self.splits[row]]
 
-    def label_name(self, row: int) -> str:
-        """A row's class, "" where it has none."""
-        label = self.labels[row]
-        return self.label_names[label] if label >= 0 else ""
-
     def window(self, row: int) -> tuple[float | None, float | None]:
-        """The part of the file that a row means: start and end in seconds, None for the file's own."""
+        """The part of the file that a row stands for: start and end in seconds, None for the file's own."""
         if self.windows is None:
             return None, None
         start, end = (None if np.isnan(time) else float(time) for time in self.windows[row])
         return start, end
 
     def facts(self, row: int) -> VideoFacts | None:
-        """What a scan found out of a row's file; None where it must be looked at again."""
+        """The result of an earlier scan of a row's file; None where it must be scanned again."""
         return self.facts_table.row(row) if self.facts_table is not None else None
 
-    def select(
-        self,
-        rows: np.ndarray,  # (n,) int64
-    ) -> "Manifest":
+    def select(self, rows: Int64[np.ndarray, " n"]) -> "Manifest":
         """Only these rows, in this order; classes keep their numbers."""
         return replace(
             self,
             paths=PackedStrings(self.paths[row] for row in rows.tolist()),
-            labels=self.labels[rows],
+            columns={name: LabelColumn(each.numbers[rows], each.names) for name, each in self.columns.items()},
             splits=self.splits[rows],
             windows=None if self.windows is None else self.windows[rows],
             facts_table=None if self.facts_table is None else self.facts_table.select(rows),
         )
 
     def numbered_as(self, label_names: list[str]) -> "Manifest":
-        """With the classes' numbers of another list of names. Raises ValueError for a class that it lacks."""
+        """With the class numbers of another list of names. Raises ValueError for a class that the list lacks."""
         number = {name: i for i, name in enumerate(label_names)}
         unknown = [name for name in self.label_names if name not in number]
         if unknown:
             raise ValueError(f"the classes {', '.join(unknown[:5])} of {self.source} are not among the known ones")
         new_number = np.array([number[name] for name in self.label_names] + [-1], np.int64)  # -1 stays -1
-        return replace(self, labels=new_number[self.labels], label_names=label_names)
+        renumbered = LabelColumn(new_number[self.labels], label_names)
+        return replace(self, columns=self.columns | {next(iter(self.columns)): renumbered})
 
 
 def read_manifest(
     source: Path | str,
     root: Path | str | None = None,
     split: str | None = None,
-    label_column: str = "label",
+    label_columns: Sequence[str] = ("label",),
 ) -> Manifest:
     """Read a manifest (see above).
 
-    Paths in it are below `root`; without one, below the manifest's own folder or, where the first file is not there,
-    below the folder that the environment variable VJEPA_DATA names.
+    Paths in it are below `root`; without one, below the manifest's own folder or, where the first file does not exist
+    there, below the folder in the environment variable VJEPA_DATA.
 
     Args:
         source: file or folder, local or with `://`.
         root: folder that the paths are relative to.
         split: keep only rows whose `split` column has this value.
-        label_column: column with the class names; labels are -1 where it is missing.
+        label_columns: columns with classes; labels are -1 in a column that is missing.
 
     Raises:
-        ValueError: there is no such file, it is no manifest, or it lists no video.
+        ValueError: there is no such file, it is not a manifest, or it lists no video.
     """
     name = str(source)
     if storage.is_folder(name):
@@ -157,7 +161,7 @@ def read_manifest(
             f"the folder {name} holds no video file; known endings are {' '.join(sorted(VIDEO_SUFFIXES))}, and "
             f"{' '.join(sorted(IMAGE_SUFFIXES))} for images"
         )
-        folder, root = "", ""  # its paths are whole
+        folder, root = "", ""  # its paths are complete
     elif storage.exists(name):
         rows = rows_of_file(name)
         empty = f"the manifest {name} lists no video" + (f" of split '{split}'" if split else "")
@@ -167,91 +171,81 @@ def read_manifest(
             f"there is no manifest or folder {name}; give a CSV file with a 'path' column or a folder of videos "
             f"(`vjepa make-data` makes a small dataset)"
         )
-    collected = _Rows(rows, label_column, split, name)
-    if not collected.paths:
-        raise ValueError(empty)
-    root_name = str(root) if root is not None else root_of(folder, collected.paths[0])
-    numbers, names = _numbered(collected.labels, collected.all_labels)
-    return Manifest(
-        source=source,
-        paths=PackedStrings(storage.join(root_name, path) for path in collected.paths),
-        labels=numbers,
-        label_names=names,
-        splits=np.array(collected.splits, np.int32),
-        split_names=list(collected.split_numbers),
-        windows=collected.windows(),
-        facts_table=collected.facts(),
-    )
-
-
-class _Rows:
-    """Columns of a manifest, gathered row by row without keeping the rows."""
-
-    def __init__(self, rows: Iterable[Mapping[str, Any]], label_column: str, split: str | None, name: str):
-        self.paths: list[str] = []
-        self.labels: list[str] = []
-        self.all_labels: set[str] = set()  # those of other splits too: their numbers must agree
-        self.splits = array("q")
-        self.split_numbers: dict[str, int] = {}
-        self._starts, self._ends = array("d"), array("d")
-        self._numbers = {column: array("d") for column in _NUMBERS}
-        self._kind_of: dict[tuple[str, ...], int] = {}
-        self._kinds = array("q")
-        for row in rows:
-            label = "" if row.get(label_column) in (None, "-1", -1) else str(row[label_column])
-            self.all_labels.add(label)
-            if split is not None and "split" not in row:
+    paths: list[str] = []
+    labels = {column: _Values() for column in label_columns}
+    splits, kinds = _Values(), _Values()
+    numbers = {column: array("d") for column in ("start", "end", *NUMBER_COLUMNS)}
+    for row in rows:
+        classes = {column: _class_of(row.get(column)) for column in label_columns}
+        for column, value in classes.items():
+            labels[column].number(value)  # of other splits too: their numbers must agree
+        if split is not None:
+            if "split" not in row:
                 raise ValueError(
                     f"the manifest {name} has no column 'split' in its header line (found: {', '.join(row)})"
                 )
-            if split is not None and str(row["split"]) != split:
+            if str(row["split"]) != split:
                 continue
-            self.paths.append(str(row["path"]))
-            self.labels.append(label)
-            self.splits.append(self.split_numbers.setdefault(str(row.get("split") or ""), len(self.split_numbers)))
-            self._starts.append(_number(row.get("start")))
-            self._ends.append(_number(row.get("end")))
-            if row.get("container") and row.get("frames"):
-                kind = tuple(str(row.get(column) or "") for column in _KINDS)
-                for column, values in self._numbers.items():
-                    values.append(_number(row.get(column)))
-            else:
-                kind = ()
-                for values in self._numbers.values():
-                    values.append(np.nan)
-            self._kinds.append(self._kind_of.setdefault(kind, len(self._kind_of)))
+        paths.append(str(row["path"]))
+        for column, value in classes.items():
+            labels[column].append(value)
+        splits.append(str(row.get("split") or ""))
+        is_scanned = row.get("container") and row.get("frames")
+        kinds.append(tuple(str(row.get(column) or "") for column in KIND_COLUMNS) if is_scanned else ())
+        for column, values in numbers.items():
+            values.append(_number(row.get(column)) if is_scanned or column in ("start", "end") else np.nan)
+    if not paths:
+        raise ValueError(empty)
+    root_name = str(root) if root is not None else root_of(folder, paths[0])
+    table = np.array(list(numbers.values())).T  # (rows, columns)
+    windows = table[:, :2].copy()
+    return Manifest(
+        source=source,
+        paths=PackedStrings(storage.join(root_name, path) for path in paths),
+        columns={column: _label_column(values) for column, values in labels.items()},
+        splits=np.array(splits.rows, np.int32),
+        split_names=list(splits.numbers),
+        windows=None if np.isnan(windows).all() else windows,
+        facts_table=FactsTable(table[:, 2:].copy(), np.array(kinds.rows, np.int32), list(kinds.numbers))
+        if any(kinds.numbers)
+        else None,
+    )
 
-    def windows(self) -> np.ndarray | None:
-        times = np.stack([np.array(self._starts), np.array(self._ends)], axis=1)
-        return None if np.isnan(times).all() else times
 
-    def facts(self) -> "FactsTable | None":
-        if set(self._kind_of) <= {()}:
-            return None
-        numbers = np.stack([np.array(values) for values in self._numbers.values()], axis=1)
-        return FactsTable(numbers, np.array(self._kinds, np.int32), list(self._kind_of))
+class _Values:
+    """A column of repeated values, as numbers in order of appearance."""
+
+    def __init__(self) -> None:
+        self.numbers: dict[Any, int] = {}
+        self.rows = array("q")
+
+    def number(self, value: Any) -> int:
+        return self.numbers.setdefault(value, len(self.numbers))
+
+    def append(self, value: Any) -> None:
+        self.rows.append(self.number(value))
 
 
+@dataclass(frozen=True)
 class FactsTable:
-    """What scans found out of many files, in arrays. Built by `read_manifest`."""
+    """The results of scanning many files, in arrays."""
 
-    def __init__(self, numbers: np.ndarray, kinds: np.ndarray, kind_values: list[tuple[str, ...]]):
-        self._numbers = numbers  # (rows, 6) float64
-        self._kinds = kinds  # (rows,) int32, into kind_values
-        self._kind_values = kind_values
+    numbers: Float64[np.ndarray, "rows 6"]
+    kinds: Int32[np.ndarray, " rows"]  # into kind_values
+    kind_values: list[tuple[str, ...]]  # () for a file without facts
 
-    def select(self, rows: np.ndarray) -> "FactsTable":
-        return FactsTable(self._numbers[rows], self._kinds[rows], self._kind_values)
+    def select(self, rows: Int64[np.ndarray, " n"]) -> "FactsTable":
+        return FactsTable(self.numbers[rows], self.kinds[rows], self.kind_values)
 
     def row(self, row: int) -> VideoFacts | None:
-        kind = self._kind_values[self._kinds[row]]
+        kind = self.kind_values[self.kinds[row]]
         if not kind:
             return None
         container, codec, pixel_format, orientation, traits = kind
         found = frozenset(Trait(trait) for trait in traits.split())
         if Trait.VARIABLE_RATE in found:
-            return None  # its frames' times are not in the manifest
-        frames, fps, width, height, first_time, keyframe_interval = self._numbers[row].tolist()
+            return None  # the times of its frames are not in the manifest
+        frames, fps, width, height, first_time, keyframe_interval = self.numbers[row].tolist()
         return VideoFacts(
             num_frames=int(frames),
             fps=fps,
@@ -268,7 +262,7 @@ class FactsTable:
 
 
 def fact_columns(facts: VideoFacts) -> dict[str, str]:
-    """What a manifest keeps of a scanned file; `read_manifest` reads it back."""
+    """The cells of a scanned file; `read_manifest` reads them back."""
     return {
         "frames": str(facts.num_frames),
         "fps": repr(facts.fps),
@@ -279,7 +273,7 @@ def fact_columns(facts: VideoFacts) -> dict[str, str]:
         "container": facts.container,
         "codec": facts.codec,
         "pixel_format": facts.pixel_format,
-        # t: rows and columns exchanged, r: rows from bottom to top, c: columns from right to left
+        # t: transposed, r: rows from bottom to top, c: columns from right to left
         "orientation": "".join(letter for letter, turned in zip("trc", facts.orientation, strict=True) if turned),
         "traits": " ".join(sorted(facts.traits)),
     }
@@ -292,22 +286,24 @@ def _number(value: Any) -> float:
         return np.nan
 
 
-def _numbered(labels: list[str], all_labels: set[str]) -> tuple[np.ndarray, list[str]]:
-    """Label numbers and their names. Whole numbers stay themselves, so that two lists of one dataset agree."""
-    known = all_labels - {""}
-    if known and all(is_whole(label) and str(int(label)) == label for label in known):
+def _class_of(value: Any) -> str:
+    return "" if value in (None, "-1", -1) else str(value)
+
+
+def _label_column(values: _Values) -> LabelColumn:
+    """Whole numbers stay themselves, so that two lists of one dataset agree; other names are numbered in order."""
+    known = sorted(set(values.numbers) - {""})
+    if known and all(is_whole(name) and str(int(name)) == name for name in known):
         largest = max(map(int, known))
         if largest <= LARGEST_LABEL:
-            return np.array([int(label) if label else -1 for label in labels], np.int64), [
-                str(number) for number in range(largest + 1)
-            ]
-    names = sorted(known)
-    number = {name: i for i, name in enumerate(names)}
-    return np.array([number.get(label, -1) for label in labels], np.int64), names
+            known = [str(number) for number in range(largest + 1)]
+    number = {name: i for i, name in enumerate(known)}
+    new_number = np.array([number.get(name, -1) for name in values.numbers], np.int64)
+    return LabelColumn(new_number[np.array(values.rows, np.int64)], known)
 
 
 def root_of(folder: str, first_path: str) -> str:
-    """Where a manifest's relative paths start: its own folder or, where the first is not there, $VJEPA_DATA."""
+    """Where a manifest's relative paths start: its own folder or, if the first is not there, $VJEPA_DATA."""
     root = os.environ.get(ROOT_VARIABLE)
     if root and not storage.exists(storage.join(folder, first_path)):
         return root

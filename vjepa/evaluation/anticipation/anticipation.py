@@ -94,8 +94,11 @@ class AnticipationEvaluation:
 
     def _training(self, features: AnticipationFeatures, num_steps: int) -> "StreamedActions":
         num_batches = num_steps * self.sweep.accumulate_batches
-        loader = self.clips.training_batches(self.sweep.files_at_once, num_batches)
-        return StreamedActions(features, lambda: loader, self.device, self.sweep.precision)
+
+        def batches() -> Iterable[ActionBatch]:
+            return self.clips.training_batches(self.sweep.files_at_once, num_batches)
+
+        return StreamedActions(features, batches, self.device, self.sweep.precision)
 
     def _in_order(self, features: AnticipationFeatures, split: ActionSplit) -> "StreamedActions":
         def batches() -> Iterable[ActionBatch]:

@@ -103,7 +103,7 @@ class FrozenEvaluation:
         for amount in labels_per_class or []:
             if amount != "all" and not amount > 0:
                 raise ValueError(f"labels_per_class ({amount}) must be more than 0, or 'all'")
-        self.folds = [clips] if clips.num_folds is None else [clips.of_fold(k) for k in range(clips.num_folds)]
+        self.folds = [clips] if clips.folds is None else [clips.fold(k) for k in range(clips.folds)]
         self.rows = rows
         self.sweep = sweep or Sweep()
         self.amounts: list[Amount] = labels_per_class or ["all"]
