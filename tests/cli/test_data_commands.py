@@ -220,12 +220,15 @@ def misbehave(task: str) -> str:
         os.kill(os.getpid(), signal.SIGSEGV)
     if task == "hang":
         signal.pause()
+    if task == "fail":
+        raise KeyError(task)
     return task.upper()
 
 
 def test_a_process_that_crashes_or_hangs_costs_only_its_task():
-    tasks = ["a", "hang", "b", "crash", "c", "d"]
-    results = dict(killable_pool.map_killable(misbehave, tasks, num_workers=2, time_limit=3, first_wait=0))
+    tasks = ["a", "hang", "b", "crash", "c", "d", "fail"]
+    results = dict(killable_pool.map_killable(misbehave, tasks, num_workers=2, time_limit=3))
     assert [results[number] for number in (0, 2, 4, 5)] == ["A", "B", "C", "D"]
-    assert results[1].reason == "the decoder did not come back within 3 s"
+    assert results[1].reason == "the decoder did not return within 3 s"
+    assert results[6].reason == "KeyError: 'fail'"
     assert results[3].reason == f"the decoder crashed (exit code {-signal.SIGSEGV})"

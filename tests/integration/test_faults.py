@@ -77,4 +77,4 @@ def test_a_file_that_hangs_every_decoder_is_quarantined(tiny_recipe, monkeypatch
     flags = ["--data.decode_time_limit=0.2", "--data.readers=[decord]", "--trainer.max_steps=7"]
     main(["fit", "-c", str(tiny_recipe), "--name=a", *flags])
     listed = (tiny_recipe.parent / "runs" / "a" / "version_0" / "quarantine.csv").read_text().splitlines()
-    assert len(listed) == 2 and bad in listed[1] and "it did not come back within 0.2 s" in listed[1]
+    assert len(listed) == 2 and bad in listed[1] and "it did not return within 0.2 s" in listed[1]

@@ -25,8 +25,8 @@ def released():
 
 def test_what_does_not_come_back_is_given_up_within_the_limit(released):
     began = time.perf_counter()
-    with pytest.raises(OutOfTimeError, match="it did not come back"):
-        with_time_limit(released.wait, 0.1, "it did not come back")
+    with pytest.raises(OutOfTimeError, match="it did not return"):
+        with_time_limit(released.wait, 0.1, "it did not return")
     assert 0.1 <= time.perf_counter() - began < 2
 
 
@@ -91,7 +91,7 @@ def test_a_file_on_which_all_readers_hang_is_unreadable_with_a_reason_of_each(ti
     hanging = [Hanging(released), Hanging(released)]
     for reader, decode in zip(chain.readers[1:], hanging, strict=True):
         monkeypatch.setattr(reader, "decode", decode)
-    late = "it did not come back within 0.2 s"
+    late = "it did not return within 0.2 s"
     for _ in range(2):
         with pytest.raises(VideoError, match=f"decord: {late}; pyav: {late}"):
             chain.decode(path, facts, [0])
@@ -104,7 +104,7 @@ def test_a_scan_that_hangs_is_given_up_and_not_tried_again(tiny_world, released,
     hanging = Hanging(released)
     monkeypatch.setattr(chain.readers[-1], "scan", hanging)
     for _ in range(2):
-        with pytest.raises(OutOfTimeError, match=r"did not come back within 0.2 s"):
+        with pytest.raises(OutOfTimeError, match=r"did not return within 0.2 s"):
             chain.scan(path)
     assert hanging.asked == [path]
 

@@ -114,7 +114,7 @@ class ReaderChain:
         raise VideoError("; ".join(reasons))
 
     def _in_time(self, reader: VideoReader, source: FileOrBytes, work: Callable[[], T]) -> T:
-        reason = f"it did not come back within {self.time_limit:g} s" if self.time_limit else ""
+        reason = f"it did not return within {self.time_limit:g} s" if self.time_limit else ""
         if isinstance(source, str) and (reader.name, source) in self._left_behind:
             raise OutOfTimeError(reason)
         try:
