@@ -68,7 +68,7 @@ def test_a_wrong_flag_is_named_with_the_way_out(tiny_recipe, capsys, flag, sente
             f"data: {{init_args: {{masks: [{json.dumps(MASK | {'init_args': {'num_block': 3}})}]}}}}\n",
             "unknown key 'data.masks.num_block'; did you mean 'data.masks.num_blocks'?",
         ),
-        ("model: [3", "Problems parsing config"),
+        ("model: [3", "wrong.yaml is not YAML in line"),
     ],
 )
 def test_a_wrong_line_of_a_recipe_is_named(tiny_recipe, tmp_path, capsys, recipe, sentence):

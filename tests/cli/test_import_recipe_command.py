@@ -53,10 +53,10 @@ def test_a_recipe_that_is_there_is_not_replaced(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        ("data: [1, 2\nmask: 3", "theirs.yaml is no YAML in line 2:"),
+        ("data: [1, 2\nmask: 3", "theirs.yaml is not YAML in line 2:"),
         ("app: vjepa_droid", "app 'vjepa_droid' is not known; only pretraining and cooldown can be imported"),
         ("eval_name: image_classification_frozen", "is an evaluation (image_classification_frozen)"),
-        ("a: &a !!python/object/apply:os.system [ls]", "theirs.yaml is no YAML in line 1: could not determine"),
+        ("a: &a !!python/object/apply:os.system [ls]", "theirs.yaml is not YAML in line 1: could not determine"),
         ("", "no mapping of keys to values"),
     ],
 )
@@ -67,6 +67,6 @@ def test_what_cannot_be_imported_is_one_sentence(tmp_path, capsys, content, sent
 def test_what_is_not_there_is_one_sentence(tmp_path, capsys):
     assert "there is no file" in slip(capsys, "import-recipe", tmp_path / "none.yaml")
     (tmp_path / "bytes.yaml").write_bytes(b"\xff\xfe\x00\x81")
-    assert "is no text" in slip(capsys, "import-recipe", tmp_path / "bytes.yaml")
+    assert "is not text" in slip(capsys, "import-recipe", tmp_path / "bytes.yaml")
     missing = tmp_path / "none" / "ours.yaml"
     assert "there is no folder" in slip(capsys, "import-recipe", written(tmp_path, V2), "-o", missing)

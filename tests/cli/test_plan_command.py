@@ -74,10 +74,11 @@ def write_run(folder: Path, settings: dict, seed: int = 0) -> Path:
 
 
 def built(settings: Path) -> torch.nn.Module:
+    from vjepa.interop.recipe import read_recipe
     from vjepa.training.world_model import WorldModel
-    from vjepa.training.world_model_run import _built, _read
+    from vjepa.training.world_model_run import _built
 
-    return _built("model", WorldModel, _read(settings), settings)
+    return _built("model", WorldModel, read_recipe(settings), settings)
 
 
 def refused(*arguments: object) -> str:
@@ -205,5 +206,5 @@ def test_recipes_parse_and_build_their_parts(recipe: Path, function):
     parser = HelpfulParser(exit_on_error=False)
     parser.add_argument("-c", "--config", action="config")
     parser.add_function_arguments(function, skip={"configuration"})
-    given = parser.instantiate_classes(parser.parse_args(["-c", str(recipe)])).as_dict()
+    given = parser.instantiate(parser.parse_args(["-c", str(recipe)])).as_dict()
     assert given["suite"].name == "two_rooms"

@@ -50,7 +50,7 @@ def parsed_with_defaults(recipe: str, *flags: str) -> tuple[Namespace, Namespace
         raise Parsed(settings, parser.get_defaults())
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Parsed) as found:
-        patch.setattr(HelpfulParser, "instantiate_classes", stop)
+        patch.setattr(HelpfulParser, "instantiate", stop)
         COMMANDS[command_of(recipe)](["-c", str(ROOT / recipe), *flags])
     return found.value.args
 

@@ -113,5 +113,5 @@ def test_its_recipe_of_planning_is_of_this_suite():
     parser.add_argument("-c", "--config", action="config")
     parser.add_function_arguments(plan, skip={"configuration"})
     recipe = Path(__file__).parents[2] / "configs/plan/push_t.yaml"
-    given = parser.instantiate_classes(parser.parse_args(["-c", str(recipe)]))
+    given = parser.instantiate(parser.parse_args(["-c", str(recipe)]))
     assert given["suite"].name == "push_t" and "oracle" not in given["baselines"]

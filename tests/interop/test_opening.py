@@ -20,6 +20,7 @@ from vjepa.interop.native import read_native, write_native
 from vjepa.interop.networks import build, whole_settings
 from vjepa.interop.recipe import RECIPES
 from vjepa.interop.released import write_released
+from vjepa.interop.run_folder import preprocessing_of, read_settings
 from vjepa.models import ActionPredictor, AttentiveProbe, Predictor, VideoEncoder
 
 ROOT = Path(__file__).parents[2]
@@ -130,9 +131,7 @@ def test_a_recipe_gives_the_same_random_weights_each_time():
 
 @pytest.mark.parametrize("recipe", sorted((ROOT / RECIPES).glob("vjepa2_vit*.yaml")), ids=lambda path: path.stem)
 def test_settings_of_all_recipes_are_read(recipe: Path):
-    from vjepa.interop.recipe import preprocessing_of, read_recipe
-
-    settings = read_recipe(recipe)
+    settings = read_settings(recipe)
     assert whole_settings(VideoEncoder, settings.encoder)["embed_dim"] == settings.predictor["encoder_dim"]
     assert preprocessing_of(settings.data).crop_size[0] in (224, 256, 384)
 

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import yaml
 
-from vjepa.cli.parser import HelpfulParser
+from vjepa.cli.parser import run_by_recipe
 from vjepa.cli.simulation_parts import AnySuite
 from vjepa.data.episodes.collection import Collection, is_collection
 from vjepa.envs.behaviour import Behaviour
@@ -81,16 +80,4 @@ def _plain(settings: dict[str, Any]) -> dict[str, Any]:
 
 def run_collect_command(arguments: list[str]) -> None:
     """Parse and run `vjepa collect`."""
-    parser = HelpfulParser(prog="vjepa collect", description="Collect episodes of a simulated world.")
-    run_with_configuration(parser, collect_episodes, arguments)
-
-
-def run_with_configuration(parser: HelpfulParser, function: Any, arguments: list[str]) -> None:
-    """Call a function with what recipes and flags say, and with all of that as plain values, too."""
-    parser.add_argument("-c", "--config", action="config", help="a recipe; later ones and flags win")
-    parser.add_function_arguments(function, skip={"configuration"})
-    given = parser.parse_args(arguments)
-    configuration = yaml.safe_load(parser.dump(given, skip_link_targets=False))
-    parts = parser.instantiate_classes(given)
-    parts.pop("config", None)
-    function(**parts.as_dict(), configuration=configuration)
+    run_by_recipe(collect_episodes, arguments, "vjepa collect", "Collect episodes of a simulated world.")

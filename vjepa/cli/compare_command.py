@@ -1,6 +1,7 @@
 """`vjepa compare`: one encoder under several objectives, with equal steps: one table, and pictures of why."""
 
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -30,7 +31,7 @@ from vjepa.evaluation.figures import require_matplotlib
 from vjepa.evaluation.probes.frozen_evaluation import Amount
 from vjepa.evaluation.probes.sweep import Sweep
 from vjepa.interop.recipe import read_recipe
-from vjepa.interop.run_folder import read_run
+from vjepa.interop.run_folder import read_run, read_settings
 from vjepa.models import VideoEncoder
 from vjepa.monitoring.health.run_curves import curves_by_step
 
@@ -204,7 +205,7 @@ def _untrained(recipe: Path, seed: int, runs: Path) -> Subject:
     """A recipe's encoder as it is before training."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        encoder = VideoEncoder(**read_recipe(recipe).encoder)
+        encoder = VideoEncoder(**read_settings(recipe).encoder)
     return Subject(_name(RANDOM, seed), encoder, runs / f"{recipe.stem}_untrained_seed_{seed}_{_digest(recipe)}")
 
 
@@ -221,8 +222,9 @@ def _processor_seconds(run: TrainedRun) -> float | None:
 
 
 def _digest(recipe: Path) -> str:
-    """A recipe that has been changed has another."""
-    return hashlib.sha256(recipe.read_bytes()).hexdigest()[:8]
+    """Identifies the settings of a recipe, with those of its bases."""
+    settings = json.dumps(read_recipe(recipe), sort_keys=True, default=str)
+    return hashlib.sha256(settings.encode()).hexdigest()[:8]
 
 
 def _check(

@@ -8,6 +8,7 @@ import yaml
 
 from vjepa.cli.parser import HelpfulParser
 from vjepa.data.atomic_file import new_file
+from vjepa.interop.recipe import read_yaml
 from vjepa.interop.upstream_recipe import ImportedRecipe, import_recipe
 
 PAPERS = {
@@ -44,21 +45,6 @@ def run_import_recipe_command(arguments: list[str]) -> None:
     print(f"{given.output}: {imported.family}, {len(imported.notes)} notes (they are in the file, too)")
     for note in imported.notes:
         print(f"  {note}")
-
-
-def read_yaml(path: Path) -> Any:
-    """Raises ValueError where there is no such file, or it is no YAML."""
-    if not path.is_file():
-        raise ValueError(f"there is no file {path}")
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except UnicodeDecodeError:
-        raise ValueError(f"{path} is no text, so it is no YAML") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" in line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "it can't be read"
-        raise ValueError(f"{path} is no YAML{where}: {problem}") from None
 
 
 def recipe_text(imported: ImportedRecipe, source: Path, output: Path) -> str:

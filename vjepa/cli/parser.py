@@ -1,16 +1,24 @@
-"""A command-line parser that refuses what it does not know, by name, in one sentence, with the nearest right name."""
+"""The parser of all commands: recipes in layers, old names of keys, and one-sentence errors with the nearest name."""
 
 import difflib
 import importlib
+import inspect
+import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
-from typing import NoReturn
+from typing import Any, NamedTuple, NoReturn
 
+import yaml
+from jsonargparse import ActionConfigFile, Namespace
 from lightning.pytorch.cli import LightningArgumentParser
 
-# What a command that misses a recipe is told, by a key that only it has.
+from vjepa.interop.recipe import parse_recipe
+from vjepa.interop.renamed import renamed_flags
+
+# The recipe to suggest where a command lacks one, by a key that only this command has.
 RECIPE_BY_KEY = {
     "labels_per_class": "probe/synthetic",
     "replan_every": "plan/two_rooms",
@@ -21,19 +29,61 @@ RECIPE_BY_KEY = {
 class HelpfulParser(LightningArgumentParser):
     """Lightning's parser without abbreviations and with short errors; exits with code 2 on any."""
 
-    def _get_option_tuples(self, option_string: str) -> list:
-        return []  # a mistyped `--model.encoder.dept` must not pass for an abbreviation of `depth`
+    def add_recipe_argument(self) -> None:
+        """Add `-c`, which may be given several times."""
+        self.add_argument("-c", "--config", action=RecipeAction, help="a recipe; later ones and flags win")
+
+    def parse_args(self, args: Sequence[str] | None = None, *more: Any, **options: Any) -> Namespace:  # type: ignore[override]
+        """Accepts old names of keys, and null for an entry of a mapping (`--model.terms.agreement=null`)."""
+        arguments = list(sys.argv[1:] if args is None else args)
+        if self._reports_errors():
+            arguments = renamed_flags(arguments)
+        else:
+            # jsonargparse passes a flag to the parser of a class as f"--{key}={value}", which makes "None" of null.
+            arguments = [re.sub("=None$", "=null", argument) for argument in arguments]
+        return super().parse_args(arguments, *more, **options)
+
+    def parse_string(self, content: str, path: str | os.PathLike[str] = "", *more: Any, **options: Any) -> Namespace:  # type: ignore[override]
+        """Read a recipe with its layers; jsonargparse calls this in the recipe's folder."""
+        settings = parse_recipe(content, Path(path or "the given recipe"))
+        return super().parse_string(yaml.safe_dump(settings, sort_keys=False), path, *more, **options)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        if not self.exit_on_error:  # a part's own parser: the whole command's parser reports it
+        if not self._reports_errors():
             super().error(message, ex)
         parser = getattr(ex, "subcommand_parser", None) or self
         sys.stderr.write(f"vjepa: error: {explain(message, parser.known_keys())}\n")
         self.exit(2)
 
     def known_keys(self) -> list[str]:
-        """All dotted keys of this parser, without what belongs to a part that is chosen by class."""
+        """All dotted keys of this parser, without those of parts that are chosen by `class_path`."""
         return [action.dest for action in self._actions if action.dest]
+
+    def _reports_errors(self) -> bool:
+        return self.exit_on_error  # false for the parser of a single class, whose errors its caller reports
+
+    def _get_option_tuples(self, option_string: str) -> list[Any]:
+        return []  # a mistyped `--model.encoder.dept` is not an abbreviation of `depth`
+
+
+class RecipeAction(ActionConfigFile):
+    """`-c`, which merges mappings of parts by key as layers do; jsonargparse replaces them."""
+
+    def __call__(self, parser: Any, cfg: Namespace, values: Any, option_string: str | None = None) -> None:
+        before = cfg.clone()
+        super().__call__(parser, cfg, values, option_string)
+        for key, value in cfg.items():
+            if isinstance(value, dict) and isinstance(before.get(key), dict):
+                cfg[key] = _over(before[key], value)
+
+
+def _over(before: Any, after: Any) -> Any:
+    if isinstance(before, dict) and isinstance(after, dict):
+        return {**before, **{key: _over(before.get(key), value) for key, value in after.items()}}
+    same_class = isinstance(before, Namespace) and isinstance(after, Namespace)
+    if not same_class or before.get("class_path") != after.get("class_path"):
+        return after
+    return before.clone().update(after)
 
 
 def run_by_recipe(
@@ -43,91 +93,102 @@ def run_by_recipe(
     description: str,
     flat: Mapping[str, type] = MappingProxyType({}),
 ) -> None:
-    """Call a function with what recipes (`-c`) and flags say of its parameters.
+    """Call a function with the values that recipes (`-c`) and flags give to its parameters.
 
     `flat` maps parameters to dataclasses whose fields are keys of their own: `--checkpoint`, not `--source.checkpoint`.
+    A parameter `configuration` receives all values as plain ones.
     """
     parser = HelpfulParser(prog=prog, description=description)
-    parser.add_argument("-c", "--config", action="config", help="a recipe; later ones and flags win")
+    parser.add_recipe_argument()
     keys = {name: parser.add_class_arguments(group, instantiate=False) for name, group in flat.items()}
-    parser.add_function_arguments(function, skip=set(flat))
-    given = parser.instantiate_classes(parser.parse_args(arguments))
-    given.pop("config", None)
-    parts = given.as_dict()
+    parser.add_function_arguments(function, skip={"configuration", *flat})
+    given = parser.parse_args(arguments)
+    parts = parser.instantiate(given).as_dict()
+    parts.pop("config", None)
     groups = {name: flat[name](**{key: parts.pop(key) for key in keys[name]}) for name in flat}
+    if "configuration" in inspect.signature(function).parameters:
+        parts["configuration"] = yaml.safe_load(parser.dump(given, skip_link_targets=False))
     function(**groups, **parts)
 
 
 def explain(message: str, known_keys: Iterable[str]) -> str:
-    """One sentence for a parser's message, which may nest as deep as the configuration does."""
+    """One sentence for a parser's message, which nests as deeply as the configuration."""
+    known_keys = list(known_keys)
     unknown = _unknown_key(message)
     if unknown is not None:
-        owner, class_path, key = unknown
-        candidates = [f"{owner}{name}" for name in keys_of_class(class_path)] if class_path else list(known_keys)
-        near = _nearest(f"{owner}{key}", candidates)
-        hint = f"; did you mean '{near}'?" if near else ""
-        return f"unknown key '{owner}{key}'{hint} (`--print_config` shows all keys with their values)"
+        return _explain_unknown(unknown, known_keys)
     required = re.search(r"the following arguments are required: (.+)", message)
     if required:
-        missing = ", ".join(f"'{key.rpartition('.')[2]}'" for key in required[1].split(", "))
-        takes_recipes = any(key.rpartition(".")[2] == "config" for key in known_keys)
-        names = {key.rpartition(".")[2] for key in known_keys}
-        recipe = next((recipe for key, recipe in RECIPE_BY_KEY.items() if key in names), "pretrain/synthetic")
-        way_out = f"give a recipe, e.g. `-c configs/{recipe}.yaml`" if takes_recipes else "see `--help`"
-        return f"nothing says what {missing} is; {way_out}"
+        return _explain_missing(required[1].split(", "), known_keys)
     keys = re.findall(r'Parser key "([^"]+)"', message)
-    reasons = [
-        re.sub(r'Parser key "[^"]+": ', "", line.strip(" -"))
-        for line in message.splitlines()
-        if re.search(
-            r"Expected|does not|not (?:accessible|exist)|no attribute|No module|invalid|required|must be", line
-        )
-        and "NoneType" not in line
-        and "Union subtypes" not in line
-    ]
-    given = re.findall(r"Given value: (.+)", message)
-    if keys and reasons:
-        value = f" (given: {given[0]})" if given and len(given[0]) < 60 and "NestedArg" not in given[0] else ""
-        return f"'{'.'.join(keys)}': {_plain_types(reasons[-1])}{value}"
-    return " ".join(message.split())
+    lines = [re.sub(r'Parser key "[^"]+": ', "", line.strip(" -")) for line in message.splitlines()]
+    reasons = [line for line in lines if _REASON.search(line) and not _OTHER_TYPES.search(line)]
+    if not keys or not reasons:
+        return " ".join(message.split())
+    values = [value for value in re.findall(r"Given value: (.+)", message) if "NestedArg" not in value]
+    value = f" (given: {values[0]})" if values and len(values[0]) < 60 else ""
+    return f"'{'.'.join(keys)}': {_plain_types(reasons[-1])}{value}"
 
 
 def keys_of_class(class_path: str) -> list[str]:
-    """All dotted keys that a class takes, with those of its parts."""
+    """All dotted keys of a class and its parts."""
     module, _, name = class_path.rpartition(".")
     parser = HelpfulParser(exit_on_error=False)
     parser.add_class_arguments(getattr(importlib.import_module(module), name))
     return parser.known_keys()
 
 
-def _unknown_key(message: str) -> tuple[str, str | None, str] | None:
-    """(where the key stands, the class that refused it, the key); None where the message is about something else."""
-    in_group = re.search(r"Group '([^']+)' does not accept option '([^']+)'", message)
-    in_command = re.search(r"Subcommand '\w+' does not accept option '([^']+)'", message)
-    on_line = re.search(r"unrecognized arguments: --([^\s=]+)", message)
-    not_accepted = re.search(r"Option '([^']+)' is not accepted", message)
-    if in_group:
-        key = f"{in_group[1]}.{in_group[2]}"
-    elif in_command:
-        return "", None, in_command[1]
-    elif on_line:
-        key = on_line[1]
-    elif not_accepted:
-        key = not_accepted[1]
-    else:
+_REASON = re.compile("Expected|does not|not (?:accessible|exist)|no attribute|No module|invalid|required|must be")
+_OTHER_TYPES = re.compile("NoneType|Union subtypes")
+_UNKNOWN = (
+    r"Group '(?P<group>[^']+)' does not accept option '(?P<key>[^']+)'",
+    r"Subcommand '\w+' does not accept option '(?P<key>[^']+)'",
+    r"unrecognized arguments: --(?P<key>[^\s=]+)",
+    r"Option '(?P<key>[^']+)' is not accepted",
+)
+
+
+class _UnknownKey(NamedTuple):
+    owner: str  # dotted key of the class that refused the key, with a dot at its end
+    class_path: str | None
+    key: str
+
+
+def _unknown_key(message: str) -> _UnknownKey | None:
+    """The key that a message refuses, or None where the message has another subject."""
+    found = next((match for pattern in _UNKNOWN if (match := re.search(pattern, message))), None)
+    if found is None:
         return None
-    owners = re.findall(r'Parser key "([^"]+)"', message)
+    groups = found.groupdict()
+    key = f"{groups['group']}.{groups['key']}" if groups.get("group") else groups["key"]
     classes = re.findall(r"Problem with given class_path '([^']+)'", message)
-    if not classes:
-        return "", None, key
-    return "".join(f"{owner}." for owner in owners), classes[-1], key
+    if not classes or "Subcommand" in found[0]:
+        return _UnknownKey("", None, key)
+    owners = re.findall(r'Parser key "([^"]+)"', message)
+    return _UnknownKey("".join(f"{owner}." for owner in owners), classes[-1], key)
+
+
+def _explain_unknown(unknown: _UnknownKey, known_keys: list[str]) -> str:
+    owner, class_path, key = unknown
+    candidates = [f"{owner}{each}" for each in keys_of_class(class_path)] if class_path else known_keys
+    near = _nearest(f"{owner}{key}", candidates)
+    hint = f"; did you mean '{near}'?" if near else ""
+    return f"unknown key '{owner}{key}'{hint} (`--print_config` shows all keys with their values)"
+
+
+def _explain_missing(missing: list[str], known_keys: list[str]) -> str:
+    names = {key.rpartition(".")[2] for key in known_keys}
+    recipe = next((recipe for key, recipe in RECIPE_BY_KEY.items() if key in names), "pretrain/synthetic")
+    way_out = f"give a recipe, e.g. `-c configs/{recipe}.yaml`" if "config" in names else "see `--help`"
+    listed = ", ".join(f"'{key.rpartition('.')[2]}'" for key in missing)
+    return f"nothing says what {listed} is; {way_out}"
 
 
 def _nearest(key: str, candidates: list[str]) -> str | None:
     close = difflib.get_close_matches(key, candidates, n=1, cutoff=0.6)
     if close:
         return close[0]
-    last = key.rpartition(".")[2]  # the right name at the wrong place
+    last = key.rpartition(".")[2]  # the right name at the wrong level
     return next((name for name in candidates if name.rpartition(".")[2] == last), None)
 
 

@@ -9,8 +9,7 @@ from typing import Any, Literal, cast
 
 import torch
 
-from vjepa.cli.collect_command import run_with_configuration
-from vjepa.cli.parser import HelpfulParser
+from vjepa.cli.parser import run_by_recipe
 from vjepa.cli.simulation_parts import AnyPlanner, AnySuite
 from vjepa.envs.baselines import BehaviourPolicy, StraightLine
 from vjepa.envs.behaviour import RandomWalk
@@ -225,5 +224,4 @@ def one_thread() -> Iterator[None]:
 
 def run_plan_command(arguments: list[str]) -> None:
     """Parse and run `vjepa plan`."""
-    parser = HelpfulParser(prog="vjepa plan", description="Reach goals by planning with a world model.")
-    run_with_configuration(parser, plan, arguments)
+    run_by_recipe(plan, arguments, "vjepa plan", "Reach goals by planning with a world model.")

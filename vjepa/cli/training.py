@@ -77,7 +77,7 @@ class TrainingCLI(LightningCLI):
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
         parser = HelpfulParser(**kwargs)
-        parser.add_argument("-c", "--config", action="config", help="a recipe; later ones and flags win")
+        parser.add_recipe_argument()
         return parser
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:

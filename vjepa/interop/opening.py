@@ -9,10 +9,10 @@ from vjepa.interop.loading import read_checkpoint
 from vjepa.interop.native import read_native
 from vjepa.interop.networks import whole_settings
 from vjepa.interop.portable import Part, PortableModel
-from vjepa.interop.recipe import find_recipe, untrained_model
+from vjepa.interop.recipe import find_recipe
 from vjepa.interop.released import Hints, from_released
 from vjepa.interop.report import Report
-from vjepa.interop.run_folder import read_run
+from vjepa.interop.run_folder import read_run, untrained_model
 from vjepa.models import VideoEncoder
 
 

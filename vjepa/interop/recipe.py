@@ -1,117 +1,113 @@
-"""What a recipe or a run's config.yaml says of its networks and clips."""
+"""Reads recipes: settings as YAML, in layers.
 
-import inspect
-from collections.abc import Mapping
+A recipe may start from another one and say only what differs::
+
+    base: synthetic.yaml                     # a path relative to this file
+    trainer.max_steps: 6000                  # a dotted key stands for nested ones
+    model.init_args.context_prediction: null # null removes an optional part
+
+Mappings are merged key by key; lists and values are replaced. A mapping whose `class_path` differs from the base's is
+replaced as a whole, since other classes take other `init_args`.
+"""
+
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import torch
 import yaml
-from torch import nn
+from jsonargparse import get_loader
 
-from vjepa.interop.networks import outline, require_fit, whole_settings
-from vjepa.interop.portable import Origin, Part, PortableModel, Preprocessing
-from vjepa.interop.report import Report
-from vjepa.models import Predictor, VideoEncoder
+from vjepa.interop.renamed import note, renamed
 
 RECIPES = Path("configs/pretrain")
 
 
-class RecipeSettings(NamedTuple):
-    encoder: dict[str, Any]
-    predictor: dict[str, Any] | None  # where nothing is predicted
-    data: dict[str, Any]
-    seed: int  # of the run's weights; 0 where none is given
+def read_recipe(file: Path) -> dict[str, Any]:
+    """The whole settings of a recipe or of a run's `config.yaml`, with today's names and without dotted keys.
+
+    Raises ValueError where the file or a base is missing, is not YAML or not a recipe, and where bases form a cycle.
+    """
+    return _read(file, ())
 
 
-def read_recipe(file: Path) -> RecipeSettings:
-    """Settings of a recipe or of a run. Raises ValueError where the file holds none."""
+def parse_recipe(text: str, file: Path) -> dict[str, Any]:
+    """The same for the text of a recipe; its base is looked up beside `file`."""
+    return _whole(parse_yaml(text, file), file, ())
+
+
+def merged(base: Any, layer: Any) -> Any:
+    """A base's settings with those of a layer over them."""
+    if not isinstance(base, dict) or not isinstance(layer, dict):
+        return layer
+    if "class_path" in layer and layer["class_path"] != base.get("class_path"):
+        return layer
+    return {**base, **{key: merged(base[key], value) if key in base else value for key, value in layer.items()}}
+
+
+def read_yaml(file: Path) -> Any:
+    """Raises ValueError where there is no such file, or it is not YAML."""
+    if not file.is_file():
+        raise ValueError(f"there is no file {file}")
     try:
-        recipe = _nested(yaml.safe_load(file.read_text()))
-        parts = recipe["model"]["init_args"]
-        encoder = dict(parts["encoder"])
-        predictor = dict(parts["predictor"]) if "predictor" in parts else None
-        data = dict(recipe["data"]["init_args"])
-        seed = recipe.get("seed_everything")
-    except FileNotFoundError:
-        raise ValueError(f"there is no recipe {file}") from None
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
-        raise ValueError(f"{file} holds no settings of a vjepa run (model.init_args.encoder, data.init_args)") from None
+        return parse_yaml(file.read_text(encoding="utf-8"), file)
+    except UnicodeDecodeError:
+        raise ValueError(f"{file} is not text, so it is not YAML") from None
+
+
+def parse_yaml(text: str, file: Path) -> Any:
+    """YAML as the command line reads it, where 1e-4 is a number."""
     try:
-        width = whole_settings(VideoEncoder, encoder)["embed_dim"]
-    except ValueError as error:
-        raise ValueError(f"the encoder's settings in {file} don't fit: {error}") from None
-    if predictor is not None:
-        # The command line links it to the encoder, and leaves it out of the settings that it writes.
-        predictor["encoder_dim"] = width
-    return RecipeSettings(encoder, predictor, data, seed if type(seed) is int else 0)
-
-
-def untrained_model(file: Path) -> tuple[PortableModel, Report]:
-    """Networks of a recipe as they are before training, by seed 0."""
-    report = Report(str(file), "recipe")
-    settings = read_recipe(file)
-    outline(VideoEncoder, settings.encoder)  # raises ValueError before memory is taken
-    if settings.predictor is not None:
-        outline(Predictor, settings.predictor)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        encoder = _drawn(VideoEncoder, settings.encoder)
-        predictor = None if settings.predictor is None else _drawn(Predictor, settings.predictor)
-    model = PortableModel(
-        "vjepa",
-        encoder,
-        predictor,
-        preprocessing=preprocessing_of(settings.data),
-        origin=Origin(str(file), data="none: random weights, seed 0", command=f"vjepa fit -c {file} trains them"),
-    )
-    report.notes.append("weights are random (seed 0): a recipe has none")
-    require_fit(model, report)
-    return model, report
-
-
-def _drawn(network: type[nn.Module], settings: dict[str, Any]) -> Part:
-    return Part(whole_settings(network, settings), network(**settings).state_dict())
-
-
-def preprocessing_of(data: Mapping[str, Any]) -> Preprocessing:
-    """How a run cuts its clips, by the settings of its `ClipDataModule`."""
-
-    def value(name: str) -> Any:
-        if name in data:
-            return data[name]
-        from vjepa.data.clips.data_module import ClipDataModule  # late: it brings Lightning
-
-        return inspect.signature(ClipDataModule).parameters[name].default
-
-    num_frames, frame_step = value("num_frames"), value("frame_step")
-    # Of fps, frame_step and duration a recipe gives one.
-    fps = None if frame_step is not None else value("fps") or num_frames / value("duration")
-    height, width = value("crop_size")
-    return Preprocessing(num_frames, (height, width), fps, frame_step)
-
-
-def data_of(data: Mapping[str, Any]) -> str | None:
-    """The manifests of a recipe, in words."""
-    sources = [each["manifest"] for each in data.get("mixture") or []] or [data.get("train_manifest")]
-    return ", ".join(str(source) for source in sources if source) or None
+        return get_loader("yaml")(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" in line {mark.line + 1}" if mark else ""
+        raise ValueError(f"{file} is not YAML{where}: {getattr(error, 'problem', None) or 'unreadable'}") from None
 
 
 def find_recipe(name: str) -> Path | None:
-    """The recipe of this name among those of the repository, or None."""
+    """The recipe of this name in the repository's `configs/pretrain`, or None."""
     if "/" in name or name.startswith("."):
         return None
     folders = (RECIPES, Path(__file__).parents[2] / RECIPES)
     return next((folder / f"{name}.yaml" for folder in folders if (folder / f"{name}.yaml").is_file()), None)
 
 
-def _nested(recipe: dict[str, Any]) -> dict[str, Any]:
-    """A recipe whose dotted keys are put where they belong, later ones over earlier ones."""
-    nested: dict[str, Any] = {}
-    for key, value in recipe.items():
-        *path, last = key.split(".")
-        place = nested
-        for name in path:
-            place = place.setdefault(name, {})
-        place[last] = value
+def _read(file: Path, above: tuple[Path, ...]) -> dict[str, Any]:
+    if not file.is_file():
+        raise ValueError(f"there is no recipe {file}")
+    return _whole(read_yaml(file), file, above)
+
+
+def _whole(content: Any, file: Path, above: tuple[Path, ...]) -> dict[str, Any]:
+    """A file's content over that of its base; `above` are the files that start from this one."""
+    if not isinstance(content, dict):
+        raise ValueError(f"{file} is not a recipe: it has no keys such as model, data or trainer")
+    settings, notes = renamed(_nested(content))
+    for line in notes:
+        note(f"{file.name}: {line}")
+    if "base" not in settings:
+        return settings
+    name, chain = settings.pop("base"), (*above, file.resolve())
+    if not isinstance(name, str):
+        raise ValueError(f"base ({name}) in {file} must be the path of one recipe beside it, e.g. synthetic.yaml")
+    base = file.parent / name
+    if base.resolve() in chain:
+        raise ValueError(f"base ({name}) in {file} leads back to {base.name}; a recipe can't start from itself")
+    if not base.is_file():
+        raise ValueError(f"base ({name}) in {file} must be a recipe beside it; there is no {base.resolve()}")
+    return merged(_read(base, chain), settings)
+
+
+def _nested(content: Any) -> Any:
+    """Settings with dotted keys as nested ones, later ones over earlier ones."""
+    if isinstance(content, list):
+        return [_nested(each) for each in content]
+    if not isinstance(content, dict):
+        return content
+    nested: dict[Any, Any] = {}
+    for key, value in content.items():
+        *path, last = key.split(".") if isinstance(key, str) else [key]
+        branch = {last: _nested(value)}
+        for name in reversed(path):
+            branch = {name: branch}
+        nested = merged(nested, branch)
     return nested

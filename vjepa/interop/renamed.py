@@ -3,7 +3,12 @@
 A renamed key or class stays readable for a version. Reading a recipe or a run's `config.yaml` calls `renamed` first.
 """
 
+import functools
+import json
+import sys
 from typing import Any
+
+import yaml
 
 # Keys whose old name means one thing wherever it stands, at any depth of a recipe.
 KEYS = {
@@ -35,6 +40,37 @@ CLASS_PATHS = {
 }
 
 
+@functools.cache
+def note(text: str) -> None:
+    """Print a line to stderr, once per process."""
+    sys.stderr.write(f"vjepa: note: {text}\n")
+
+
+def renamed_flags(arguments: list[str]) -> list[str]:
+    """Arguments of a command whose flags (`--data.num_frames=8`) have today's names; prints the new ones."""
+    return [_renamed_flag(argument) if argument.startswith("--") else argument for argument in arguments]
+
+
+def _renamed_flag(argument: str) -> str:
+    key, equals, value = argument.removeprefix("--").partition("=")
+    new = _renamed_key(key)
+    if new != key:
+        note(f"the key '{key}' is called '{new}' now")
+    if value[:1] in "[{" and value:
+        try:
+            settings, notes = renamed(yaml.safe_load(value))
+        except yaml.YAMLError:
+            settings, notes = None, []  # the parser reports it
+        for text in notes:
+            note(text)
+        value = json.dumps(settings) if notes else value
+    return f"--{new}{equals}{value}"
+
+
+def _renamed_key(key: str) -> str:
+    return ".".join(KEYS.get(word, word) for word in key.split("."))
+
+
 def renamed(settings: Any) -> tuple[Any, list[str]]:
     """Settings with today's names, and one line for each name that was an old one."""
     notes: dict[str, None] = {}  # each line once, in order
@@ -46,7 +82,7 @@ def renamed(settings: Any) -> tuple[Any, list[str]]:
             return value
         found: dict[Any, Any] = {}
         for key, part in value.items():
-            new = ".".join(KEYS.get(word, word) for word in key.split(".")) if isinstance(key, str) else key
+            new = _renamed_key(key) if isinstance(key, str) else key
             if new != key:
                 notes[f"the key '{key}' is called '{new}' now"] = None
             if key == "class_path" and part in CLASS_PATHS:

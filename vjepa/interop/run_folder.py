@@ -1,14 +1,16 @@
-"""The networks of a pretraining run, from its checkpoint and the settings beside it."""
+"""Networks and clips of a pretraining run or a recipe, by its settings; a run's with the weights of its checkpoint."""
 
+import inspect
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from vjepa.interop.loading import load_all, read_run_checkpoint
-from vjepa.interop.networks import require_fit, seeded, whole_settings
-from vjepa.interop.portable import Origin, Part, PortableModel
-from vjepa.interop.recipe import data_of, preprocessing_of, read_recipe
+from vjepa.interop.networks import outline, require_fit, seeded, whole_settings
+from vjepa.interop.portable import Origin, Part, PortableModel, Preprocessing
+from vjepa.interop.recipe import read_recipe
 from vjepa.interop.report import Report
 from vjepa.models import Predictor, VideoEncoder
 
@@ -16,16 +18,27 @@ EncoderName = Literal["target", "context"]
 _ALIASES: dict[str, EncoderName] = {"target_encoder": "target", "encoder": "context", "context_encoder": "context"}
 
 
+class RunSettings(NamedTuple):
+    """Keyword arguments of the networks and of the `ClipDataModule`."""
+
+    encoder: dict[str, Any]
+    predictor: dict[str, Any] | None  # None for a model without one
+    data: dict[str, Any]
+    seed: int  # of the initial weights; 0 by default
+
+
 class PretrainedRun(NamedTuple):
-    """What a run has left: its weights, and how its networks and clips were set."""
+    """Weights and settings of a run."""
 
     checkpoint: Path
     weights: dict[str, Tensor]
-    encoder_settings: dict[str, Any]
-    predictor_settings: dict[str, Any] | None  # where nothing is predicted
-    data_settings: dict[str, Any]
+    settings: RunSettings
     step: int
-    seed: int  # of its weights before training
+
+    @property
+    def seed(self) -> int:
+        """Seed of the initial weights."""
+        return self.settings.seed
 
     def encoder(self, which: EncoderName = "target") -> VideoEncoder:
         """The trained encoder. Raises ValueError where weights and settings don't fit."""
@@ -39,24 +52,15 @@ class PretrainedRun(NamedTuple):
         load_all(predictor, self._below("predictor."), self.checkpoint)
         return predictor
 
-    def untrained_encoder(self) -> VideoEncoder:
-        """The encoder before training, drawn by the run's seed."""
-        with seeded(self.seed):
-            return self._new_encoder()
-
-    def untrained_networks(self) -> tuple[VideoEncoder, Predictor]:
-        """Encoder and predictor before training, drawn by the run's seed."""
-        with seeded(self.seed):
-            return self._new_encoder(), self._new_predictor()
-
-    def _new_predictor(self) -> Predictor:
-        if self.predictor_settings is None:
+from vjepa.interop.networks import outline, require_fit, seeded, whole_settings
+from vjepa.interop.portable import Origin, Part, PortableModel, Preprocessing
+from vjepa.interop.recipe import read_recipe
             raise ValueError(f"{self.checkpoint} has no predictor; give a run of JEPA")
-        return Predictor(**self.predictor_settings)
+        return Predictor(**self.settings.predictor)
 
     def _new_encoder(self) -> VideoEncoder:
         try:
-            return VideoEncoder(**self.encoder_settings)
+            return VideoEncoder(**self.settings.encoder)
         except TypeError as error:
             raise ValueError(f"the encoder's settings beside {self.checkpoint} don't fit: {error}") from None
 
@@ -72,13 +76,13 @@ class PretrainedRun(NamedTuple):
         report.dropped += [*others, "optimizer and loops"]
         model = PortableModel(
             "vjepa",
-            Part(whole_settings(VideoEncoder, self.encoder_settings), self._below(prefix)),
+            Part(whole_settings(VideoEncoder, self.settings.encoder), self._below(prefix)),
             self._portable_predictor(),
-            preprocessing=preprocessing_of(self.data_settings),
+            preprocessing=preprocessing_of(self.settings.data),
             origin=Origin(
                 f"{self.checkpoint}, step {self.step}",
                 f"{name} encoder",
-                data_of(self.data_settings),
+                data_of(self.settings.data),
                 f"vjepa fit -c {_settings_beside(self.checkpoint)}",
             ),
         )
@@ -86,9 +90,9 @@ class PretrainedRun(NamedTuple):
         return model, report
 
     def _portable_predictor(self) -> Part | None:
-        if self.predictor_settings is None:
+        if self.settings.predictor is None:
             return None
-        return Part(whole_settings(Predictor, self.predictor_settings), self._below("predictor."))
+        return Part(whole_settings(Predictor, self.settings.predictor), self._below("predictor."))
 
     def _prefix_of(self, which: str) -> str:
         """What an encoder's weights are named by. A pixel baseline has one encoder, whichever is asked for."""
@@ -107,11 +111,77 @@ def read_run(
     file = settings or _settings_beside(checkpoint)
     if not file.exists():
         raise ValueError(f"the settings of {checkpoint} are not at {file}; give the run's config.yaml with --settings")
-    recipe = read_recipe(file)
     step = int(content.get("global_step", 0))
-    return PretrainedRun(
-        checkpoint, content["state_dict"], recipe.encoder, recipe.predictor, recipe.data, step, recipe.seed
+    return PretrainedRun(checkpoint, content["state_dict"], read_settings(file), step)
+
+
+def read_settings(file: Path) -> RunSettings:
+    """Settings of a recipe or a run's config.yaml. Raises ValueError where the file has none, or they don't fit."""
+    recipe = read_recipe(file)
+    try:
+        parts = recipe["model"]["init_args"]
+        encoder = dict(parts["encoder"])
+        predictor = dict(parts["predictor"]) if "predictor" in parts else None
+        data = dict(recipe["data"]["init_args"])
+    except (KeyError, TypeError):
+        raise ValueError(f"{file} holds no settings of a vjepa run (model.init_args.encoder, data.init_args)") from None
+    try:
+        width = whole_settings(VideoEncoder, encoder)["embed_dim"]
+    except ValueError as error:
+        raise ValueError(f"the encoder's settings in {file} don't fit: {error}") from None
+    if predictor is not None:
+        predictor["encoder_dim"] = width  # linked by the command line, which does not write linked values
+    seed = recipe.get("seed_everything")
+    return RunSettings(encoder, predictor, data, seed if type(seed) is int else 0)
+
+
+def untrained_model(file: Path) -> tuple[PortableModel, Report]:
+    """Networks of a recipe before training, with weights of seed 0."""
+    report = Report(str(file), "recipe")
+    settings = read_settings(file)
+    outline(VideoEncoder, settings.encoder)  # raises ValueError before memory is allocated
+    if settings.predictor is not None:
+        outline(Predictor, settings.predictor)
+    with seeded(0):
+        encoder = _initial_part(VideoEncoder, settings.encoder)
+        predictor = None if settings.predictor is None else _initial_part(Predictor, settings.predictor)
+    model = PortableModel(
+        "vjepa",
+        encoder,
+        predictor,
+        preprocessing=preprocessing_of(settings.data),
+        origin=Origin(str(file), data="none: random weights, seed 0", command=f"vjepa fit -c {file} trains them"),
     )
+    report.notes.append("weights are random (seed 0): a recipe has none")
+    require_fit(model, report)
+    return model, report
+
+
+def _initial_part(network: type[nn.Module], settings: dict[str, Any]) -> Part:
+    return Part(whole_settings(network, settings), network(**settings).state_dict())
+
+
+def preprocessing_of(data: Mapping[str, Any]) -> Preprocessing:
+    """Frames, size and rate of clips, by the settings of a `ClipDataModule`."""
+
+    def value(name: str) -> Any:
+        if name in data:
+            return data[name]
+        from vjepa.data.clips.data_module import ClipDataModule  # late: it imports Lightning
+
+        return inspect.signature(ClipDataModule).parameters[name].default
+
+    num_frames, frame_step = value("num_frames"), value("frame_step")
+    # A recipe gives one of fps, frame_step and duration.
+    fps = None if frame_step is not None else value("fps") or num_frames / value("duration")
+    height, width = value("crop_size")
+    return Preprocessing(num_frames, (height, width), fps, frame_step)
+
+
+def data_of(data: Mapping[str, Any]) -> str | None:
+    """The manifests of a recipe, in words."""
+    sources = [each["manifest"] for each in data.get("mixture") or []] or [data.get("train_manifest")]
+    return ", ".join(str(source) for source in sources if source) or None
 
 
 def _settings_beside(checkpoint: Path) -> Path:

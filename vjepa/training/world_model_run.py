@@ -4,11 +4,11 @@ import importlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 
 from vjepa.data.episodes.data_module import EpisodeDataModule
 from vjepa.interop.loading import load_all, read_run_checkpoint
+from vjepa.interop.recipe import read_recipe
 from vjepa.training.world_model import WorldModel
 
 
@@ -43,7 +43,7 @@ def read_world_model(
     file = settings or _settings_beside(checkpoint)
     if not file.exists():
         raise ValueError(f"the settings of {checkpoint} are not at {file}; give the run's config.yaml with --settings")
-    given = _read(file)
+    given = read_recipe(file)
     kind = _class_of_model(given)
     if kind is None or not issubclass(kind, WorldModel):
         of_what = "a model" if kind is None else f"a {kind.__name__}"
@@ -65,7 +65,7 @@ def newest_world_model(runs: Path) -> Path:
     found = sorted(runs.glob("*/*/checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime, reverse=True)
     for checkpoint in found:
         file = _settings_beside(checkpoint)
-        kind = _class_of_model(_read(file)) if file.exists() else None
+        kind = _class_of_model(read_recipe(file)) if file.exists() else None
         if kind is not None and issubclass(kind, WorldModel):
             return checkpoint
     raise ValueError(
@@ -76,16 +76,6 @@ def newest_world_model(runs: Path) -> Path:
 
 def _settings_beside(checkpoint: Path) -> Path:
     return checkpoint.resolve().parent.parent / "config.yaml"
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        settings = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError):
-        settings = None
-    if not isinstance(settings, dict):
-        raise ValueError(f"{file} holds no settings of a vjepa run (model, data)")
-    return settings
 
 
 def _class_of_model(settings: dict[str, Any]) -> type | None:
@@ -107,6 +97,6 @@ def _built(part: str, base: type, settings: dict[str, Any], file: Path) -> Any:
     parser.add_argument(f"--{part}", type=base)
     try:
         given = parser.parse_object({part: settings[part]})
-        return parser.instantiate_classes(given)[part]
+        return parser.instantiate(given)[part]
     except (KeyError, ArgumentError, TypeError) as error:
         raise ValueError(f"the {part} in {file} can't be built: {' '.join(str(error).split())}") from None

@@ -1,0 +1,102 @@
+"""Recipes in layers: a recipe says what differs from its base, and every reader sees the same whole."""
+
+from pathlib import Path
+
+import pytest
+
+from vjepa.interop import renamed
+from vjepa.interop.recipe import merged, read_recipe
+
+BASE = """
+model:
+  class_path: vjepa.training.JEPA
+  init_args:
+    encoder: {embed_dim: 96, depth: 3}
+    agreement: {class_path: vjepa.objectives.SIGReg, init_args: {weight: 5.0, invariance_weight: 0.4}}
+data: {init_args: {crop_size: [64, 64], num_frames: 8}}
+trainer.max_steps: 1500
+"""
+
+
+def written(folder: Path, **recipes: str) -> Path:
+    """The last of these recipes."""
+    for name, text in recipes.items():
+        (folder / f"{name}.yaml").write_text(text)
+    return folder / f"{name}.yaml"
+
+
+def test_a_layer_changes_what_it_names_and_nothing_else(tmp_path):
+    layer = "base: base.yaml\nmodel.init_args.encoder.depth: 4\ndata: {init_args: {crop_size: [32]}}\n"
+    whole, base = read_recipe(written(tmp_path, base=BASE, layer=layer)), read_recipe(tmp_path / "base.yaml")
+    assert whole["model"]["init_args"]["encoder"] == {"embed_dim": 96, "depth": 4}
+    assert whole["data"]["init_args"] == {"crop_size": [32], "num_frames": 8}  # a list is replaced
+    assert whole["trainer"] == base["trainer"] == {"max_steps": 1500}
+    assert "base" not in whole
+
+
+def test_null_removes_a_part(tmp_path):
+    layer = "base: base.yaml\nmodel.init_args.agreement: null\n"
+    assert read_recipe(written(tmp_path, base=BASE, layer=layer))["model"]["init_args"]["agreement"] is None
+
+
+def test_another_class_starts_without_the_arguments_of_the_base_s(tmp_path):
+    other = {"class_path": "vjepa.objectives.BarlowTwins", "init_args": {"weight": 1.0}}
+    layer = f"base: base.yaml\nmodel.init_args.agreement: {other}\n"
+    assert read_recipe(written(tmp_path, base=BASE, layer=layer))["model"]["init_args"]["agreement"] == other
+    same = {"class_path": "vjepa.objectives.SIGReg", "init_args": {"weight": 1.0}}
+    base = read_recipe(tmp_path / "base.yaml")["model"]["init_args"]["agreement"]
+    assert merged(base, same)["init_args"] == {"weight": 1.0, "invariance_weight": 0.4}
+
+
+def test_bases_chain_and_their_paths_are_relative_to_each_file(tmp_path):
+    (tmp_path / "family").mkdir()
+    written(tmp_path, base=BASE)
+    written(tmp_path / "family", large="base: ../base.yaml\ntrainer.max_steps: 3\n")
+    layer = written(tmp_path, layer="base: family/large.yaml\ntrainer.devices: 8\n")
+    assert read_recipe(layer)["trainer"] == {"max_steps": 3, "devices": 8}
+
+
+def test_later_dotted_keys_win_and_small_numbers_are_numbers(tmp_path):
+    recipe = written(tmp_path, recipe="trainer: {max_steps: 5}\ntrainer.max_steps: 7\nmodel: {lr.peak: 1e-4}\n")
+    assert read_recipe(recipe) == {"trainer": {"max_steps": 7}, "model": {"lr": {"peak": 1e-4}}}
+
+
+def test_old_names_are_renewed_in_every_layer_with_one_line_each(tmp_path, capsys):
+    renamed.note.cache_clear()
+    old = "base: base.yaml\ndata.init_args.flip_share: 0.0\n"
+    recipe = written(tmp_path, base="data: {init_args: {flip_share: 0.5, val_share: 0.1}}\n", layer=old)
+    assert read_recipe(recipe) == {"data": {"init_args": {"flip_probability": 0.0, "val_fraction": 0.1}}}
+    read_recipe(recipe)
+    said = capsys.readouterr().err
+    assert said.count("layer.yaml: the key 'flip_share' is called 'flip_probability' now") == 1
+    assert said.count("base.yaml: the key 'val_share' is called 'val_fraction' now") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("base: none.yaml\n", "base (none.yaml) in recipe.yaml must be a recipe beside it; there is no "),
+        ("base: [a.yaml]\n", "base (['a.yaml']) in recipe.yaml must be the path of one recipe beside it"),
+        ("base: recipe.yaml\n", "base (recipe.yaml) in recipe.yaml leads back to recipe.yaml"),
+        ("base: cycle.yaml\n", "base (recipe.yaml) in cycle.yaml leads back to recipe.yaml"),
+        ("base: list.yaml\n", "list.yaml is not a recipe: it has no keys such as model, data or trainer"),
+        ("base: broken.yaml\n", "broken.yaml is not YAML in line 2"),
+        ("- 3\n", "recipe.yaml is not a recipe"),
+        ("", "recipe.yaml is not a recipe"),
+    ],
+)
+def test_a_wrong_base_is_one_sentence(tmp_path, monkeypatch, text, sentence):
+    monkeypatch.chdir(tmp_path)
+    written(Path(), list="- 3\n", broken="model: [3\n", cycle="base: recipe.yaml\n", recipe=text)
+    with pytest.raises(ValueError) as error:
+        read_recipe(Path("recipe.yaml"))
+    assert sentence in str(error.value)
+
+
+def test_flags_may_have_old_names(capsys):
+    renamed.note.cache_clear()
+    mask = '--data.masks=[{"class_path": "vjepa.masking.RandomTokens", "init_args": {"share": 0.9}}]'
+    flags = renamed.renamed_flags(["fit", "--data.flip_share=0", "--trainer.max_steps=3", mask])
+    today = mask.replace("share", "mask_ratio")
+    assert flags == ["fit", "--data.flip_probability=0", "--trainer.max_steps=3", today]
+    assert "the key 'data.flip_share' is called 'data.flip_probability' now" in capsys.readouterr().err
