@@ -14,12 +14,18 @@ RESUME ?=
 INSTALLED := $(VENV)/.installed
 VJEPA := $(VENV)/bin/vjepa
 EMBEDDED_DATA := data/synthetic/dataset.json
-# Only recipes on the embedded dataset need it, and only those of Two Rooms need its episodes.
-DATA = $(shell grep -qs 'data/synthetic/' $(CONFIG) && echo $(EMBEDDED_DATA))
-EPISODES = $(addsuffix /episodes.json,$(shell sed -n 's,^ *root: *\(data/two_rooms[a-z_]*\).*,\1,p' $(CONFIG)))
+# Only recipes on the embedded dataset need it, and only those of Two Rooms need its episodes. `make` itself looks for
+# them, in CONFIG and the recipes that it starts from, since the environment may not be there yet.
+LAYERS = $(shell recipe=$(CONFIG); for _ in 1 2 3 4 5 6 7 8; do echo $$recipe; \
+	base=$$(sed -n 's,^base: *\([^ ]*\).*,\1,p' $$recipe 2>/dev/null); \
+	[ -n "$$base" ] || break; recipe=$$(dirname $$recipe)/$$base; done)
+DATA = $(shell grep -qs 'data/synthetic/' $(LAYERS) && echo $(EMBEDDED_DATA))
+EPISODES = $(addsuffix /episodes.json,$(firstword $(shell \
+	sed -n 's,^.*root: *\(data/two_rooms[a-z_]*\).*,\1,p' $(LAYERS) 2>/dev/null)))
 
 .SECONDEXPANSION:
-.PHONY: help install simulators data pretrain probe compare worldmodel plan test bench bench-data check format clean
+.PHONY: help install simulators data pretrain probe compare worldmodel plan test bench bench-data recipes check \
+	format clean
 
 help:  ## list the targets
 	@echo 'usage: make TARGET [CONFIG=recipe.yaml] [ARGS="--key=value ..."] [RESUME=1] [CHECKPOINT=last.ckpt]'
@@ -72,6 +78,9 @@ bench-data: $(INSTALLED)  ## time the data path against the released pipeline; A
 
 bench: $(INSTALLED)  ## time a sweep of probes on cached features against encoding anew in each epoch
 	$(VENV)/bin/python benchmarks/bench_probe.py $(ARGS)
+
+recipes: $(INSTALLED)  ## write configs/README.md, the list of recipes, from their headers
+	$(VENV)/bin/python scripts/list_recipes.py
 
 check: $(INSTALLED)  ## formatting, lint and types
 	$(VENV)/bin/ruff format --check .

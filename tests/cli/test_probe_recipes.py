@@ -91,11 +91,15 @@ def test_recipe_parses_and_its_sweep_builds(recipe: str):
 
 
 @by_recipe
-def test_body_names_existing_keys_and_repeats_no_default(recipe: str):
-    settings, defaults = parsed_with_defaults(recipe)
-    for key in leaves(yaml.safe_load((ROOT / recipe).read_text(encoding="utf-8"))):
+def test_body_names_existing_keys_and_repeats_neither_base_nor_default(recipe: str):
+    settings, before = parsed_with_defaults(recipe)
+    body = yaml.safe_load((ROOT / recipe).read_text(encoding="utf-8"))
+    base = body.pop("base", None)
+    if base is not None:
+        before = parsed(f"configs/probe/{base}")
+    for key in leaves(body):
         assert key in settings, f"{recipe}: there is no key {key}"
-        assert listed(settings[key]) != listed(defaults[key]), f"{recipe}: {key} says again what is the default"
+        assert listed(settings[key]) != listed(before[key]), f"{recipe}: {key} repeats its base, or the default"
 
 
 def listed(value: object) -> object:

@@ -52,9 +52,18 @@ class PretrainedRun(NamedTuple):
         load_all(predictor, self._below("predictor."), self.checkpoint)
         return predictor
 
-from vjepa.interop.networks import outline, require_fit, seeded, whole_settings
-from vjepa.interop.portable import Origin, Part, PortableModel, Preprocessing
-from vjepa.interop.recipe import read_recipe
+    def untrained_encoder(self) -> VideoEncoder:
+        """The encoder before training, drawn by the run's seed."""
+        with seeded(self.seed):
+            return self._new_encoder()
+
+    def untrained_networks(self) -> tuple[VideoEncoder, Predictor]:
+        """Encoder and predictor before training, drawn by the run's seed."""
+        with seeded(self.seed):
+            return self._new_encoder(), self._new_predictor()
+
+    def _new_predictor(self) -> Predictor:
+        if self.settings.predictor is None:
             raise ValueError(f"{self.checkpoint} has no predictor; give a run of JEPA")
         return Predictor(**self.settings.predictor)
 

@@ -1,0 +1,86 @@
+"""Writes configs/README.md, the list of recipes, from their headers: `make recipes`."""
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+README = CONFIGS / "README.md"
+FOLDERS = {
+    "pretrain": "Pretraining on video: `make pretrain CONFIG=...`",
+    "probe": "Frozen evaluation of a checkpoint: `make probe CONFIG=...`",
+    "collect": "Episodes of a simulated world: `vjepa collect -c ...`",
+    "worldmodel": "World models: `make worldmodel CONFIG=...`",
+    "plan": "Planning with a world model: `make plan CONFIG=...`",
+}
+INTRODUCTION = """\
+# Recipes
+
+<!-- Made from the headers of the recipes by `make recipes`; a test compares the two. -->
+
+| You want to | Start with |
+|---|---|
+| see a run on a laptop | `make pretrain` (`pretrain/synthetic.yaml`), then `make probe` |
+| pretrain on a few hundred videos without a GPU | `pretrain/small_videos.yaml` |
+| continue from released weights on your own videos | `pretrain/vjepa2_vitl16_continued.yaml` |
+| pretrain V-JEPA 1, 2 or 2.1 on a cluster | `pretrain/vjepa1_*`, `vjepa2_*`, `vjepa2_1_*`: 16 frames, then a cooldown |
+| compare objectives | `make compare`, which runs `pretrain/synthetic*` |
+| train a world model and plan with it | `make worldmodel` (`worldmodel/two_rooms.yaml`), then `make plan` |
+| train a world model of your robot | `worldmodel/robot_folder.yaml` |
+
+A recipe may start from another one: `base: synthetic.yaml` names a file relative to it, and the rest says what differs
+(`vjepa/interop/recipe.py`). `vjepa fit -c recipe.yaml --print_config` prints all values. The header of each recipe has
+the paper, the command and the reasons.
+"""
+
+
+class Header(NamedTuple):
+    """The comment lines at the top of a recipe."""
+
+    title: str
+    fields: dict[str, str]
+
+
+def read_header(recipe: Path) -> Header:
+    """The first sentence, and the fields (`Paper`, `Hardware`, ...) with their lines joined."""
+    parts: dict[str, str] = {"": ""}
+    name = ""
+    for number, line in enumerate(recipe.read_text(encoding="utf-8").splitlines()):
+        if not line.startswith("#"):
+            break
+        field = re.match(r"# ([A-Z][a-z]+): +(.*)", line) if number else None
+        name, text = field.groups() if field else (name, line.lstrip("# "))
+        parts[name] = f"{parts.get(name, '')} {text}".strip()
+    return Header(parts.pop(""), parts)
+
+
+def index() -> str:
+    """The text of configs/README.md."""
+    sections = [INTRODUCTION]
+    for folder, title in FOLDERS.items():
+        rows = [_row(recipe) for recipe in sorted((CONFIGS / folder).glob("*.yaml"))]
+        sections.append(f"## {title}\n\n| Recipe | Hardware | Hours | Expect |\n|---|---|---|---|\n" + "".join(rows))
+    return "\n".join(sections)
+
+
+def _row(recipe: Path) -> str:
+    title, fields = read_header(recipe)
+    link = f"[{recipe.stem}]({recipe.parent.name}/{recipe.name})"
+    hardware, hours, expect = (_brief(fields.get(name, "")) for name in ("Hardware", "Hours", "Expect"))
+    return f"| {link}: {_brief(title)} | {hardware.partition(',')[0]} | {hours} | {expect.partition(';')[0]} |\n"
+
+
+def _brief(text: str) -> str:
+    """The first sentence, of its remarks in brackets only where a number is from."""
+    text = re.sub(r"\(([^()]*)\)", _origin, text).replace("|", "/")
+    text = re.split(r"(?<=[a-z0-9%)])[.;] (?=[A-Z0-9])", text, maxsplit=1)[0]
+    return re.sub(r" +([,.;:])", r"\1", re.sub(r"  +", " ", text)).strip().removesuffix(".")
+
+
+def _origin(remark: re.Match[str]) -> str:
+    found = re.search("measured here|estimated|as published", remark[1])
+    return f"({found[0]})" if found else ""
+
+
+if __name__ == "__main__":
+    README.write_text(index(), encoding="utf-8")
