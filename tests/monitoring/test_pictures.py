@@ -13,7 +13,6 @@ from torch.utils.data import DataLoader
 
 from tests.training.test_jepa import batch, jepa, train
 from vjepa.monitoring import Pictures
-from vjepa.monitoring.health.step_tokens import StepTokens
 
 
 def test_pictures_are_in_tensorboard_at_each_due_step(tmp_path):
@@ -33,17 +32,14 @@ def test_pictures_are_in_tensorboard_at_each_due_step(tmp_path):
 
 
 def test_nothing_is_drawn_where_it_is_turned_off_or_nobody_shows_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(StepTokens, "__init__", lambda *_: pytest.fail("it listens"))
+    monkeypatch.setattr(Pictures, "_draw", lambda *_: pytest.fail("it draws"))
     for every_n_steps in (0, 1):  # that trainer has no logger
         train(jepa(), tmp_path, 2, [Pictures(every_n_steps=every_n_steps)])
 
 
 def test_axes_of_features_are_kept_over_the_run_and_in_its_checkpoints(tmp_path):
     pictures, module = Pictures(every_n_steps=1), jepa()
-    listening = StepTokens(module)
-    module.losses(batch(0))
-    pictures._draw(listening, batch(0), module)
-    listening.close()
+    pictures._draw(module.step(batch(0)), batch(0), module)
     other = Pictures(every_n_steps=1)
     other.load_state_dict(pictures.state_dict())
     assert torch.equal(other._axes, pictures._axes) and pictures._axes.shape == (24, 3)

@@ -22,10 +22,10 @@ def main(rank: int, folder: Path) -> None:
     for name, regularizer in regularizers(projector).items():
         projector.zero_grad()
         own = [part.detach().chunk(2)[rank] for part in tokens_of()]
-        terms = regularizer.forward(*own, STEP)
-        regularizer.loss(terms).backward()
+        value = regularizer(*own, STEP)
+        value.loss.backward()
         gradients = [parameter.grad.clone() for parameter in projector.parameters()]
-        results[name] = {"terms": torch.stack(terms).detach(), "gradients": gradients}
+        results[name] = {"terms": torch.stack(list(value.parts.values())).detach(), "gradients": gradients}
     torch.save(results, folder / f"rank{rank}.pt")
     torch.distributed.destroy_process_group()
 

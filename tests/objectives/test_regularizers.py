@@ -95,7 +95,7 @@ def test_value_and_gradient_are_those_of_the_formula(name):
     regularizer, formula = CASES[name]
     parts = tokens_of()
     wide = [part.detach().double().requires_grad_() for part in parts]
-    found, expected = regularizer.loss(regularizer.forward(*parts, STEP)), formula(*wide)
+    found, expected = regularizer(*parts, STEP).loss, formula(*wide)
     torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-7)
     found.backward(), expected.backward()
     for ours, theirs in zip(parts, wide, strict=True):
@@ -110,7 +110,7 @@ def test_clips_that_are_all_alike_cost_more_than_clips_that_spread(name):
     regularizer, _ = CASES[name]
     spread = torch.randn(64, 1, 4, generator=torch.Generator().manual_seed(1)).expand(-1, 5, -1)
     places = torch.randn(1, 5, 4).expand(64, -1, -1)  # a token that knows only its place is collapsed, too
-    losses = [regularizer.loss(regularizer.forward(part, part, STEP)) for part in (spread, places)]
+    losses = [regularizer(part, part, STEP).loss for part in (spread, places)]
     assert losses[0] < 0.5 * losses[1]
 
 
@@ -124,7 +124,7 @@ def test_agreement_finds_what_two_parts_of_a_clip_share():
     def loss() -> Tensor:
         shared = torch.randn(64, 2) @ shared_directions
         seen, hidden = (torch.randn(64, 4, 16) + shared[:, None] for _ in range(2))
-        return agreement.loss(agreement.forward(seen, hidden, STEP))
+        return agreement(seen, hidden, STEP).loss
 
     first = loss().item()
     for _ in range(100):
@@ -138,10 +138,10 @@ def test_parts_that_say_the_same_agree():
     torch.manual_seed(0)
     agreement = VarianceCovariance(projector=Projector(8, 16, 4))
     seen = torch.randn(6, 5, 8)
-    terms = agreement.forward(seen, seen[:, torch.randperm(5)], STEP)
-    assert terms.invariance.item() == pytest.approx(0, abs=1e-10)
-    assert terms.variance > 0
-    assert agreement.forward(seen, torch.randn(6, 5, 8), STEP).invariance > 1e-4
+    parts = agreement(seen, seen[:, torch.randperm(5)], STEP).parts
+    assert parts["invariance"].item() == pytest.approx(0, abs=1e-10)
+    assert parts["variance"] > 0
+    assert agreement(seen, torch.randn(6, 5, 8), STEP).parts["invariance"] > 1e-4
 
 
 def test_features_that_spread_by_one_miss_no_variance_and_a_constant_misses_all():
@@ -185,11 +185,11 @@ def test_an_identity_of_cross_correlations_is_the_minimum():
     tokens = signs[:, 1:].unsqueeze(1)  # (8, 1, 7)
     torch.testing.assert_close(cross_correlation(tokens[:, 0], tokens[:, 0]), torch.eye(7), atol=2e-5, rtol=0)
     objective = BarlowTwins()
-    assert objective.loss(objective(tokens, tokens, 0)).item() == pytest.approx(0, abs=1e-9)
+    assert objective(tokens, tokens, 0).loss.item() == pytest.approx(0, abs=1e-9)
     generator = torch.Generator().manual_seed(0)
     for _ in range(5):
         moved = tokens + 0.1 * torch.randn(tokens.shape, generator=generator)
-        assert objective.loss(objective(moved, tokens, 0)) > 1e-5
+        assert objective(moved, tokens, 0).loss > 1e-5
 
 
 def gaussianity(embeddings: Tensor) -> float:
@@ -228,7 +228,7 @@ def test_gradient_steps_keep_tokens_from_collapse(name):
     optimizer = torch.optim.Adam([tokens], 0.05)
     for step in range(100):
         optimizer.zero_grad()
-        regularizer.loss(regularizer.forward(tokens, tokens, step)).backward()
+        regularizer(tokens, tokens, step).loss.backward()
         optimizer.step()
     found = torch.corrcoef(tokens.detach().mean(1).T) - torch.eye(4)
     assert found.abs().max() < 0.5
@@ -253,10 +253,12 @@ def test_two_ranks_have_the_terms_and_gradients_of_one(tmp_path):
     for name, regularizer in regularizers(projector).items():
         projector.zero_grad()
         predicted, tokens = tokens_of()
-        terms = regularizer.forward(predicted, tokens, STEP)
-        regularizer.loss(terms).backward()
+        value = regularizer(predicted, tokens, STEP)
+        value.loss.backward()
         for result in (found[name] for found in results):
-            torch.testing.assert_close(result["terms"], torch.stack(terms).detach(), rtol=1e-5, atol=1e-6)
+            torch.testing.assert_close(
+                result["terms"], torch.stack(list(value.parts.values())).detach(), rtol=1e-5, atol=1e-6
+            )
         # What DDP makes of the ranks' gradients: their average.
         of_ranks = [found[name]["gradients"] for found in results]
         for number, parameter in enumerate(projector.parameters()):

@@ -11,6 +11,7 @@ from tests.parity.golden import Case, cases, encoder_of, predictor_of
 from tests.quiet_trainer import quiet_trainer
 from vjepa.data.clips.batch import ClipBatch
 from vjepa.masking import TubeMask
+from vjepa.objectives import LatentPrediction
 from vjepa.training import JEPA, Schedule
 
 
@@ -77,7 +78,7 @@ def _jepa_of(case: Case) -> JEPA:
         ),
         betas=tuple(settings["betas"]),
         eps=settings["eps"],
-        loss_exponent=settings["loss_exp"],
+        terms={"prediction": LatentPrediction(exponent=settings["loss_exp"])},
     )
 
 

@@ -17,7 +17,7 @@ from vjepa.objectives import latent_prediction_loss, normalized_targets
 from vjepa.training import JEPA, Schedule
 from vjepa.training.checkpoint import AtomicCheckpointIO
 from vjepa.training.initial_weights import load_initial_weights
-from vjepa.training.parameter_groups import parameter_groups
+from vjepa.training.scheduled_module import parameter_groups
 
 
 def jepa(**settings) -> JEPA:
@@ -60,7 +60,7 @@ def test_only_context_encoder_and_predictor_are_trained():
 def test_no_gradient_reaches_the_target_encoder(monkeypatch):
     module = jepa()
     monkeypatch.setattr(module, "log_dict", lambda *_, **__: None)
-    module.training_step(batch(0), 0).backward()
+    module.training_step(batch(0), 0)["loss"].backward()
     assert all(parameter.grad is None for parameter in module.target_encoder.parameters())
     assert all(parameter.grad is not None for parameter in module.context_encoder.parameters())
 
@@ -73,7 +73,7 @@ def test_mask_tokens_that_no_step_uses_are_frozen():
 def test_each_mask_has_its_own_token_where_asked(monkeypatch):
     module = jepa(mask_token_per_mask=True)
     monkeypatch.setattr(module, "log_dict", lambda *_, **__: None)
-    module.training_step(batch(0), 0).backward()
+    module.training_step(batch(0), 0)["loss"].backward()
     assert all(token.grad.abs().sum() > 0 for token in module.predictor.mask_tokens)
 
 

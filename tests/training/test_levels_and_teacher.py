@@ -10,7 +10,7 @@ from vjepa.data.clips.batch import ClipBatch
 from vjepa.grid import TokenGrid
 from vjepa.masking import TubeMask
 from vjepa.models import Predictor, VideoEncoder
-from vjepa.objectives import ContextPrediction, distance_to_hidden
+from vjepa.objectives import ContextPrediction, LatentPrediction, distance_to_hidden
 from vjepa.training import JEPA, Schedule
 
 LEVELS = {"output_levels": (0, 2), "image_tokenizer": True, "modality_embeddings": True}
@@ -26,9 +26,10 @@ def predictor(**settings) -> Predictor:
 
 def several_levels(**settings) -> JEPA:
     torch.manual_seed(0)
-    of_levels = predictor(num_levels=2, predict_context=True, modality_embeddings=True)
-    defaults = {"context_prediction": ContextPrediction(ramp=None), "learning_rate": Schedule(peak=1e-2)}
-    return JEPA(encoder(**LEVELS), of_levels, **(defaults | settings))
+    level_predictor = predictor(num_levels=2, predict_context=True, modality_embeddings=True)
+    terms = {"prediction": LatentPrediction(), "context": ContextPrediction(ramp=None)}
+    defaults = {"terms": terms, "learning_rate": Schedule(peak=1e-2)}
+    return JEPA(encoder(**LEVELS), level_predictor, **(defaults | settings))
 
 
 def images(step: int) -> ClipBatch:
@@ -40,11 +41,11 @@ def images(step: int) -> ClipBatch:
 
 
 @pytest.mark.parametrize("make", [batch, images])
-@pytest.mark.parametrize("settings", [{}, {"context_prediction": None}])
+@pytest.mark.parametrize("settings", [{}, {"terms": None}])
 def test_a_step_reaches_every_trained_parameter_whatever_it_sees(make, settings):
     # A parameter without a gradient would stop a run on several ranks.
     module = several_levels(**settings)
-    module.losses(make(0))["loss"].backward()
+    module.step(make(0)).losses["loss"].backward()
     assert not [name for name, part in module.named_parameters() if part.requires_grad and part.grad is None]
 
 
@@ -67,8 +68,8 @@ def test_the_context_loss_comes_in_over_its_ramp():
 
 def test_its_weight_scales_the_loss():
     clips = batch(0)
-    module, without = several_levels(), several_levels(context_prediction=None)
-    losses, alone = module.losses(clips), without.losses(clips)
+    module, without = several_levels(), several_levels(terms=None)
+    losses, alone = module.step(clips).losses, without.step(clips).losses
     torch.testing.assert_close(losses["loss"], alone["loss"] + 0.5 * losses["context"])
 
 
@@ -76,8 +77,8 @@ def test_distances_are_those_of_a_loop():
     grid, mask = TokenGrid(2, 4, 4), batch(0).masks[0]
     context, hidden = (grid.positions(ids).float() for ids in mask)
     plain = [
-        [min(float((here - there).norm()) for there in others) ** 0.5 for here in of_clip]
-        for of_clip, others in zip(context, hidden, strict=True)
+        [min(float((here - there).norm()) for there in others) ** 0.5 for here in visible]
+        for visible, others in zip(context, hidden, strict=True)
     ]
     torch.testing.assert_close(distance_to_hidden(mask, grid), torch.tensor(plain))
 
@@ -86,7 +87,7 @@ def test_a_sum_of_levels_that_does_not_fit_is_refused():
     with pytest.raises(ValueError, match=r"num_levels \(3\) must be 1 or the number of the encoder's output_levels"):
         JEPA(encoder(**LEVELS), predictor(num_levels=3))
     with pytest.raises(ValueError, match="needs a predictor with predict_context"):
-        JEPA(encoder(), predictor(), context_prediction=ContextPrediction())
+        JEPA(encoder(), predictor(), terms={"context": ContextPrediction()})
     with pytest.raises(ValueError, match=r"target_dim \(40\) must be num_levels \* embed_dim \(24\)"):
         JEPA(encoder(), predictor(target_dim=40))
 

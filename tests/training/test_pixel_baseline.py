@@ -45,10 +45,10 @@ def batch(step: int) -> ClipBatch:
 def test_the_loss_falls_and_every_part_is_trained(tmp_path):
     model, given = baseline(), batch(0)
     before = {name: parameter.clone() for name, parameter in model.named_parameters() if parameter.requires_grad}
-    first = model.losses(given)["loss"].item()
+    first = model.step(given).losses["loss"].item()
     trainer = quiet_trainer(tmp_path, max_steps=40, limit_val_batches=0)
     trainer.fit(model, DataLoader([given] * 40, batch_size=None))
-    assert model.losses(given)["loss"].item() < 0.8 * first
+    assert model.step(given).losses["loss"].item() < 0.8 * first
     assert all(
         not torch.equal(parameter, before[name]) for name, parameter in model.named_parameters() if name in before
     )
@@ -64,7 +64,7 @@ def test_the_loss_is_the_mean_over_masks_of_the_squared_error():
         predicted = model.predicted_pixels(normalize_clips(given.clips), mask)
         true = torch.stack([of_clip[ids] for of_clip, ids in zip(pixels, mask.target_ids, strict=True)])
         expected.append((predicted - true).square().mean())
-    found = model.losses(given)
+    found = model.step(given).losses
     torch.testing.assert_close(found["loss_mask0"], expected[0])
     torch.testing.assert_close(found["loss"], (expected[0] + expected[1]) / 2)
 

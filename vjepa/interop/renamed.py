@@ -6,6 +6,8 @@ A renamed key or class stays readable for a version. Reading a recipe or a run's
 import functools
 import json
 import sys
+=======
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
@@ -89,6 +91,52 @@ def renamed(settings: Any) -> tuple[Any, list[str]]:
                 notes[f"the class {part} is {CLASS_PATHS[part]} now"] = None
                 part = CLASS_PATHS[part]
             found[new] = visit(part)
+        if _is_old_jepa(found):
+            found["init_args"] = _with_terms(found["init_args"])
+            notes["a JEPA's loss is a table of `terms`, and its `targets` are a class now (configs/README.md)"] = None
         return found
 
     return visit(settings), list(notes)
+
+
+def renamed_weights(weights: Mapping[str, Any]) -> dict[str, Any]:
+    """Weights of a JEPA with today's names."""
+    return {
+        f"objective.{name.replace('.', '.regularizer.', 1)}"
+        if name.startswith(("agreement.", "regularizer."))
+        else name: value
+        for name, value in weights.items()
+    }
+
+
+_OLD_JEPA_KEYS = ("agreement", "context_prediction", "distance", "loss_exponent", "regularizer", "teacher")
+
+
+def _is_old_jepa(settings: Mapping[str, Any]) -> bool:
+    arguments = settings.get("init_args")
+    if not isinstance(arguments, Mapping) or not str(settings.get("class_path", "")).endswith(".JEPA"):
+        return False
+    return any(key in arguments for key in _OLD_JEPA_KEYS) or isinstance(arguments.get("targets"), str)
+
+
+def _with_terms(old: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of a JEPA whose loss was described by keys of its own, as a table of terms."""
+    new = {key: value for key, value in old.items() if key not in (*_OLD_JEPA_KEYS, "targets")}
+    distance = {name: old[key] for name, key in (("exponent", "loss_exponent"), ("distance", "distance")) if key in old}
+    terms: dict[str, Any] = {"prediction": _part("LatentPrediction", distance)}
+    if old.get("context_prediction") is not None:
+        terms["context"] = _part("ContextPrediction", {**old["context_prediction"], **distance})
+    for name, wrapper in (("agreement", "Agreement"), ("regularizer", "Regularization")):
+        if old.get(name) is not None:
+            terms[name] = _part(wrapper, {"regularizer": old[name]})
+    if len(terms) > 1 or distance:
+        new["terms"] = terms
+    if old.get("teacher") is not None:
+        new["targets"] = {"class_path": "vjepa.training.Teacher", "init_args": {"source": old["teacher"]}}
+    elif old.get("targets") == "self":
+        new["targets"] = {"class_path": "vjepa.training.OwnTokens"}
+    return new
+
+
+def _part(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    return {"class_path": f"vjepa.objectives.{name}", **({"init_args": dict(arguments)} if arguments else {})}

@@ -41,7 +41,7 @@ class ClosingSummary(Callback):
             lines.append(f"  loss         {self._first_loss:.4f} -> {known['train/loss']:.4f}")
         for name in ("context", "target", "predicted"):
             if f"health/{name}_rank" in known:
-                width = module.context_encoder.embed_dim
+                width = module.get_encoder("context").embed_dim
                 rank, std = known[f"health/{name}_rank"], known[f"health/{name}_std"]
                 lines.append(f"  {name:<12} effective rank {rank:.1f} of {width} ({rank / width:.0%}), std {std:.3f}")
         if isinstance(module, ImageSelfDistillation) and "train/spread" in known:

@@ -132,7 +132,7 @@ class OnlineProbe(Callback):
         return ", ".join(f"{name} {self.first.get(name, math.nan):.1%} -> {now:.1%}" for name, now in self.last.items())
 
     def _encoder(self, module: JEPA) -> VideoEncoder:
-        return module.target_encoder if self.encoder == "target" else module.context_encoder
+        return module.get_encoder(self.encoder)
 
     def _rows(self, data: LabelledClips, split: SplitName) -> np.ndarray:  # (n,) int64, of the split's manifest
         if split == "train":

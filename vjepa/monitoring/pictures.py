@@ -10,7 +10,6 @@ from torch import Tensor
 from vjepa.data.clips.batch import ClipBatch
 from vjepa.grid import gather_tokens
 from vjepa.monitoring.health.prediction_statistics import token_losses
-from vjepa.monitoring.health.step_tokens import StepTokens
 from vjepa.monitoring.token_pictures import (
     errors_picture,
     features_picture,
@@ -18,11 +17,12 @@ from vjepa.monitoring.token_pictures import (
     neighbours_picture,
     principal_axes,
 )
+from vjepa.objectives import ClipStep
 from vjepa.training import JEPA
 
 
 class Pictures(Callback):
-    """Every `every_n_steps` steps, of the step's own clips, without another forward pass; on rank 0, for TensorBoard.
+    """Draws the training step's own tensors every `every_n_steps` steps, on rank 0, for TensorBoard.
 
     Masks and errors are drawn for each mask. Colours of features keep their meaning over the run: their axes are turned
     to those of the time before.
@@ -42,7 +42,7 @@ class Pictures(Callback):
         self.num_clips = num_clips
         self._axes: Tensor | None = None  # (D, 3)
         self._drawn_step: int | None = None
-        self._listening: StepTokens | None = None
+        self._draws_batch = False
 
     def state_dict(self) -> dict[str, Any]:
         return {"axes": self._axes}
@@ -52,50 +52,38 @@ class Pictures(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, module: JEPA, batch: ClipBatch, batch_idx: int) -> None:
         step = trainer.global_step
-        if not self.every_n_steps or step % self.every_n_steps or step == self._drawn_step or not _boards(trainer):
-            return
-        self._drawn_step = step
-        self._listening = StepTokens(module)
+        if self.every_n_steps and step % self.every_n_steps == 0 and step != self._drawn_step and _boards(trainer):
+            self._drawn_step = step
+            self._draws_batch = True
 
     def on_train_batch_end(
-        self, trainer: Trainer, module: JEPA, outputs: object, batch: ClipBatch, batch_idx: int
+        self, trainer: Trainer, module: JEPA, outputs: dict[str, Any], batch: ClipBatch, batch_idx: int
     ) -> None:
-        if self._listening is None:
+        if not self._draws_batch:
             return
-        pictures = self._draw(self._listening, batch, module)
-        self._stop_listening()
+        self._draws_batch = False
+        pictures = self._draw(outputs["step"], batch, module)
         for board in _boards(trainer):
             for name, picture in pictures.items():
                 board.experiment.add_image(f"pictures/{name}", picture, trainer.global_step, dataformats="HWC")
 
-    def on_exception(self, trainer: Trainer, module: JEPA, exception: BaseException) -> None:
-        self._stop_listening()
-
-    def _stop_listening(self) -> None:
-        if self._listening is not None:
-            self._listening.close()
-            self._listening = None
-
-    def _draw(self, listening: StepTokens, batch: ClipBatch, module: JEPA) -> dict[str, np.ndarray]:
-        heard, few = listening.of_step(batch), slice(self.num_clips)
-        masks = [type(mask)(*(ids[few].cpu() for ids in mask)) for mask in batch.masks]
-        pictures = {
-            f"mask{number}": masks_picture(batch.clips[few], mask, heard.grid) for number, mask in enumerate(masks)
-        }
-        if heard.targets is None:  # no encoder has seen whole clips
+    def _draw(self, step: ClipStep, batch: ClipBatch, module: JEPA) -> dict[str, np.ndarray]:
+        few, grid, tokens = slice(self.num_clips), step.grid, step.whole_tokens
+        masks = [type(mask)(*(ids[few].cpu() for ids in mask)) for mask in step.masks]
+        pictures = {f"mask{number}": masks_picture(batch.clips[few], mask, grid) for number, mask in enumerate(masks)}
+        if tokens is None:  # no encoder has seen whole clips
             return pictures
-        if heard.target.isfinite().all():
-            self._axes = principal_axes(
-                heard.target, None if self._axes is None else self._axes.to(heard.target.device)
-            )
-            pictures["features"] = features_picture(batch.clips[few], heard.target[few], heard.grid, self._axes)
+        if tokens.isfinite().all():
+            self._axes = principal_axes(tokens, None if self._axes is None else self._axes.to(tokens.device))
+            pictures["features"] = features_picture(batch.clips[few], tokens[few], grid, self._axes)
             self._axes = self._axes.cpu()
         if len(batch.clips) > 1:
-            pictures["neighbours"] = neighbours_picture(batch.clips, heard.target.mean(dim=1), self.num_clips)
-        for number, (predicted, mask) in enumerate(zip(heard.predicted, batch.masks, strict=True)):
-            of_hidden = gather_tokens(heard.targets[few], mask.target_ids[few])
-            losses = token_losses(predicted[few], of_hidden, module.loss_exponent, module.distance)
-            pictures[f"error{number}"] = errors_picture(batch.clips[few], losses.cpu(), masks[number], heard.grid)
+            pictures["neighbours"] = neighbours_picture(batch.clips, tokens.mean(dim=1), self.num_clips)
+        if module.prediction is not None:
+            for number, (predicted, mask) in enumerate(zip(step.predictions, step.masks, strict=True)):
+                hidden_targets = gather_tokens(step.targets[few], mask.target_ids[few])
+                losses = token_losses(predicted[few], hidden_targets, module.prediction)
+                pictures[f"error{number}"] = errors_picture(batch.clips[few], losses.cpu(), masks[number], grid)
         return pictures
 
 

@@ -1,22 +1,41 @@
 """What training minimises."""
 
+from vjepa.objectives.agreement import Agreement
 from vjepa.objectives.barlow_twins import BarlowTwins
 from vjepa.objectives.clip_contrast import ClipContrast
 from vjepa.objectives.context_prediction import ContextPrediction, distance_to_hidden
-from vjepa.objectives.latent_prediction import Distance, latent_prediction_loss, normalized_targets
+from vjepa.objectives.latent_prediction import (
+    Distance,
+    LatentPrediction,
+    latent_prediction_loss,
+    normalized_targets,
+)
+from vjepa.objectives.pixel_prediction import PixelPrediction
 from vjepa.objectives.projector import Projector
-from vjepa.objectives.regularizer import Regularizer
+from vjepa.objectives.regularizer import Regularization, Regularizer
 from vjepa.objectives.sigreg import SIGReg
+from vjepa.objectives.term import ClipStep, ClipTerm, NoTerm, Objective, Step, Term, TermValue
 from vjepa.objectives.variance_covariance import VarianceCovariance
 
 __all__ = [
+    "Agreement",
     "BarlowTwins",
     "ClipContrast",
+    "ClipStep",
+    "ClipTerm",
     "ContextPrediction",
     "Distance",
+    "LatentPrediction",
+    "NoTerm",
+    "Objective",
+    "PixelPrediction",
     "Projector",
+    "Regularization",
     "Regularizer",
     "SIGReg",
+    "Step",
+    "Term",
+    "TermValue",
     "VarianceCovariance",
     "distance_to_hidden",
     "latent_prediction_loss",

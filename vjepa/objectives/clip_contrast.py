@@ -4,28 +4,25 @@ SimCLR's loss (NT-Xent; Chen et al. 2020, arXiv 2002.05709, eq. 1) between clips
 What an action looks like lasts over a file; where it was filmed from, and when, does not.
 """
 
-from typing import NamedTuple, final
+from typing import final
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from jaxtyping import Float
+from torch import Tensor
 
 from vjepa.objectives.global_batch import gathered
 from vjepa.objectives.projector import Projector
-
-
-class ContrastTerms(NamedTuple):
-    """Each ()."""
-
-    contrast: Tensor  # cross-entropy of finding a clip's partner among all other clips
-    found: Tensor  # share of clips whose partner is the nearest; no gradient
+from vjepa.objectives.regularizer import Regularizer
+from vjepa.objectives.term import TermValue
 
 
 @final
-class ClipContrast(nn.Module):
-    """A regularizer for data with `clips_per_video: 2`, whose pairs of clips are one behind the other in a batch.
+class ClipContrast(Regularizer):
+    """A regularizer for data with `clips_per_video: 2`: clips 0 and 1 of a batch are of one file, 2 and 3, and so on.
 
-    It reads target tokens of whole clips; with `targets: self` they have gradients.
+    It reads target tokens of whole clips, which have gradients with `targets: OwnTokens`. Parts: the cross-entropy of
+    finding a clip's partner among all other clips, and the fraction of clips whose partner is the nearest.
 
     Args:
         projector: between mean tokens and embeddings.
@@ -33,20 +30,16 @@ class ClipContrast(nn.Module):
         weight: beside the prediction loss.
     """
 
+    projector: Projector
+
     def __init__(self, projector: Projector, temperature: float = 0.2, weight: float = 1.0):
-        super().__init__()
+        super().__init__(projector)
         if not temperature > 0:
             raise ValueError(f"temperature ({temperature}) must be more than 0; try 0.2")
-        self.projector = projector
         self.temperature = temperature
         self.weight = weight
 
-    def forward(
-        self,
-        predicted: Tensor,  # (B, Nt, D), not looked at
-        tokens: Tensor,  # (B, N, D) target tokens of whole clips, partners one behind the other
-        step: int,
-    ) -> ContrastTerms:
+    def forward(self, predicted: Float[Tensor, "B Nt D"], tokens: Float[Tensor, "B N D"], step: int) -> TermValue:
         """Raises ValueError where clips can't be paired, or there is no other file."""
         embeddings = gathered(F.normalize(self.projector(tokens.mean(1)).float(), dim=-1))  # (B, E)
         if len(embeddings) % 2 or len(embeddings) < 4:
@@ -58,10 +51,6 @@ class ClipContrast(nn.Module):
         itself = torch.eye(len(embeddings), dtype=torch.bool, device=tokens.device)
         similarity = similarity.masked_fill(itself, float("-inf"))
         partner = torch.arange(len(embeddings), device=tokens.device) ^ 1  # 0 and 1, 2 and 3, ...
-        return ContrastTerms(
-            contrast=F.cross_entropy(similarity, partner),
-            found=(similarity.argmax(dim=1) == partner).float().mean().detach(),
-        )
-
-    def loss(self, terms: ContrastTerms) -> Tensor:
-        return self.weight * terms.contrast
+        contrast = F.cross_entropy(similarity, partner)
+        found = (similarity.argmax(dim=1) == partner).float().mean().detach()
+        return TermValue(self.weight * contrast, {"contrast": contrast, "found": found})

@@ -1,42 +1,73 @@
 """Latent prediction: how far predicted embeddings are from the target encoder's (V-JEPA, arXiv 2404.08471, eq. 1)."""
 
-from typing import Literal, get_args
+from typing import Literal, final, get_args
 
+import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Float32
 from torch import Tensor
+
+from vjepa.grid import gather_tokens
+from vjepa.objectives.term import ClipStep, ClipTerm, TermValue
 
 Distance = Literal["power", "smooth_l1", "cosine"]
 
 
-def normalized_targets(
-    tokens: Tensor,  # (B, N, levels * D) of the target encoder
-    num_levels: int = 1,
-) -> Tensor:  # (B, N, levels * D) float32
-    """Each level layer-normed without weights, so that a target's scale says nothing."""
+@final
+class LatentPrediction(ClipTerm):
+    """Mean distance of hidden tokens to their predictions, averaged over masks.
+
+    Args:
+        exponent: p of the mean of |error|^p / p; 1 in every released recipe.
+        distance: "power" by `exponent`, "smooth_l1" or "cosine".
+    """
+
+    def __init__(self, exponent: float = 1.0, distance: Distance = "power"):
+        super().__init__()
+        if distance not in get_args(Distance):
+            raise ValueError(f"distance '{distance}' must be one of {', '.join(get_args(Distance))}")
+        self.exponent = exponent
+        self.distance: Distance = distance
+
+    def forward(self, step: ClipStep) -> TermValue:
+        losses = [
+            self.token_losses(predicted, gather_tokens(step.targets, mask.target_ids)).mean()
+            for predicted, mask in zip(step.predictions, step.masks, strict=True)
+        ]
+        return TermValue(torch.stack(losses).mean(), {f"loss_mask{i}": loss for i, loss in enumerate(losses)})
+
+    def token_losses(
+        self, predicted: Float[Tensor, "B K D"], target: Float[Tensor, "B K D"]
+    ) -> Float32[Tensor, "B K _"]:  # by feature, or one number for a token compared as a whole
+        return token_distances(predicted, target, self.exponent, self.distance)
+
+
+def normalized_targets(tokens: Float[Tensor, "B N levels_D"], num_levels: int = 1) -> Float32[Tensor, "B N levels_D"]:
+    """Target tokens, each level layer-normed without weights, so that their scale says nothing."""
     levels = tokens.float().unflatten(-1, (num_levels, -1))
     return F.layer_norm(levels, levels.shape[-1:]).flatten(-2)
 
 
 def latent_prediction_loss(
-    predicted: Tensor,  # (B, Nt, D)
-    target: Tensor,  # (B, Nt, D)
+    predicted: Float[Tensor, "*batch D"],
+    target: Float[Tensor, "*batch D"],
     exponent: float = 1.0,
     distance: Distance = "power",
-) -> Tensor:  # ()
-    """Mean distance in fp32; in every released recipe that of |predicted - target|."""
+) -> Float32[Tensor, ""]:
+    """Mean distance; in every released recipe that of |predicted - target|."""
     return token_distances(predicted, target, exponent, distance).mean()
 
 
 def token_distances(
-    predicted: Tensor,  # (B, K, D)
-    target: Tensor,  # (B, K, D)
+    predicted: Float[Tensor, "*batch D"],
+    target: Float[Tensor, "*batch D"],
     exponent: float = 1.0,
     distance: Distance = "power",
-) -> Tensor:  # (B, K, D), or (B, K, 1) where tokens are compared as a whole
-    """How far each predicted token is from its target, in fp32.
+) -> Float32[Tensor, "*batch _"]:  # by feature, or one number for a token compared as a whole
+    """Distance of each predicted token to its target.
 
     "power": |error|^p / p with p the exponent, so L1 by 1 and half of the squared error by 2. "smooth_l1": half of the
-    squared error up to 1, |error| - 0.5 from there. "cosine": 1 - cosine, 0 to 2, blind to lengths.
+    squared error up to 1, |error| - 0.5 from there. "cosine": 1 - cosine, from 0 to 2, blind to lengths.
     """
     predicted, target = predicted.float(), target.float()
     if distance == "power":

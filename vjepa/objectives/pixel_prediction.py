@@ -1,14 +1,33 @@
 """Pixel prediction: how far predicted pixels of hidden tubelets are from the true ones (VideoMAE, arXiv 2203.12602)."""
 
+from typing import final
+
+import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Float32
 from torch import Tensor
+
+from vjepa.grid import gather_tokens
+from vjepa.objectives.term import ClipStep, ClipTerm, TermValue
+
+
+@final
+class PixelPrediction(ClipTerm):
+    """Mean squared error of the pixels of hidden tubelets, averaged over masks."""
+
+    def forward(self, step: ClipStep) -> TermValue:
+        losses = [
+            pixel_prediction_loss(predicted, gather_tokens(step.targets, mask.target_ids))
+            for predicted, mask in zip(step.predictions, step.masks, strict=True)
+        ]
+        return TermValue(torch.stack(losses).mean(), {f"loss_mask{i}": loss for i, loss in enumerate(losses)})
 
 
 def normalized_tubelets(
-    pixels: Tensor,  # (B, N, C * pixels of a colour)
+    pixels: Float[Tensor, "B N P"],
     num_colours: int = 3,
     eps: float = 1e-6,
-) -> Tensor:  # (B, N, C * pixels of a colour) float32
+) -> Float32[Tensor, "B N P"]:
     """Each colour of each tubelet to zero mean and unit variance, so that brightness and contrast say nothing.
 
     As in the released code: the variance is the unbiased one, and `eps` is added to its root.
@@ -18,9 +37,6 @@ def normalized_tubelets(
     return ((colours - colours.mean(dim=-1, keepdim=True)) / spread).flatten(-2)
 
 
-def pixel_prediction_loss(
-    predicted: Tensor,  # (B, Nt, P)
-    pixels: Tensor,  # (B, Nt, P)
-) -> Tensor:  # ()
+def pixel_prediction_loss(predicted: Float[Tensor, "B Nt P"], pixels: Float[Tensor, "B Nt P"]) -> Float32[Tensor, ""]:
     """Mean squared error in fp32."""
     return F.mse_loss(predicted.float(), pixels.float())

@@ -2,6 +2,7 @@
 
 from typing import final
 
+from jaxtyping import Float
 from torch import Tensor, nn
 
 
@@ -25,10 +26,7 @@ class Projector(nn.Sequential):
         )
         self.input_dim = input_dim
 
-    def forward(
-        self,
-        tokens: Tensor,  # (..., input_dim)
-    ) -> Tensor:  # (..., output_dim)
+    def forward(self, tokens: Float[Tensor, "*batch input_dim"]) -> Float[Tensor, "*batch output_dim"]:
         if tokens.shape[-1] != self.input_dim:
             raise ValueError(
                 f"the projector's input_dim ({self.input_dim}) must be the width of the tokens, {tokens.shape[-1]}"

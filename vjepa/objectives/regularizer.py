@@ -1,50 +1,79 @@
-"""What a regularizer is: terms that keep embeddings from collapsing where no moving average does.
+"""Regularizers: anti-collapse terms on embeddings, where no moving average prevents collapse.
 
-A predictor is never wrong about tokens that are always the same. These terms ask that clips be told apart.
+A predictor is never wrong about tokens that are always the same. Regularizers require that clips differ.
 """
 
-from typing import Any, Literal, Protocol, get_args
+from typing import Literal, final, get_args
 
+import torch
+from jaxtyping import Float, Float32
 from torch import Tensor, nn
+
+from vjepa.objectives.projector import Projector
+from vjepa.objectives.term import ClipStep, ClipTerm, TermValue
 
 Over = Literal["clips", "places"]
 
 
-class Regularizer(Protocol):
-    """Terms over the clips of the global batch, and their weighted sum; a recipe names one by its `class_path`."""
+class Regularizer(nn.Module):
+    """A loss on the embeddings of a batch, over all ranks. Subclasses implement `forward`.
+
+    Args:
+        projector: between tokens and embeddings; none if None.
+        over: "clips": statistics of mean tokens of clips; "places": of target tokens at each place of the clip.
+    """
+
+    def __init__(self, projector: Projector | None = None, over: Over = "clips"):
+        super().__init__()
+        if over not in get_args(Over):
+            raise ValueError(f"over '{over}' must be one of {', '.join(get_args(Over))}")
+        self.projector = projector
+        self.over = over
 
     def forward(
         self,
-        predicted: Tensor,  # (B, Nt, D) predicted tokens of a mask's hidden places
-        tokens: Tensor,  # (B, N, D) target tokens of whole clips
-        step: int,  # of the run: what is drawn at random is a function of it
-    ) -> Any: ...  # a NamedTuple of terms, each ()
+        predicted: Float[Tensor, "B Nt D"],  # predicted tokens of a mask's hidden places
+        tokens: Float[Tensor, "B N D"],  # target tokens of whole clips
+        step: int,  # of the run; random numbers are a function of it
+    ) -> TermValue:
+        raise NotImplementedError
 
-    def loss(self, terms: Any) -> Tensor: ...  # ()
+    def embeddings(
+        self, predicted: Float[Tensor, "B Nt D"], tokens: Float[Tensor, "B N D"]
+    ) -> list[Float32[Tensor, "B *places E"]]:
+        """Over clips two of (B, E), of predicted and of target tokens; over places one of (B, N, E).
 
-
-def embeddings_of(
-    predicted: Tensor,  # (B, Nt, D)
-    tokens: Tensor,  # (B, N, D)
-    over: Over,
-    projector: nn.Module | None,
-) -> list[Tensor]:  # float32: over clips two of (B, E), predicted and target; over places one of (B, N, E)
-    """What must differ between clips: never mixed over places, since knowing only its place would let a token differ.
-
-    Over clips: the mean of the predicted tokens, and that of all target tokens of a clip. Means of the hidden target
-    tokens would differ by the mask alone. Over places: the target tokens; what is predicted has other places in each
-    clip.
-    """
-    if over not in get_args(Over):
-        raise ValueError(f"over '{over}' must be one of {', '.join(get_args(Over))}")
-    parts = [predicted.mean(1), tokens.mean(1)] if over == "clips" else [tokens]
-    return [(part if projector is None else projector(part)).float() for part in parts]
+        Over clips these are means of the predicted tokens and of all target tokens: means of the hidden target tokens
+        would differ by the mask alone. Over places they are the target tokens, never mixed over places: a token could
+        differ by its place alone. Predictions have other places in each clip.
+        """
+        parts = [predicted.mean(1), tokens.mean(1)] if self.over == "clips" else [tokens]
+        return [(part if self.projector is None else self.projector(part)).float() for part in parts]
 
 
-def check_enough_clips(
-    embeddings: Tensor,  # (B, ...) of the global batch
-) -> None:
-    """Raise ValueError where there is nothing to take statistics of."""
+@final
+class Regularization(ClipTerm):
+    """A regularizer on predicted and target tokens, averaged over masks."""
+
+    def __init__(self, regularizer: Regularizer):
+        super().__init__()
+        self.regularizer = regularizer
+
+    def forward(self, step: ClipStep) -> TermValue:
+        """Raises ValueError where the regularizer reads only targets, and these have no gradient."""
+        values = [self.regularizer(predicted, step.targets, step.number) for predicted in step.predictions]
+        loss = torch.stack([value.loss for value in values]).mean()
+        if torch.is_grad_enabled() and not loss.requires_grad:
+            raise ValueError(
+                "the regularizer reads only targets, and these have no gradient; give targets: OwnTokens, or a "
+                "regularizer over clips"
+            )
+        parts = {name: torch.stack([value.parts[name] for value in values]).mean() for name in values[0].parts}
+        return TermValue(loss, self.named_parts(parts))
+
+
+def check_enough_clips(embeddings: Float[Tensor, "B ..."]) -> None:
+    """Raise ValueError where the global batch has too few clips for statistics."""
     if len(embeddings) < 2:
         raise ValueError(
             f"a regularizer compares clips, and global_batch_size ({len(embeddings)}) must be at least 2 for that; "

@@ -10,35 +10,29 @@ The published statistic is N times this, so that its weight depends on the batch
 N clips of a true Gaussian have 1.06 / N, clips that are all alike at least 0.41.
 """
 
-from typing import NamedTuple, final
+from typing import final
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from jaxtyping import Float, Float32
+from torch import Tensor
 
 from vjepa.objectives.global_batch import averaged
 from vjepa.objectives.projector import Projector
-from vjepa.objectives.regularizer import Over, embeddings_of
-
-
-class SIGRegTerms(NamedTuple):
-    """The two terms, each ()."""
-
-    invariance: Tensor  # mean squared difference of predicted and target embeddings; 0 over places
-    gaussianity: Tensor  # how far embeddings are from an isotropic Gaussian
+from vjepa.objectives.regularizer import Over, Regularizer
+from vjepa.objectives.term import TermValue
 
 
 @final
-class SIGReg(nn.Module):
+class SIGReg(Regularizer):
     """Sketched isotropic Gaussian regularization, one number to weigh.
 
     Args:
-        over: "clips": of the mean tokens of clips, predicted and target; "places": of the target tokens at each place
-            of the clip.
-        projector: between tokens and embeddings; none if None.
-        weight: of all of it beside the prediction loss.
-        invariance_weight: beside the gaussianity, whose weight is 1.
+        over, projector: as for `Regularizer`.
+        weight: of the sum of both parts, beside the prediction loss.
+        invariance_weight: of the mean squared difference of predicted and target embeddings (0 over places), beside the
+            distance to a Gaussian, whose weight is 1.
         num_directions: random directions, drawn anew at each step.
         num_points, max_t: where the characteristic function is compared: evenly from 0 to `max_t`, and mirrored.
         seed: of the directions, which are a function of it and the step.
@@ -55,13 +49,11 @@ class SIGReg(nn.Module):
         max_t: float = 5.0,
         seed: int = 0,
     ):
-        super().__init__()
+        super().__init__(projector, over)
         if num_directions < 1 or num_points < 2:
             raise ValueError(
                 f"num_directions ({num_directions}) must be at least 1 and num_points ({num_points}) at least 2"
             )
-        self.over = over
-        self.projector = projector
         self.weight = weight
         self.invariance_weight = invariance_weight
         self.num_directions = num_directions
@@ -69,35 +61,31 @@ class SIGReg(nn.Module):
         self.max_t = max_t
         self.seed = seed
 
-    def forward(
-        self,
-        predicted: Tensor,  # (B, Nt, D)
-        tokens: Tensor,  # (B, N, D)
-        step: int,
-    ) -> SIGRegTerms:
-        found = embeddings_of(predicted, tokens, self.over, self.projector)
+    def forward(self, predicted: Float[Tensor, "B Nt D"], tokens: Float[Tensor, "B N D"], step: int) -> TermValue:
+        found = self.embeddings(predicted, tokens)
         directions = unit_directions(found[0].shape[-1], self.num_directions, self.seed, step).to(found[0].device)
         points = torch.linspace(0, self.max_t, self.num_points, device=found[0].device)
-        return SIGRegTerms(
-            invariance=averaged(F.mse_loss(found[0], found[-1])),
-            gaussianity=torch.stack([epps_pulley(part, directions, points) for part in found]).mean(),
+        invariance = averaged(F.mse_loss(found[0], found[-1]))
+        gaussianity = torch.stack([epps_pulley(part, directions, points) for part in found]).mean()
+        return TermValue(
+            self.weight * (self.invariance_weight * invariance + gaussianity),
+            {"invariance": invariance, "gaussianity": gaussianity},
         )
 
-    def loss(self, terms: SIGRegTerms) -> Tensor:
-        return self.weight * (self.invariance_weight * terms.invariance + terms.gaussianity)
 
-
-def unit_directions(width: int, num_directions: int, seed: int, step: int) -> Tensor:  # (width, num_directions)
+def unit_directions(
+    width: int, num_directions: int, seed: int, step: int
+) -> Float32[Tensor, "{width} {num_directions}"]:
     """Evenly from the sphere, the same on every rank and in every run that comes to this step."""
     drawn = np.random.default_rng((seed, step)).standard_normal((width, num_directions), dtype=np.float32)
     return F.normalize(torch.from_numpy(drawn), dim=0)
 
 
 def epps_pulley(
-    embeddings: Tensor,  # (B, ..., E) of this rank
-    directions: Tensor,  # (E, K)
-    points: Tensor,  # (T,) evenly from 0
-) -> Tensor:  # ()
+    embeddings: Float[Tensor, "B *places E"],  # of this rank
+    directions: Float[Tensor, "E K"],
+    points: Float[Tensor, " T"],  # evenly from 0
+) -> Float[Tensor, ""]:
     """The statistic over all ranks' clips, averaged over directions and over what lies between clips and features."""
     with torch.autocast(embeddings.device.type, enabled=False):
         angles = (embeddings @ directions).unsqueeze(-1) * points  # (B, ..., K, T)

@@ -5,12 +5,15 @@ frames must be told alike. It sees no motion.
 """
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from vjepa.data.clips.batch import ClipBatch, normalize_clips
+from vjepa.data.clips.batch import ClipBatch
 from vjepa.data.clips.image_views import ImageViews
+from vjepa.interop.run_folder import EncoderName
 from vjepa.models import VideoEncoder, frozen_copy, update_ema
 from vjepa.models.prototype_head import PrototypeHead
+from vjepa.objectives import Step
 from vjepa.objectives.self_distillation import SelfDistillation
 from vjepa.training.clip_model import ClipModel
 from vjepa.training.schedule import Schedule
@@ -27,7 +30,7 @@ class ImageSelfDistillation(ClipModel):
         learning_rate, weight_decay: of AdamW, over optimizer steps.
         momentum: of target encoder and target head; published: from 0.996 to 1, by a cosine.
         betas, eps: of AdamW.
-        freeze_prototypes_steps: for so many steps prototypes don't move. Published: the first epoch.
+        freeze_prototypes_steps: first steps in which the prototypes are frozen. Published: the first epoch.
     """
 
     def __init__(
@@ -66,7 +69,7 @@ class ImageSelfDistillation(ClipModel):
         self.momentum = momentum
         self.freeze_prototypes_steps = freeze_prototypes_steps
 
-    def losses(self, batch: ClipBatch) -> dict[str, Tensor]:  # () each; "loss" is the cross-entropy
+    def step(self, batch: ClipBatch) -> Step:
         views = self.views(batch)
         with torch.no_grad():
             targets = self.target_head(embeddings_of_views(self.target_encoder, views.large))  # (G, B, K)
@@ -75,22 +78,18 @@ class ImageSelfDistillation(ClipModel):
         terms = self.objective(similarities, targets, self.global_step)
         if self.training:
             self.objective.move_centre(targets)
-        return {"loss": terms.cross_entropy, "target_entropy": terms.target_entropy, "spread": terms.spread}
+        losses = {"loss": terms.cross_entropy, "target_entropy": terms.target_entropy, "spread": terms.spread}
+        return Step(number=self.global_step, losses=losses)
 
-    def predict_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
-        """Tokens of whole clips by the target encoder, (B, N, D)."""
-        return self.target_encoder(normalize_clips(batch.clips))
-
-    @property
-    def encoder_of_targets(self) -> VideoEncoder:
-        return self.target_encoder
+    def get_encoder(self, name: EncoderName) -> VideoEncoder:
+        return self.target_encoder if name == "target" else self.context_encoder
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         if self.global_step < self.freeze_prototypes_steps:
             self.head.prototypes.weight.grad = None
 
-    def follow(self, step: int, run_steps: int) -> dict[str, float]:
-        """Target encoder and head follow."""
+    def update_target(self, step: int, run_steps: int) -> dict[str, float]:
+        """Move target encoder and target head towards the trained ones."""
         momentum = self.momentum.value(step - 1, run_steps - 1)
         update_ema(self.target_encoder, self.context_encoder, momentum)
         update_ema(self.target_head, self.head, momentum)
@@ -100,8 +99,5 @@ class ImageSelfDistillation(ClipModel):
         return [self.context_encoder, self.head]
 
 
-def embeddings_of_views(
-    encoder: VideoEncoder,
-    views: Tensor,  # (V, B, 3, 1, H, W)
-) -> Tensor:  # (V, B, D)
+def embeddings_of_views(encoder: VideoEncoder, views: Float[Tensor, "V B 3 1 H W"]) -> Float[Tensor, "V B D"]:
     return encoder(views.flatten(0, 1)).mean(1).unflatten(0, views.shape[:2])

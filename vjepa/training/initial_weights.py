@@ -11,6 +11,7 @@ from vjepa.interop import encoder_part_of, open_model
 from vjepa.interop.loading import load_all, read_run_checkpoint
 from vjepa.interop.networks import build, outline, trained_mask_tokens
 from vjepa.interop.portable import Part
+from vjepa.interop.renamed import renamed_weights
 from vjepa.models import Predictor, VideoEncoder
 
 
@@ -21,7 +22,7 @@ def load_initial_weights(module: nn.Module, path: Path) -> list[str]:
     missing, unexpected and reshaped name.
     """
     if path.suffix == ".ckpt":
-        load_all(module, read_run_checkpoint(path)["state_dict"], path)
+        load_all(module, renamed_weights(read_run_checkpoint(path)["state_dict"]), path)
         return []
     model, report = open_model(path)
     if model.encoder is None:

@@ -4,14 +4,16 @@ Encoder, masks, data and schedules are JEPA's, and so is the narrow transformer 
 `Predictor` whose target is as wide as a tubelet has pixels. Pixels can't collapse: there is no second encoder.
 """
 
-import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from vjepa.data.clips.batch import ClipBatch, normalize_clips
-from vjepa.grid import gather_tokens, tubelet_pixels
+from vjepa.grid import tubelet_pixels
+from vjepa.interop.run_folder import EncoderName
 from vjepa.masking import TubeMask
 from vjepa.models import Predictor, VideoEncoder
-from vjepa.objectives.pixel_prediction import normalized_tubelets, pixel_prediction_loss
+from vjepa.objectives import ClipStep, Objective, PixelPrediction
+from vjepa.objectives.pixel_prediction import normalized_tubelets
 from vjepa.training.clip_model import ClipModel
 from vjepa.training.schedule import Schedule
 
@@ -20,14 +22,13 @@ class PixelBaseline(ClipModel):
     """An encoder of what is visible, and a predictor of the pixels that are not.
 
     Args:
-        encoder: sees only what a mask leaves visible. Whoever asks for the target or the context encoder gets it.
-        predictor: guesses pixels: its `encoder_dim` must be the encoder's `embed_dim`, its `target_dim` the numbers
-            that a tubelet has (3 colours x frames x height x width).
+        encoder: sees only visible tokens; it is context and target encoder in one.
+        predictor: predicts pixels: its `encoder_dim` must be the encoder's `embed_dim`, its `target_dim` the number of
+            values in a tubelet (3 colours x frames x height x width).
         learning_rate, weight_decay: of AdamW, over optimizer steps.
         betas, eps: of AdamW.
-        normalize_tubelets: each colour of a hidden tubelet is brought to zero mean and unit variance first, as
-            published. Without it pixels are compared as the encoder gets them, and a prediction can be looked at
-            without knowing the truth.
+        normalize_tubelets: predict each colour of a tubelet at zero mean and unit variance, as published. Without it
+            a prediction can be drawn without knowing the truth.
     """
 
     def __init__(
@@ -56,51 +57,38 @@ class PixelBaseline(ClipModel):
             )
         self.encoder = encoder
         self.predictor = predictor
+        self.objective = Objective({"prediction": PixelPrediction()})
         predictor.freeze_unused(mask_tokens=True, context=True)
         self.normalize_tubelets = normalize_tubelets
 
-    def losses(self, batch: ClipBatch) -> dict[str, Tensor]:  # () each; "loss" is the mean of the others
+    def step(self, batch: ClipBatch) -> ClipStep:
         clips = normalize_clips(batch.clips)  # (B, 3, T, H, W)
-        pixels = self.target_pixels(clips)  # (B, N, P)
-        of_masks = [
-            pixel_prediction_loss(self.predicted_pixels(clips, mask), gather_tokens(pixels, mask.target_ids))
-            for mask in batch.masks
-        ]
-        losses = {f"loss_mask{number}": loss for number, loss in enumerate(of_masks)}
-        return {"loss": torch.stack(of_masks).mean(), **losses}
+        contexts = [self.encoder(clips, mask.context_ids) for mask in batch.masks]
+        grid = self.encoder.grid_of(clips)
+        step = ClipStep(
+            number=self.global_step,
+            clips=clips,
+            grid=grid,
+            masks=batch.masks,
+            targets=self.target_pixels(clips),
+            whole_tokens=None,
+            contexts=contexts,
+            predictions=[self.predictor(*pair, grid) for pair in zip(contexts, batch.masks, strict=True)],
+            context_predictions=[],
+            encode=lambda token_ids: self.encoder(clips, token_ids),
+        )
+        step.losses = self.objective(step)
+        return step
 
-    def predict_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
-        """Tokens of whole clips, (B, N, D)."""
-        return self.encoder(normalize_clips(batch.clips))
-
-    def target_pixels(
-        self,
-        clips: Tensor,  # (B, 3, T, H, W) normalised
-    ) -> Tensor:  # (B, N, P)
+    def target_pixels(self, clips: Float[Tensor, "B 3 T H W"]) -> Float[Tensor, "B N P"]:
         pixels = tubelet_pixels(clips, self.encoder.tubelet)
         return normalized_tubelets(pixels) if self.normalize_tubelets else pixels
 
-    def predicted_pixels(
-        self,
-        clips: Tensor,  # (B, 3, T, H, W) normalised; of hidden tubelets nothing is seen
-        mask: TubeMask,
-    ) -> Tensor:  # (B, Nt, P)
-        context = self.encoder(clips, mask.context_ids)  # (B, Nc, D)
-        return self.predictor(context, mask, self.encoder.grid_of(clips))
+    def predicted_pixels(self, clips: Float[Tensor, "B 3 T H W"], mask: TubeMask) -> Float[Tensor, "B Nt P"]:
+        """Pixels of the hidden tubelets, of which the encoder sees nothing."""
+        return self.predictor(self.encoder(clips, mask.context_ids), mask, self.encoder.grid_of(clips))
 
-    # What watches and probes a JEPA finds its encoders by these names.
-
-    @property
-    def context_encoder(self) -> VideoEncoder:
-        return self.encoder
-
-    @property
-    def target_encoder(self) -> VideoEncoder:
-        return self.encoder
-
-    @property
-    def encoder_of_targets(self) -> VideoEncoder:
-        """The encoder itself: what is logged of target tokens is that of the context's."""
+    def get_encoder(self, name: EncoderName) -> VideoEncoder:
         return self.encoder
 
     def trained_parts(self) -> list[nn.Module]:

@@ -10,8 +10,6 @@ from typing import Literal, get_args
 import numpy as np
 import torch
 import torch.nn.functional as F
-from lightning.pytorch import LightningModule
-from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
 from vjepa.data.clips.batch import normalize_frames
@@ -22,21 +20,21 @@ from vjepa.models.dynamics.inverse_dynamics import InverseDynamics
 from vjepa.models.dynamics.rollout import Dynamics, OneFrameDynamics, rollout, rollouts_from_every_frame
 from vjepa.models.frame_decoder import FrameDecoder
 from vjepa.models.frame_encoder import FrameEncoder
-from vjepa.objectives import ClipContrast, Distance, Regularizer, latent_prediction_loss
+from vjepa.objectives import ClipContrast, Distance, Regularizer, Step, latent_prediction_loss
 from vjepa.objectives.temporal_distance import TemporalDistance, between
 from vjepa.objectives.trajectory_shape import straightening, time_similarity
 from vjepa.planning.cost import DistanceToGoal, squared_difference
 from vjepa.planning.limits import ActionLimit
 from vjepa.training.dynamics_phase import DynamicsPhase, LatentEpisodes, pairs_of_step, windows_of_step
-from vjepa.training.optimization import follow_schedules, log_means, run_steps_of, scheduled_adamw
 from vjepa.training.pretrained_frame_encoder import PretrainedFrameEncoder
 from vjepa.training.schedule import Schedule
+from vjepa.training.scheduled_module import ScheduledModule, run_steps_of
 
 Predicts = Literal["latents", "pixels"]
 FrameTargets = Literal["self", "average"]
 
 
-class WorldModel(LightningModule):
+class WorldModel(ScheduledModule):
     """Latents of frames, rolled forward by actions.
 
     Args:
@@ -113,7 +111,7 @@ class WorldModel(LightningModule):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
     ):
-        super().__init__()
+        super().__init__(learning_rate, weight_decay, betas, eps)
         for name, value, known in (("predicts", predicts, Predicts), ("targets", targets, FrameTargets)):
             if value not in get_args(known):
                 raise ValueError(f"{name} '{value}' must be one of {', '.join(get_args(known))}")
@@ -172,11 +170,7 @@ class WorldModel(LightningModule):
         self.inverse_dynamics_weight = inverse_dynamics_weight
         self.straightening_weight = straightening_weight
         self.normalize_actions = normalize_actions
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
         self.momentum = momentum
-        self.betas = betas
-        self.eps = eps
         # Of single raw actions; with `normalize_actions` they enter the networks with zero mean and unit variance.
         self.register_buffer("action_mean", torch.zeros(action_dim))
         self.register_buffer("action_std", torch.ones(action_dim))
@@ -191,13 +185,9 @@ class WorldModel(LightningModule):
     def frame_size(self) -> tuple[int, int]:
         return self.encoder.frame_size
 
-    def training_step(self, batch: EpisodeBatch, batch_idx: int) -> Tensor:
-        if self.is_in_dynamics_phase:
-            return log_means(self, "train", self.dynamics_losses(), len(batch.frames))
-        return log_means(self, "train", self.losses(batch), len(batch.frames))
-
-    def validation_step(self, batch: EpisodeBatch, batch_idx: int) -> Tensor:
-        return log_means(self, "val", self.losses(batch), len(batch.frames))
+    def step(self, batch: EpisodeBatch) -> Step:
+        in_phase = self.training and self.is_in_dynamics_phase
+        return Step(number=self.global_step, losses=self.dynamics_losses() if in_phase else self.losses(batch))
 
     def losses(self, batch: EpisodeBatch) -> dict[str, Tensor]:  # () each; "loss" is minimised
         frames = normalize_frames(batch.frames)  # (B, T, 3, H, W)
@@ -240,18 +230,18 @@ class WorldModel(LightningModule):
             # One frame of each window, in turn: every frame must tell what lasts, and a mean would let some be vague.
             frame = latents[:, self.global_step % latents.shape[1]]
             lasting = frame[..., -self.lasting_dim :]  # (B, N, lasting, or D where that is 0)
-            contrast = self.episode_contrast.forward(lasting, lasting, self.global_step)
-            loss = loss + self.episode_contrast.loss(contrast)
-            named |= {f"episode_{name}": value for name, value in contrast._asdict().items()}
+            contrast = self.episode_contrast(lasting, lasting, self.global_step)
+            loss = loss + contrast.loss
+            named |= {f"episode_{name}": value for name, value in contrast.parts.items()}
         if self.regularizer is not None:
-            terms = self.regularizer.forward(predicted.flatten(0, 1), seen.flatten(0, 1), self.global_step)
-            loss = loss + self.regularizer.loss(terms)
-            named |= {f"regularizer_{name}": value for name, value in terms._asdict().items()}
+            terms = self.regularizer(predicted.flatten(0, 1), seen.flatten(0, 1), self.global_step)
+            loss = loss + terms.loss
+            named |= {f"regularizer_{name}": value for name, value in terms.parts.items()}
         if self.episode_regularizer is not None:
             moving = self.moving(less_episode_means(latents, episodes)).flatten(0, 1)
-            terms = self.episode_regularizer.forward(moving, moving, self.global_step)
-            loss = loss + self.episode_regularizer.loss(terms)
-            named |= {f"episode_{name}": value for name, value in terms._asdict().items()}
+            terms = self.episode_regularizer(moving, moving, self.global_step)
+            loss = loss + terms.loss
+            named |= {f"episode_{name}": value for name, value in terms.parts.items()}
         return loss, named
 
     def pixel_losses(
@@ -472,27 +462,25 @@ class WorldModel(LightningModule):
             self.target_encoder.eval()
         return self
 
-    def optimizer_step(
-        self, epoch: int, batch_idx: int, optimizer: torch.optim.Optimizer | LightningOptimizer, optimizer_closure=None
-    ) -> None:
-        """One step with this step's learning rate and weight decay, then the moving average follows."""
+    def scheduled_step(self) -> tuple[int, int, Schedule]:
         step, run_steps = self.global_step + 1, self._steps_before_phase()
-        learning_rate, in_phase = self.learning_rate, step > run_steps
-        if in_phase:
-            assert self.dynamics_phase is not None
-            learning_rate = self.dynamics_phase.learning_rate
-            step, run_steps = step - run_steps, self.dynamics_phase.steps
-        values = follow_schedules(optimizer, step, run_steps, learning_rate, self.weight_decay)
-        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
-        if self.target_encoder is not None and not in_phase:
-            momentum = self.momentum.value(step, run_steps)
-            update_ema(self.target_encoder, self.encoder, momentum)
-            values["schedule/momentum"] = momentum
-        if self.temporal_distance is not None and in_phase:
-            self.temporal_distance.update_target()
-        self.log_dict(values)
+        if self.dynamics_phase is None or step <= run_steps:
+            return step, run_steps, self.learning_rate
+        return step - run_steps, self.dynamics_phase.steps, self.dynamics_phase.learning_rate
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
+    def update_target(self, step: int, run_steps: int) -> dict[str, float]:
+        """Move the target encoder, or in the dynamics phase the target of the temporal distance."""
+        if self.is_in_dynamics_phase:
+            if self.temporal_distance is not None:
+                self.temporal_distance.update_target()
+            return {}
+        if self.target_encoder is None:
+            return {}
+        momentum = self.momentum.value(step, run_steps)
+        update_ema(self.target_encoder, self.encoder, momentum)
+        return {"schedule/momentum": momentum}
+
+    def trained_parts(self) -> list[nn.Module]:
         parts = (
             self.encoder,
             self.dynamics,
@@ -503,8 +491,7 @@ class WorldModel(LightningModule):
             self.regularizer,
             self.episode_regularizer,
         )
-        trained = [part for part in parts if isinstance(part, nn.Module)]
-        return scheduled_adamw(trained, self.trainer, self.learning_rate, self.betas, self.eps)
+        return [part for part in parts if isinstance(part, nn.Module)]
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         checkpoint["limit_kind"] = self.limit_kind

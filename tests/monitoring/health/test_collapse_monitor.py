@@ -1,4 +1,4 @@
-"""The monitor's promises: it listens and changes nothing, tells sick from healthy runs, and acts as it is told."""
+"""The monitor's promises: it changes nothing, tells sick from healthy runs, and acts as it is told."""
 
 import copy
 import math
@@ -17,9 +17,8 @@ from vjepa.monitoring import CollapseMonitor
 from vjepa.monitoring.health.collapse_monitor import prediction_health
 from vjepa.monitoring.health.collapse_watch import HealthLimits, Judgement, Verdict
 from vjepa.monitoring.health.collapse_watch_actions import SickRunError
-from vjepa.monitoring.health.step_tokens import StepTokens
-from vjepa.objectives import normalized_targets
-from vjepa.training import JEPA, PixelBaseline, Schedule
+from vjepa.objectives import LatentPrediction, normalized_targets
+from vjepa.training import JEPA, OwnTokens, PixelBaseline, Schedule
 
 QUANTITIES = {
     *(f"{tokens}_{of}" for tokens in ("context", "target", "predicted") for of in ("rank", "std")),
@@ -91,34 +90,29 @@ def test_every_quantity_is_read_at_each_due_step(tmp_path, make):
     assert monitor.readings[0]["encoder_distance"] > 0  # after the step: the context encoder has moved
 
 
-@pytest.mark.parametrize("make", [jepa, two_level_jepa, lambda: jepa(targets="self")])
-def test_what_is_heard_is_what_the_networks_say(make):
-    module, of_step = make(), batch(0)
-    listening = StepTokens(module)
-    module.losses(of_step)
-    heard = listening.of_step(of_step)
-    listening.close()
-    clips, mask = normalize_clips(of_step.clips), of_step.masks[0]
-    torch.testing.assert_close(heard.context, module.context_encoder(clips, mask.context_ids))
-    torch.testing.assert_close(heard.target, module.encoder_of_targets(clips))
-    torch.testing.assert_close(heard.targets, module.encode_targets(clips))
+@pytest.mark.parametrize("make", [jepa, two_level_jepa, lambda: jepa(targets=OwnTokens())])
+def test_a_step_holds_what_the_networks_give(make):
+    module, given = make(), batch(0)
+    step = module.step(given).detached()
+    clips, mask = normalize_clips(given.clips), given.masks[0]
+    whole = module.context_encoder(clips) if isinstance(module.targets, OwnTokens) else module.target_encoder(clips)
+    torch.testing.assert_close(step.contexts[0][..., -24:], module.context_encoder(clips, mask.context_ids))
+    torch.testing.assert_close(step.whole_tokens, whole)
+    targets = normalized_targets(module.targets.encode(module, clips), module.predictor.num_levels)
+    torch.testing.assert_close(step.targets, targets)
     context = module.encode(module.context_encoder, clips, mask.context_ids)
-    grid = module.context_encoder.grid_of(clips)
-    torch.testing.assert_close(heard.predicted[0], module.predictor(context, mask, grid))
-    assert len(heard.predicted) == 2 and not any(tensor.requires_grad for tensor in heard.predicted)
-    module.losses(of_step)
-    assert len(listening._heard["predicted"]) == 2  # closed: it hears no more
+    torch.testing.assert_close(step.predictions[0], module.predictor(context, mask, step.grid))
+    assert len(step.predictions) == 2 and not any(tensor.requires_grad for tensor in step.predictions)
+    assert not any(loss.requires_grad for loss in step.losses.values())
 
 
 def test_the_losses_beside_trivial_ones_are_those_of_the_step():
-    module, of_step = jepa(loss_exponent=2.0), batch(0)
-    listening = StepTokens(module)
-    losses = module.losses(of_step)
-    heard = listening.of_step(of_step)
-    listening.close()
-    values = prediction_health(heard, heard.targets, of_step, module)
-    targets = normalized_targets(heard.target)
-    num_hidden = [mask.target_ids.shape[1] for mask in of_step.masks]
+    module, given = jepa(terms={"prediction": LatentPrediction(exponent=2.0)}), batch(0)
+    step = module.step(given)
+    losses = step.losses
+    values = prediction_health(step, module.prediction)
+    targets = normalized_targets(step.whole_tokens)
+    num_hidden = [mask.target_ids.shape[1] for mask in given.masks]
     mean = sum(float(losses[f"loss_mask{i}"].detach()) * count for i, count in enumerate(num_hidden)) / sum(num_hidden)
     assert values["loss_over_variance"] == pytest.approx(mean / float(targets.var(dim=0).mean()), rel=1e-4)
 
@@ -167,7 +161,7 @@ def test_a_watched_run_is_bit_for_bit_the_run_without_it_also_when_resumed(tiny_
 
 def test_a_sick_run_is_told_from_a_healthy_one(tmp_path, capsys):
     sick, healthy = CollapseMonitor(every_n_steps=1), CollapseMonitor(every_n_steps=1)
-    train(jepa(targets="self"), tmp_path, 40, [sick])
+    train(jepa(targets=OwnTokens()), tmp_path, 40, [sick])
     said = capsys.readouterr().out
     assert sick.judgement.verdict == Verdict.COLLAPSED
     assert "collapsed: the variance of targets between clips is" in said

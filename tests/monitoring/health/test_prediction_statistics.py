@@ -13,7 +13,7 @@ from vjepa.monitoring.health.prediction_statistics import (
     token_losses,
     trivial_losses,
 )
-from vjepa.objectives import latent_prediction_loss
+from vjepa.objectives import LatentPrediction, latent_prediction_loss
 
 GRID = TokenGrid(3, 2, 4)
 NUM_CLIPS, WIDTH = 3, 5
@@ -55,7 +55,7 @@ def test_nearest_visible_token_equals_a_loop(monkeypatch, pairs_at_once):
 def test_trivial_losses_equal_a_loop(exponent, distance):
     mask, targets = drawn_mask(), drawn_targets()
     nearest = nearest_visible(mask, GRID)
-    trivial = trivial_losses(targets, mask, GRID, nearest, exponent, distance)
+    trivial = trivial_losses(targets, mask, GRID, nearest, LatentPrediction(exponent, distance))
 
     def loss(said: torch.Tensor, true: torch.Tensor) -> float:
         return float(latent_prediction_loss(said[None, None], true[None, None], exponent, distance))
@@ -78,7 +78,7 @@ def test_trivial_losses_equal_a_loop(exponent, distance):
 def test_a_single_clip_has_no_mean_of_others():
     mask, targets = drawn_mask(), drawn_targets()
     mask = TubeMask(mask.context_ids[:1], mask.target_ids[:1])
-    trivial = trivial_losses(targets[:1], mask, GRID, nearest_visible(mask, GRID))
+    trivial = trivial_losses(targets[:1], mask, GRID, nearest_visible(mask, GRID), LatentPrediction())
     assert trivial.mean_token.isnan().all()
     assert not trivial.nearest_visible.isnan().any()
 
@@ -87,7 +87,7 @@ def test_token_losses_average_to_the_loss_of_the_run():
     mask, targets = drawn_mask(), drawn_targets()
     of_hidden = gather_tokens(targets, mask.target_ids)
     predicted = of_hidden + 0.3
-    losses = token_losses(predicted, of_hidden, 2.0)
+    losses = token_losses(predicted, of_hidden, LatentPrediction(2.0))
     assert losses.shape == mask.target_ids.shape
     assert float(losses.mean()) == pytest.approx(float(latent_prediction_loss(predicted, of_hidden, 2.0)))
 
@@ -114,6 +114,6 @@ def test_a_predictor_that_says_the_mean_of_others_is_as_good_as_it():
     mask, targets = drawn_mask(), drawn_targets()
     of_others = (targets.sum(0) - targets) / (NUM_CLIPS - 1)
     of_hidden = gather_tokens(targets, mask.target_ids)
-    losses = token_losses(gather_tokens(of_others, mask.target_ids), of_hidden)
-    trivial = trivial_losses(targets, mask, GRID, nearest_visible(mask, GRID))
+    losses = token_losses(gather_tokens(of_others, mask.target_ids), of_hidden, LatentPrediction())
+    trivial = trivial_losses(targets, mask, GRID, nearest_visible(mask, GRID), LatentPrediction())
     assert loss_ratio(losses, trivial.mean_token) == pytest.approx(1)

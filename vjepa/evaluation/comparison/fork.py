@@ -17,7 +17,7 @@ from vjepa.evaluation.comparison.latent_decoder import displayable, frozen_token
 from vjepa.grid import TokenGrid, clips_of_tubelets, gather_tokens, tubelet_pixels
 from vjepa.masking import TubeMask
 from vjepa.models import Predictor, VideoEncoder
-from vjepa.objectives import Projector, VarianceCovariance
+from vjepa.objectives import Agreement, LatentPrediction, Projector, VarianceCovariance
 from vjepa.training import JEPA, PixelBaseline, Schedule
 
 TUBELET = (2, 16, 16)
@@ -127,10 +127,13 @@ def trained_models(num_steps: int, seed: int) -> tuple[PixelBaseline, JEPA]:
         latents = JEPA(
             VideoEncoder(embed_dim=96, depth=3, num_heads=4, tubelet=TUBELET),
             Predictor(96, embed_dim=64, depth=2, num_heads=2),
-            learning_rate,
-            weight_decay,
+            terms={
+                "prediction": LatentPrediction(),
+                "agreement": Agreement(VarianceCovariance(projector=Projector(96), covariance_weight=0.1)),
+            },
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
             momentum=Schedule(peak=0.99, end=1.0),
-            agreement=VarianceCovariance(projector=Projector(96), covariance_weight=0.1),
         )
         for model in (pixels, latents):
             _train(model, num_steps, seed)

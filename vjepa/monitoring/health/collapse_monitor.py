@@ -5,7 +5,6 @@ from typing import Any, get_args
 
 import torch
 from lightning.pytorch import Callback, Trainer
-from torch import Tensor
 
 from vjepa.data.clips.batch import ClipBatch
 from vjepa.evaluation.token_statistics import (
@@ -32,18 +31,18 @@ from vjepa.monitoring.health.prediction_statistics import (
     token_losses,
     trivial_losses,
 )
-from vjepa.monitoring.health.step_tokens import HeardTokens, StepTokens
 from vjepa.monitoring.health.weight_statistics import weight_distance
 from vjepa.monitoring.log_now import log_now
 from vjepa.monitoring.run_checkpoint import RunCheckpoint
-from vjepa.objectives import normalized_targets
-from vjepa.training import JEPA
+from vjepa.objectives import ClipStep, LatentPrediction, normalized_targets
+from vjepa.training import JEPA, MovingAverage
+from vjepa.training.clip_model import ClipModel
 
 
 class CollapseMonitor(Callback):
     """Every `every_n_steps` steps: numbers on the health of embeddings and predictions, and a verdict on the run.
 
-    It listens to the networks of the step itself and adds no forward pass. Statistics are of rank 0's clips; those of
+    It reads the training step's own tensors and adds no forward pass. Statistics are of rank 0's clips; those of
     context and predicted tokens of the first mask. docs/loss-curves.md says how to read them.
 
     Args:
@@ -86,15 +85,15 @@ class CollapseMonitor(Callback):
         self._bands: HealthBands | None = None
         self._good_states = GoodStates()
         self._healthy_readings = 0
-        self._listening: StepTokens | None = None
         self._due_step: int | None = None
+        self._reads_batch = False
 
     @property
     def judgement(self) -> Judgement | None:
         """The last one; None while there are too few readings."""
         return self.watch.judgement
 
-    def setup(self, trainer: Trainer, module: JEPA, stage: str) -> None:
+    def setup(self, trainer: Trainer, module: ClipModel, stage: str) -> None:
         if stage == "fit" and self.every_n_steps:
             self._bands = None if self.bands_file is None else read_bands(self.bands_file)
             if self.action == "rewind":
@@ -107,45 +106,37 @@ class CollapseMonitor(Callback):
         self.watch.load_state_dict(state_dict["watch"])
         self.rewinds = state_dict["rewinds"]
 
-    def on_train_start(self, trainer: Trainer, module: JEPA) -> None:
+    def on_train_start(self, trainer: Trainer, module: ClipModel) -> None:
         if self.rewinds:  # in the part of the run that is gone on with
             self._lower_learning_rate(module, self.rewinds)
         if self._rewinds():
             self._good_states.keep(trainer, module)
 
-    def on_train_batch_start(self, trainer: Trainer, module: JEPA, batch: ClipBatch, batch_idx: int) -> None:
+    def on_train_batch_start(self, trainer: Trainer, module: ClipModel, batch: ClipBatch, batch_idx: int) -> None:
         step = trainer.global_step
-        if not self.every_n_steps or step % self.every_n_steps or step == self._due_step:
-            return  # at the later parts of an accumulated step, too
-        self._due_step = step
-        if trainer.is_global_zero:
-            self._listening = StepTokens(module)
+        if self.every_n_steps and step % self.every_n_steps == 0 and step != self._due_step:
+            self._due_step = step
+            self._reads_batch = trainer.is_global_zero  # of an accumulated step the first batch
 
     def on_train_batch_end(
-        self, trainer: Trainer, module: JEPA, outputs: object, batch: ClipBatch, batch_idx: int
+        self, trainer: Trainer, module: ClipModel, outputs: dict[str, Any], batch: ClipBatch, batch_idx: int
     ) -> None:
-        if self._listening is not None:
-            heard = self._listening.of_step(batch)
-            self._stop_listening()
-            self._read(trainer, module, heard, batch)
+        if self._reads_batch:
+            self._reads_batch = False
+            self._read(trainer, module, outputs["step"])
         if self._due_step is not None and trainer.global_step > self._due_step:  # the step is whole
             self._due_step = None
             if self.action != "warn":
                 self._act(trainer, module)
 
-    def on_exception(self, trainer: Trainer, module: JEPA, exception: BaseException) -> None:
-        self._stop_listening()
-
-    def _stop_listening(self) -> None:
-        if self._listening is not None:
-            self._listening.close()
-            self._listening = None
-
-    def _read(self, trainer: Trainer, module: JEPA, heard: HeardTokens, batch: ClipBatch) -> None:
-        """Take the numbers of a step, judge, log, and say what has changed."""
-        values = token_health(heard) | encoder_health(module)
-        if heard.targets is not None:
-            values |= prediction_health(heard, heard.targets, batch, module)
+    def _read(self, trainer: Trainer, module: ClipModel, step: ClipStep) -> None:
+        """Take the statistics of a step, judge, log, and print changes of the verdict."""
+        values = token_health(step)
+        if isinstance(module, JEPA):
+            if isinstance(module.targets, MovingAverage):
+                values["encoder_distance"] = weight_distance(module.context_encoder, module.target_encoder)
+            if module.prediction is not None:
+                values |= prediction_health(step, module.prediction)
         before = self.judgement
         after = self.watch.add(values)
         logged = {f"health/{name}": value for name, value in values.items()}
@@ -155,14 +146,14 @@ class CollapseMonitor(Callback):
                 print(f"health at step {trainer.global_step}: {described(after)}", flush=True)
         if self._bands is not None:
             known = {name: float(value) for name, value in trainer.callback_metrics.items()} | logged
-            share = trainer.global_step / trainer.estimated_stepping_batches
-            self.outside, self.num_compared = self._bands.outside(known, share)
+            progress = trainer.global_step / trainer.estimated_stepping_batches
+            self.outside, self.num_compared = self._bands.outside(known, progress)
             if self.num_compared:
                 logged["health/outside_bands"] = len(self.outside) / self.num_compared
         log_now(trainer, module, logged)
 
-    def _act(self, trainer: Trainer, module: JEPA) -> None:
-        """All ranks together: only the first one has listened."""
+    def _act(self, trainer: Trainer, module: ClipModel) -> None:
+        """All ranks together: only the first one has read the step."""
         judgement: Judgement | None = trainer.strategy.broadcast(self.judgement)
         if judgement is None:
             return
@@ -190,7 +181,7 @@ class CollapseMonitor(Callback):
             f"learning rate, a momentum nearer to 1, or a regularizer"
         )
 
-    def _rewind(self, trainer: Trainer, module: JEPA) -> None:
+    def _rewind(self, trainer: Trainer, module: ClipModel) -> None:
         step = self._good_states.bring_back(trainer, module)
         self.rewinds += 1
         self._lower_learning_rate(module, 1)
@@ -204,7 +195,7 @@ class CollapseMonitor(Callback):
             )
         log_now(trainer, module, {"health/rewinds": float(self.rewinds)})
 
-    def _lower_learning_rate(self, module: JEPA, times: int) -> None:
+    def _lower_learning_rate(self, module: ClipModel, times: int) -> None:
         module.learning_rate = scaled_schedule(module.learning_rate, self.learning_rate_factor**times)
 
     def _rewinds(self) -> bool:
@@ -216,38 +207,33 @@ def described(judgement: Judgement) -> str:
     return judgement.verdict.words + (f": {judgement.reason}" if judgement.reason else "")
 
 
-def token_health(heard: HeardTokens) -> dict[str, float]:
-    """Rank and std of tokens, and whether clips can be told apart by their targets."""
+def token_health(step: ClipStep) -> dict[str, float]:
+    """Rank and standard deviation of tokens, and how much targets differ between clips."""
+    context = step.contexts[0] if step.whole_tokens is None else step.contexts[0][..., -step.whole_tokens.shape[-1] :]
+    target = context if step.whole_tokens is None else step.whole_tokens
     values = {}
-    for name, tokens in (("context", heard.context), ("target", heard.target), ("predicted", heard.predicted[0])):
+    for name, tokens in (("context", context), ("target", target), ("predicted", step.predictions[0])):
         values[f"{name}_rank"] = effective_rank(tokens)
         values[f"{name}_std"] = feature_std(tokens)
-    if len(heard.target) > 1:
-        values["target_variance"] = variance_between_clips(normalized_targets(heard.target))
-        values["target_cosine"] = cosine_between_clips(heard.target)
+    if len(target) > 1:
+        values["target_variance"] = variance_between_clips(normalized_targets(target))
+        values["target_cosine"] = cosine_between_clips(target)
     return values
 
 
-def encoder_health(module: JEPA) -> dict[str, float]:
-    """How far the target encoder is behind, where it is what gives the targets."""
-    if module.encoder_of_targets is module.context_encoder or module.encoder_of_targets is not module.target_encoder:
-        return {}
-    return {"encoder_distance": weight_distance(module.context_encoder, module.target_encoder)}
-
-
-def prediction_health(heard: HeardTokens, targets: Tensor, batch: ClipBatch, module: JEPA) -> dict[str, float]:
+def prediction_health(step: ClipStep, prediction: LatentPrediction) -> dict[str, float]:
     """The predictor beside trivial ones, over all masks; its loss over the targets' variance, and by time."""
     losses, trivial, values = [], [], {}
-    for number, (predicted, mask) in enumerate(zip(heard.predicted, batch.masks, strict=True)):
-        of_hidden = gather_tokens(targets, mask.target_ids)
-        losses.append(token_losses(predicted, of_hidden, module.loss_exponent, module.distance))
-        nearest = nearest_visible(mask, heard.grid)
-        trivial.append(trivial_losses(targets, mask, heard.grid, nearest, module.loss_exponent, module.distance))
+    for number, (predicted, mask) in enumerate(zip(step.predictions, step.masks, strict=True)):
+        hidden_targets = gather_tokens(step.targets, mask.target_ids)
+        losses.append(token_losses(predicted, hidden_targets, prediction))
+        nearest = nearest_visible(mask, step.grid)
+        trivial.append(trivial_losses(step.targets, mask, step.grid, nearest, prediction))
         for away, loss in losses_by_time(losses[-1], nearest.frames_away).items():
             values[f"loss_mask{number}_away{away}"] = loss
-    of_all = torch.cat(losses, dim=1)
-    for name, of_masks in zip(TrivialLosses._fields, zip(*trivial, strict=True), strict=True):
-        values[f"loss_over_{name}"] = loss_ratio(of_all, torch.cat(of_masks, dim=1))
-    if len(targets) > 1:
-        values["loss_over_variance"] = float(of_all.mean()) / max(variance_between_clips(targets), 1e-12)
+    all_losses = torch.cat(losses, dim=1)
+    for name, over_masks in zip(TrivialLosses._fields, zip(*trivial, strict=True), strict=True):
+        values[f"loss_over_{name}"] = loss_ratio(all_losses, torch.cat(over_masks, dim=1))
+    if len(step.targets) > 1:
+        values["loss_over_variance"] = float(all_losses.mean()) / max(variance_between_clips(step.targets), 1e-12)
     return values

@@ -11,7 +11,8 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from torch import Tensor
 
-from vjepa.training import JEPA, Schedule
+from vjepa.training import Schedule
+from vjepa.training.clip_model import ClipModel
 
 Action = Literal["warn", "stop", "rewind"]
 
@@ -37,7 +38,7 @@ class GoodStates:
     def __len__(self) -> int:
         return len(self._states)
 
-    def keep(self, trainer: Trainer, module: JEPA) -> None:
+    def keep(self, trainer: Trainer, module: ClipModel) -> None:
         self._states.append(
             GoodState(
                 trainer.global_step,
@@ -47,7 +48,7 @@ class GoodStates:
         )
 
     @torch.no_grad()
-    def bring_back(self, trainer: Trainer, module: JEPA) -> int:
+    def bring_back(self, trainer: Trainer, module: ClipModel) -> int:
         """The step that weights and optimizer are from now on those of. Steps, schedules and clips go on."""
         state = self._states[0]
         for name, tensor in _changing_weights(module).items():
@@ -72,7 +73,7 @@ def scaled_schedule(schedule: Schedule, factor: float) -> Schedule:
     return replace(schedule, peak=schedule.peak * factor, start=start, end=end)
 
 
-def _changing_weights(module: JEPA) -> dict[str, Tensor]:
+def _changing_weights(module: ClipModel) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in module.state_dict().items() if not name.startswith("teacher.")}
 
 

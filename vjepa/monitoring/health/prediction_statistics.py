@@ -1,4 +1,4 @@
-"""Is this loss good? Predictions of hidden tokens beside trivial ones, and by how far away in time the nearest is seen.
+"""Prediction losses of hidden tokens beside those of trivial predictions, and by time to the nearest visible token.
 
 All losses here are of tokens, (B, Nt): the mean over features of the distance that the run minimises.
 """
@@ -6,42 +6,39 @@ All losses here are of tokens, (B, Nt): the mean over features of the distance t
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from vjepa.grid import TokenGrid, gather_tokens
 from vjepa.masking import TubeMask
-from vjepa.objectives import Distance
-from vjepa.objectives.latent_prediction import token_distances
+from vjepa.objectives import LatentPrediction
 
 PAIRS_AT_ONCE = 2**23  # of hidden and visible tokens: 64 MB for each number that is kept of a pair
 
 
 class NearestVisible(NamedTuple):
-    """Of each hidden token the visible one that is nearest on the grid of tokens; of several the nearest in time."""
+    """For each hidden token the nearest visible one on the grid of tokens; of several the nearest in time."""
 
-    token_ids: Tensor  # (B, Nt) int64
-    frames_away: Tensor  # (B, Nt) int64: how many tubelets earlier or later
+    token_ids: Int64[Tensor, "B Nt"]
+    frames_away: Int64[Tensor, "B Nt"]  # how many tubelets earlier or later
 
 
 class TrivialLosses(NamedTuple):
-    """What would be lost by saying, for each hidden token, a target token that nothing had to be learned for.
+    """Losses of predictions that need no learning.
 
-    NaN where there is none: the only clip has no others, tokens of the first frame have none before them.
+    NaN where there is none: a batch of one clip has no others, tokens of the first frame have none before them.
     """
 
-    mean_token: Tensor  # (B, Nt) the mean target token of the other clips of the batch at that place
-    nearest_visible: Tensor  # (B, Nt) the nearest visible token's target
-    previous_frame: Tensor  # (B, Nt) the target at the same place one tubelet earlier, be it visible or hidden
+    mean_token: Float[Tensor, "B Nt"]  # the mean target token of the other clips of the batch at that place
+    nearest_visible: Float[Tensor, "B Nt"]  # the nearest visible token's target
+    previous_frame: Float[Tensor, "B Nt"]  # the target at the same place one tubelet earlier, be it visible or hidden
 
 
 @torch.no_grad()
 def token_losses(
-    predicted: Tensor,  # (B, Nt, D)
-    target: Tensor,  # (B, Nt, D)
-    exponent: float = 1.0,
-    distance: Distance = "power",
-) -> Tensor:  # (B, Nt) float32
-    return token_distances(predicted.detach(), target.detach(), exponent, distance).mean(dim=-1)
+    predicted: Float[Tensor, "B Nt D"], target: Float[Tensor, "B Nt D"], prediction: LatentPrediction
+) -> Float[Tensor, "B Nt"]:
+    return prediction.token_losses(predicted.detach(), target.detach()).mean(dim=-1)
 
 
 @torch.no_grad()
@@ -50,8 +47,8 @@ def nearest_visible(mask: TubeMask, grid: TokenGrid) -> NearestVisible:
     num_visible, num_hidden = visible.shape[1], hidden.shape[1]
     clips_at_once = max(1, PAIRS_AT_ONCE // (num_visible * num_hidden))
     nearest = [
-        _nearest_places(of_hidden, of_visible, grid)
-        for of_hidden, of_visible in zip(hidden.split(clips_at_once), visible.split(clips_at_once), strict=True)
+        _nearest_places(*parts, grid)
+        for parts in zip(hidden.split(clips_at_once), visible.split(clips_at_once), strict=True)
     ]
     token_ids = mask.context_ids.gather(1, torch.cat(nearest))
     frame, frame_of_nearest = (grid.positions(ids)[..., 0] for ids in (mask.target_ids, token_ids))
@@ -59,10 +56,8 @@ def nearest_visible(mask: TubeMask, grid: TokenGrid) -> NearestVisible:
 
 
 def _nearest_places(
-    hidden: Tensor,  # (B, Nt, 3)
-    visible: Tensor,  # (B, Nc, 3)
-    grid: TokenGrid,
-) -> Tensor:  # (B, Nt) places among the visible
+    hidden: Int64[Tensor, "B Nt 3"], visible: Int64[Tensor, "B Nc 3"], grid: TokenGrid
+) -> Int64[Tensor, "B Nt"]:  # indices of the visible
     frames, rows, columns = (
         hidden[..., axis].unsqueeze(2) - visible[..., axis].unsqueeze(1) for axis in range(3)
     )  # (B, Nt, Nc)
@@ -74,37 +69,36 @@ def _nearest_places(
 
 @torch.no_grad()
 def trivial_losses(
-    targets: Tensor,  # (B, N, D) target tokens of whole clips
+    targets: Float[Tensor, "B N D"],  # target tokens of whole clips
     mask: TubeMask,
     grid: TokenGrid,
     nearest: NearestVisible,
-    exponent: float = 1.0,
-    distance: Distance = "power",
+    prediction: LatentPrediction,
 ) -> TrivialLosses:
     targets = targets.detach().float()
-    of_hidden = gather_tokens(targets, mask.target_ids)
+    hidden_targets = gather_tokens(targets, mask.target_ids)
     num_clips, tokens_per_frame = len(targets), grid.height * grid.width
-    unknown = torch.full_like(of_hidden[..., 0], float("nan"))
+    unknown = torch.full_like(hidden_targets[..., 0], float("nan"))
 
     mean_token = unknown
     if num_clips > 1:
-        of_others = (targets.sum(dim=0) - targets) / (num_clips - 1)  # without itself: that would be cheating
-        mean_token = token_losses(gather_tokens(of_others, mask.target_ids), of_hidden, exponent, distance)
+        others_mean = (targets.sum(dim=0) - targets) / (num_clips - 1)  # without the clip itself
+        mean_token = token_losses(gather_tokens(others_mean, mask.target_ids), hidden_targets, prediction)
     seen = gather_tokens(targets, nearest.token_ids)
     earlier = mask.target_ids - tokens_per_frame
     before = gather_tokens(targets, earlier.clamp_min(0))
-    of_previous = token_losses(before, of_hidden, exponent, distance)
+    previous_frame = token_losses(before, hidden_targets, prediction)
     return TrivialLosses(
         mean_token,
-        token_losses(seen, of_hidden, exponent, distance),
-        torch.where(earlier >= 0, of_previous, unknown),
+        token_losses(seen, hidden_targets, prediction),
+        torch.where(earlier >= 0, previous_frame, unknown),
     )
 
 
 @torch.no_grad()
 def loss_ratio(
-    losses: Tensor,  # (...) of the predictor
-    trivial: Tensor,  # (...) of a trivial prediction of the same tokens, NaN where there is none
+    losses: Float[Tensor, "..."],  # of the predictor
+    trivial: Float[Tensor, "..."],  # of a trivial prediction of the same tokens, NaN where there is none
 ) -> float:
     """Mean loss over mean trivial loss, of the tokens that have one: below 1 the predictor is better. NaN for none."""
     known = ~trivial.isnan()
@@ -112,10 +106,7 @@ def loss_ratio(
 
 
 @torch.no_grad()
-def losses_by_time(
-    losses: Tensor,  # (B, Nt)
-    frames_away: Tensor,  # (B, Nt) int64
-) -> dict[str, float]:
+def losses_by_time(losses: Float[Tensor, "B Nt"], frames_away: Int64[Tensor, "B Nt"]) -> dict[str, float]:
     """Mean loss of hidden tokens whose nearest visible token is 0, 1, 2 to 3, 4 to 7, ... tubelets away in time.
 
     Distances that no token has are left out. Keys are "0", "1", "2_3", "4_7", ...

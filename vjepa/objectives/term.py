@@ -1,0 +1,135 @@
+"""What a training step has made, and the terms of the loss that read it.
+
+An objective is a sum of named terms. A new term is a small file with a `Term`, and its `class_path` in a recipe.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Generic, NamedTuple, Self, TypeVar
+
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from vjepa.grid import TokenGrid
+from vjepa.masking import TubeMask
+from vjepa.models import Predictor, VideoEncoder
+
+
+@dataclass(kw_only=True)
+class Step:
+    """What every training step has.
+
+    Args:
+        number: optimizer steps before this one.
+        losses: scalars by name; "loss" is minimised, the others are its parts. Filled in by the objective.
+    """
+
+    number: int
+    losses: dict[str, Tensor] = field(default_factory=dict)
+
+    def detached(self) -> Self:
+        """The same step without gradients, for callbacks."""
+        return replace(self, **{part.name: _detached(getattr(self, part.name)) for part in fields(self)})
+
+
+@dataclass(kw_only=True)
+class ClipStep(Step):
+    """A step on masked clips: B clips of N tokens; a mask leaves Nc of them visible and hides Nt.
+
+    Args:
+        clips: normalised.
+        grid: of their tokens.
+        masks: each predicts its hidden tokens from its visible ones.
+        targets: what is predicted, for every token of the clip.
+        whole_tokens: tokens of whole clips by the encoder that gives the targets, last level; None where no encoder
+            sees whole clips.
+        contexts: visible tokens by the context encoder, for each mask.
+        predictions: of the hidden tokens, for each mask.
+        context_predictions: of the visible tokens, for each mask; empty where no term reads them.
+        is_image: whether the encoder embeds the clips as images.
+        encode: tokens of some places of the clips by the context encoder, last level.
+    """
+
+    clips: Float[Tensor, "B 3 T H W"]
+    grid: TokenGrid
+    masks: list[TubeMask]
+    targets: Float[Tensor, "B N target_dim"]
+    whole_tokens: Float[Tensor, "B N D"] | None
+    contexts: list[Float[Tensor, "B _ levels_D"]]
+    predictions: list[Float[Tensor, "B _ target_dim"]]
+    context_predictions: list[Float[Tensor, "B _ target_dim"]]
+    encode: Callable[[Int64[Tensor, "B K"]], Float[Tensor, "B K D"]]
+    is_image: bool = False
+
+
+class TermValue(NamedTuple):
+    """A term at one step."""
+
+    loss: Float[Tensor, ""]  # weighted, as it is added to the loss
+    parts: dict[str, Tensor]  # scalars to log, by name
+
+
+AnyStep = TypeVar("AnyStep", bound=Step)
+
+
+class Term(nn.Module, Generic[AnyStep]):
+    """A term of a training loss. Subclasses implement `forward`."""
+
+    name = "term"  # its key in the recipe; names of what it logs start with it
+
+    def forward(self, step: AnyStep) -> TermValue:
+        raise NotImplementedError
+
+    def named_parts(self, parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Parts under the names that they are logged by."""
+        return {f"{self.name}_{part}": value for part, value in parts.items()}
+
+
+class ClipTerm(Term[ClipStep]):
+    """A term of a loss on masked clips."""
+
+    reads_context_predictions = False
+
+    def check_networks(self, encoder: VideoEncoder, predictor: Predictor) -> None:
+        """Raise ValueError where the term can't be had of these networks."""
+
+
+class NoTerm(ClipTerm):
+    """Takes a term out of a recipe's objective: `--model.terms.agreement=null` stands for it."""
+
+
+class Objective(nn.ModuleDict):
+    """The sum of named terms.
+
+    Raises:
+        ValueError: there is no term.
+    """
+
+    def __init__(self, terms: Mapping[str, Any]):
+        kept = {name: term for name, term in terms.items() if term is not None and not isinstance(term, NoTerm)}
+        if not kept:
+            raise ValueError("the objective has no terms, so that nothing would be trained; give at least one")
+        super().__init__(kept)
+        for name, term in kept.items():
+            term.name = name
+
+    @property
+    def terms(self) -> list[Any]:
+        return list(self.values())
+
+    def forward(self, step: Step) -> dict[str, Tensor]:
+        """The loss as "loss", then the parts of all terms."""
+        values: list[TermValue] = [term(step) for term in self.terms]
+        loss = values[0].loss
+        for value in values[1:]:
+            loss = loss + value.loss
+        parts = {name: part for value in values for name, part in value.parts.items()}
+        return {"loss": loss, **parts}
+
+
+def _detached(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.detach()
+    if isinstance(value, dict):
+        return {key: _detached(part) for key, part in value.items()}
+    return [_detached(part) for part in value] if isinstance(value, list) else value

@@ -1,0 +1,124 @@
+"""ScheduledModule: logging, AdamW along schedules and the moving average, which all models share in training."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from torch import Tensor, nn
+
+from vjepa.objectives import Step
+from vjepa.training.schedule import Schedule
+
+
+class ScheduledModule(LightningModule):
+    """Subclasses implement `step` and `trained_parts`, and `update_target` where a moving average follows.
+
+    Args:
+        learning_rate, weight_decay: of AdamW, over optimizer steps.
+        betas, eps: of AdamW.
+    """
+
+    def __init__(self, learning_rate: Schedule, weight_decay: Schedule, betas: tuple[float, float], eps: float):
+        super().__init__()
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.betas = betas
+        self.eps = eps
+
+    def step(self, batch: Any) -> Step:
+        """The forward pass and the losses of a batch."""
+        raise NotImplementedError
+
+    def trained_parts(self) -> Sequence[nn.Module]:
+        raise NotImplementedError
+
+    def update_target(self, step: int, run_steps: int) -> dict[str, float]:
+        """Move the target networks after optimizer step `step` (from 1); returns what to log."""
+        return {}
+
+    def training_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
+        """The loss, and the step without gradients for callbacks (`outputs["step"]`)."""
+        return self.log_step("train", self.step(batch), len(batch[0]))
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log_step("val", self.step(batch), len(batch[0]))
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        self.log_step("test", self.step(batch), len(batch[0]))
+
+    def log_step(self, stage: str, step: Step, batch_size: int) -> dict[str, Any]:
+        """Log the losses as one rank would have them on the global batch."""
+        means = mean_over_ranks(torch.stack(list(step.losses.values())).detach())
+        values = {f"{stage}/{name}": mean for name, mean in zip(step.losses, means, strict=True)}
+        training = stage == "train"
+        self.log_dict(values, on_step=training, on_epoch=not training, batch_size=batch_size)
+        return {"loss": step.losses["loss"], "step": step.detached()}
+
+    def optimizer_step(
+        self,
+        epoch: int,
+        batch_idx: int,
+        optimizer: torch.optim.Optimizer | LightningOptimizer,
+        optimizer_closure: Callable[[], Any] | None = None,
+    ) -> None:
+        """One step with this step's learning rate and weight decay, then the moving average follows."""
+        step, run_steps, learning_rate = self.scheduled_step()
+        values = self.set_schedules(optimizer, step, run_steps, learning_rate)
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        self.log_dict(values | self.update_target(step, run_steps))
+
+    def scheduled_step(self) -> tuple[int, int, Schedule]:
+        """The optimizer step to come (from 1), the steps of the schedules, and the schedule of the learning rate."""
+        return self.global_step + 1, run_steps_of(self.trainer), self.learning_rate
+
+    def set_schedules(
+        self,
+        optimizer: torch.optim.Optimizer | LightningOptimizer,
+        step: int,
+        run_steps: int,
+        learning_rate: Schedule,
+    ) -> dict[str, float]:
+        """Give the optimizer the values of this step; returns what to log."""
+        rate, decay = learning_rate.value(step, run_steps), self.weight_decay.value(step, run_steps)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+            group["weight_decay"] = decay if group["decays"] else 0.0
+        return {"schedule/learning_rate": rate, "schedule/weight_decay": decay}
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        # Lightning 2.6 refuses to clip gradients of a fused optimizer under mixed precision.
+        fused = not (self.trainer.gradient_clip_val and "mixed" in str(self.trainer.precision))
+        groups = parameter_groups(*self.trained_parts())
+        first = self.learning_rate.value(1, run_steps_of(self.trainer))
+        return torch.optim.AdamW(groups, lr=first, betas=self.betas, eps=self.eps, fused=fused)
+
+
+def run_steps_of(trainer: Trainer) -> int:
+    """Optimizer steps of the whole run. Raises ValueError where the run has no end for schedules to reach."""
+    steps = trainer.estimated_stepping_batches
+    if steps == float("inf"):
+        raise ValueError("the run has no end for its schedules to reach; give --trainer.max_steps or max_epochs")
+    return int(steps)
+
+
+def parameter_groups(*modules: nn.Module) -> list[dict[str, Any]]:
+    """Two optimizer groups over the trainable parameters of `modules`, the first with `decays` set.
+
+    The released rule (V-JEPA 1, 2, 2.1): no decay where the name has "bias" in it or the tensor has one dimension.
+    """
+    groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
+    for module in modules:
+        for name, parameter in module.named_parameters():
+            if parameter.requires_grad:
+                groups[parameter.ndim > 1 and "bias" not in name].append(parameter)
+    return [{"params": parameters, "decays": decays, "weight_decay": 0.0} for decays, parameters in groups.items()]
+
+
+def mean_over_ranks(values: Tensor) -> Tensor:
+    """In one collective and without waiting for it: Lightning's `sync_dist` has a barrier for each value."""
+    if not torch.distributed.is_initialized():
+        return values
+    torch.distributed.all_reduce(values)
+    return values / torch.distributed.get_world_size()
