@@ -55,7 +55,7 @@ def test_context_prediction_takes_the_same_distance():
     predicted, target = torch.randn(1, 3, 6), torch.randn(1, 3, 6)
     away = distance_to_hidden(mask, TokenGrid(2, 2, 2))
     expected = ((1 - torch.cosine_similarity(predicted, target, dim=-1)) / away).mean()
-    found = ContextPrediction().loss(predicted, target, mask, TokenGrid(2, 2, 2), distance="cosine")
+    found = ContextPrediction(distance="cosine").token_losses(predicted, target, mask, TokenGrid(2, 2, 2)).mean()
     torch.testing.assert_close(found, expected)
 
 

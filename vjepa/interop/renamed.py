@@ -6,7 +6,6 @@ A renamed key or class stays readable for a version. Reading a recipe or a run's
 import functools
 import json
 import sys
-=======
 from collections.abc import Mapping
 from typing import Any
 

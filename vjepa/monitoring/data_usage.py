@@ -5,7 +5,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from vjepa.data.clips.data_module import ClipDataModule
 from vjepa.monitoring.log_now import log_now
-from vjepa.training.optimization import mean_over_ranks
+from vjepa.training.scheduled_module import mean_over_ranks
 
 
 class DataUsage(Callback):
