@@ -35,7 +35,7 @@ from vjepa.monitoring.health.collapse_watch import Verdict
 from vjepa.monitoring.health.run_curves import curves_by_step
 
 RECIPES = Path("configs/pretrain")
-NO_AGREEMENT = ("--model.agreement=null",)
+NO_AGREEMENT = ("--model.terms.agreement=null",)
 NO_MOMENTUM = (*NO_AGREEMENT, "--model.momentum.peak=0", "--model.momentum.end=0", "--model.learning_rate.peak=3e-2")
 HUGE_RATE = ("--model.learning_rate.peak=0.1",)
 SMALL_RATE = ("--model.learning_rate.peak=3e-4",)

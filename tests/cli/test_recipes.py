@@ -12,7 +12,7 @@ from jsonargparse import Namespace
 from vjepa.cli import training
 from vjepa.data.clips.data_module import ClipDataModule
 from vjepa.masking import ReferenceMultiBlockTubes
-from vjepa.training import JEPA, ImageSelfDistillation, PixelBaseline
+from vjepa.training import JEPA, ImageSelfDistillation, PixelBaseline, Teacher
 
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "configs" / "pretrain").glob("*.yaml"))
@@ -109,7 +109,7 @@ def test_recipe_parses_and_builds(recipe: str):
     assert isinstance(found.model, JEPA | PixelBaseline | ImageSelfDistillation)
     assert isinstance(found.data, ClipDataModule)
     assert found.trainer.max_steps > 0, f"{recipe} says no trainer.max_steps, so its schedules have no end"
-    assert found.data.grid == found.model.context_encoder.grid_of(
+    assert found.data.grid == found.model.get_encoder("context").grid_of(
         torch.empty(1, 3, found.data.frames.num_frames, *found.data.crop_size, device="meta")
     )
 
@@ -171,7 +171,7 @@ def test_weight_decay_and_momentum_are_constant(recipe: str):
     for step in (1, steps // 2, steps):
         assert found.model.weight_decay.value(step, steps) == 0.04
         assert found.model.momentum.value(step, steps) == 0.99925
-    assert found.model.loss_exponent == 1.0
+    assert found.model.prediction.exponent == 1.0
     assert not found.model.mask_token_per_mask
 
 
@@ -275,9 +275,9 @@ def test_schedules_of_v_jepa_2_1_are_the_released_ones(recipe: str):
         assert learning_rate(recipe, 6000) == pytest.approx(3.5e-4)
         assert {learning_rate(recipe, step) for step in (12_000, 300_000)} == {6e-4}
         context = {15_000: 0.0, 22_500: 0.25, 30_000: 0.5, 300_000: 0.5}
-    assert model.context_prediction.by_distance == (recipe not in cooldowns_of_v2_1())
+    assert model.objective["context"].by_distance == (recipe not in cooldowns_of_v2_1())
     for is_image in (False, True):
-        assert {step: model.context_prediction.weight(step, is_image) for step in context} == pytest.approx(context)
+        assert {step: model.objective["context"].weight(step, is_image) for step in context} == pytest.approx(context)
     assert (model.momentum.value(7, trainer.max_steps), model.weight_decay.value(7, trainer.max_steps)) == (
         0.99925,
         0.04,
@@ -299,7 +299,7 @@ def test_the_distilled_student_has_the_released_shape():
     assert millions(model.context_encoder, 2) == ENCODER_2_1["vitl16"]["millions"]
     assert (num_parameters(model.predictor) + 7 * 384) / 1e6 == pytest.approx(22.97, abs=0.005)
     assert (model.predictor.num_levels, model.predictor.target_dim) == (1, ENCODER_2_1["vitG16"]["embed_dim"])
-    assert model.teacher_source is not None
+    assert isinstance(model.targets, Teacher)
 
 
 def test_continued_pretraining_goes_on_where_the_released_cooldown_ended():

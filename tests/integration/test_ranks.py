@@ -6,8 +6,10 @@ import torch
 from tests.integration.runs import checkpoint, logged, vjepa
 
 AGREEMENT = (
-    "--model.agreement=vjepa.objectives.VarianceCovariance",
-    "--model.agreement.projector={input_dim: 24}",
+    "--model.terms.prediction=vjepa.objectives.LatentPrediction",
+    "--model.terms.agreement=vjepa.objectives.Agreement",
+    "--model.terms.agreement.regularizer=vjepa.objectives.VarianceCovariance",
+    "--model.terms.agreement.regularizer.projector={input_dim: 24}",
 )
 
 

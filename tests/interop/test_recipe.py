@@ -12,7 +12,8 @@ model:
   class_path: vjepa.training.JEPA
   init_args:
     encoder: {embed_dim: 96, depth: 3}
-    agreement: {class_path: vjepa.objectives.SIGReg, init_args: {weight: 5.0, invariance_weight: 0.4}}
+    terms:
+      spread: {class_path: vjepa.objectives.SIGReg, init_args: {weight: 5.0, invariance_weight: 0.4}}
 data: {init_args: {crop_size: [64, 64], num_frames: 8}}
 trainer.max_steps: 1500
 """
@@ -35,16 +36,16 @@ def test_a_layer_changes_what_it_names_and_nothing_else(tmp_path):
 
 
 def test_null_removes_a_part(tmp_path):
-    layer = "base: base.yaml\nmodel.init_args.agreement: null\n"
-    assert read_recipe(written(tmp_path, base=BASE, layer=layer))["model"]["init_args"]["agreement"] is None
+    layer = "base: base.yaml\nmodel.init_args.terms.spread: null\n"
+    assert read_recipe(written(tmp_path, base=BASE, layer=layer))["model"]["init_args"]["terms"]["spread"] is None
 
 
 def test_another_class_starts_without_the_arguments_of_the_base_s(tmp_path):
     other = {"class_path": "vjepa.objectives.BarlowTwins", "init_args": {"weight": 1.0}}
-    layer = f"base: base.yaml\nmodel.init_args.agreement: {other}\n"
-    assert read_recipe(written(tmp_path, base=BASE, layer=layer))["model"]["init_args"]["agreement"] == other
+    layer = f"base: base.yaml\nmodel.init_args.terms.spread: {other}\n"
+    assert read_recipe(written(tmp_path, base=BASE, layer=layer))["model"]["init_args"]["terms"]["spread"] == other
     same = {"class_path": "vjepa.objectives.SIGReg", "init_args": {"weight": 1.0}}
-    base = read_recipe(tmp_path / "base.yaml")["model"]["init_args"]["agreement"]
+    base = read_recipe(tmp_path / "base.yaml")["model"]["init_args"]["terms"]["spread"]
     assert merged(base, same)["init_args"] == {"weight": 1.0, "invariance_weight": 0.4}
 
 
