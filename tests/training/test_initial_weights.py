@@ -14,7 +14,7 @@ from vjepa.interop.native import write_native
 from vjepa.interop.portable import PortableModel
 from vjepa.interop.released import write_released
 from vjepa.models import Predictor, VideoEncoder
-from vjepa.training import JEPA, Schedule
+from vjepa.training import JEPA, Schedule, Teacher
 from vjepa.training.initial_weights import load_initial_weights
 
 SIZES = {"embed_dim": 24, "depth": 1, "num_heads": 2, "tubelet": (2, 4, 4)}
@@ -93,11 +93,11 @@ def student(**settings) -> JEPA:
 
 
 def test_a_teacher_gives_the_targets_and_never_changes(tmp_path):
-    module = student(teacher=teacher(tmp_path))
+    module = student(targets=Teacher(teacher(tmp_path)))
     module.setup("fit")
     before = copy.deepcopy(module.teacher.state_dict())
     averaged = copy.deepcopy(module.target_encoder.state_dict())
-    assert module.encode_targets(torch.randn(2, 3, 4, 16, 16)).shape == (2, 32, 48)
+    assert module.targets.encode(module, torch.randn(2, 3, 4, 16, 16)).shape == (2, 32, 48)
     trainer = quiet_trainer(tmp_path, max_epochs=1)
     trainer.fit(module, DataLoader([batch(step) for step in range(3)], batch_size=None))
     assert all(torch.equal(tensor, before[name]) for name, tensor in module.teacher.state_dict().items())
@@ -107,19 +107,19 @@ def test_a_teacher_gives_the_targets_and_never_changes(tmp_path):
 
 def test_checkpoints_leave_the_teacher_out_and_a_run_goes_on_with_it(tmp_path):
     folder = teacher(tmp_path)
-    first, trainer = student(teacher=folder), quiet_trainer(tmp_path, max_steps=2)
+    first, trainer = student(targets=Teacher(folder)), quiet_trainer(tmp_path, max_steps=2)
     data = DataLoader([batch(step) for step in range(4)], batch_size=None)
     trainer.fit(first, data)
     trainer.save_checkpoint(tmp_path / "half.ckpt")
     saved = torch.load(tmp_path / "half.ckpt", weights_only=True)["state_dict"]
     assert saved and not any(name.startswith("teacher.") for name in saved)
-    second = student(teacher=folder)
+    second = student(targets=Teacher(folder))
     quiet_trainer(tmp_path, max_steps=4).fit(second, data, ckpt_path=tmp_path / "half.ckpt", weights_only=True)
     teacher_now = second.teacher.state_dict()
     assert all(torch.equal(tensor, teacher_now[name]) for name, tensor in first.teacher.state_dict().items())
 
 
 def test_a_predictor_of_another_width_than_the_teacher_is_refused(tmp_path):
-    module = student(teacher=teacher(tmp_path, width=72))
+    module = student(targets=Teacher(teacher(tmp_path, width=72)))
     with pytest.raises(ValueError, match=r"target_dim \(48\) must be the width of the teacher's tokens, 1 level"):
         module.setup("fit")
