@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vjepa.data.episodes.collection import write_episodes
+from tests.data.episodes.tiny_episodes import write_episodes
 from vjepa.data.episodes.data_module import EpisodeDataModule
 from vjepa.models.dynamics.inverse_dynamics import InverseDynamics
 from vjepa.models.dynamics.residual import ResidualDynamics

@@ -9,7 +9,7 @@ import numpy as np
 
 from vjepa.cli.parser import run_by_recipe
 from vjepa.cli.simulation_parts import AnySuite
-from vjepa.data.episodes.collection import Collection, is_collection
+from vjepa.data.episodes.collection import Collection, detect
 from vjepa.envs.behaviour import Behaviour
 from vjepa.envs.collection import collect
 from vjepa.envs.world import Suite
@@ -61,7 +61,7 @@ def collect_episodes(
 
 def _require_same(folder: Path, settings: dict[str, Any]) -> None:
     """Raises ValueError where the folder holds anything but episodes of these settings."""
-    if not is_collection(folder):
+    if not detect(folder):
         raise ValueError(f"{folder} is there already, and holds no collection; give another --output")
     found, _ = renamed(Collection(folder).world)
     if found == settings:

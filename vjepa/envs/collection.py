@@ -60,7 +60,8 @@ def collect(
         for first in range(0, episodes, episodes_per_batch):
             part = tasks.rows(slice(first, first + episodes_per_batch))
             frames, actions, states = _run(suite, behaviour, part, steps, frame_interval)
-            writer.add_batch(frames, actions, states)
+            for episode in zip(frames, actions, states, strict=True):
+                writer.add(*episode)
             if has_rooms:
                 rooms = np.sign(states[:, :, 0] - part.layouts[:, None, 0])
                 crossed.append((rooms != rooms[:, :1]).any(1))

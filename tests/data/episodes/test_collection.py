@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from tests.data.episodes.tiny_episodes import SIZE, counter_frames, counter_rows, write_collection
-from vjepa.data.episodes.collection import Collection, CollectionWriter, write_episodes
+from tests.data.episodes.tiny_episodes import SIZE, counter_frames, counter_rows, write_collection, write_episodes
+from vjepa.data.episodes.collection import Collection, CollectionWriter
 from vjepa.planning.limits import ActionLimit
 
 
@@ -18,10 +18,11 @@ def episode(length=8, frame_interval=4, number=0, size=SIZE):
 def test_what_was_written_is_read(tmp_path):
     with CollectionWriter(tmp_path / "deep" / "rooms", 4, {"name": "rooms"}, ActionLimit(2.45, "norm"), "px") as writer:
         writer.add(*episode(8))
-        writer.add_batch(*(np.stack([part, part]) for part in episode(15, number=1)))
+        writer.add(*episode(15, number=1))
+        writer.add(*episode(15, number=1))
     store = Collection(tmp_path / "deep" / "rooms")
     assert store.lengths.tolist() == [8, 15, 15] and store.frame_interval == 4
-    assert (store.world, store.action_limit, store.unit) == ({"name": "rooms"}, (2.45, "norm"), "px")
+    assert (store.world, store.action_limit, store.unit) == ({"name": "rooms"}, ActionLimit(2.45, "norm"), "px")
     frames, actions, states = episode(15, number=1)
     np.testing.assert_array_equal(store.frames(2, np.array([0, 4, 8, 12])), frames)
     np.testing.assert_array_equal(store.actions(2, 0, 15), actions)

@@ -29,7 +29,7 @@ def test_recorded_episodes(name, num_episodes, action_dim, state_dim, fps, frame
     )
     data.setup("fit")
     assert (data.store.num_episodes, data.action_dim, data.state_dim) == (num_episodes, action_dim, state_dim)
-    assert (data.store.fps, data.frame_step, data.store.num_left_out) == (fps, frame_step, 0)
+    assert (data.store.fps, data.frame_step, data.store.num_skipped) == (fps, frame_step, 0)
     batch = next(iter(data.train_dataloader()))
     assert batch.frames.shape == (4, 4, 3, 64, 64)
     assert batch.actions.shape == (4, 3, frame_step * action_dim) and batch.states.shape == (4, 4, state_dim)

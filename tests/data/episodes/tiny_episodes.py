@@ -6,15 +6,16 @@ changes neither by as much as one count. The action at time t is (t, episode), a
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 
 from vjepa.data.episodes.batch import EpisodeBatch
-from vjepa.data.episodes.collection import write_episodes
-from vjepa.data.episodes.store import RecordedLimit
+from vjepa.data.episodes.collection import CollectionWriter
+from vjepa.planning.limits import ActionLimit
 
 LENGTHS = (20, 14, 9, 17)  # frames of the episodes
 SIZE = (32, 48)  # height, width
@@ -65,7 +66,7 @@ def write_mp4(path: Path, frames: np.ndarray, rate: int = 10) -> None:
 
 
 def write_table_of_videos(root: Path, lengths: Sequence[int] = LENGTHS, sizes: Sequence[tuple[int, int]] = ()) -> Path:
-    """As `read_folder` takes it."""
+    """A table of videos and actions."""
     root.mkdir(parents=True, exist_ok=True)
     with (root / "episodes.csv").open("w", newline="") as file:
         table = csv.writer(file)
@@ -205,6 +206,15 @@ def _write_rows(path: Path, all_times: list[np.ndarray], episodes: list[int]) ->
     parquet.write_table(pyarrow.table(table), path)
 
 
+def write_episodes(
+    folder: Path, episodes: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray | None]], **settings: Any
+) -> None:
+    """A collection of (frames, actions, states), with settings of `CollectionWriter`."""
+    with CollectionWriter(folder, **settings) as writer:
+        for episode in episodes:
+            writer.add(*episode)
+
+
 def write_collection(root: Path, lengths: Sequence[int] = LENGTHS, frame_interval: int = 1) -> Path:
     """`lengths` in frames, were all of them kept."""
     episodes = []
@@ -212,7 +222,7 @@ def write_collection(root: Path, lengths: Sequence[int] = LENGTHS, frame_interva
         kept = np.arange(0, length, frame_interval)
         actions = counter_rows(np.arange(length - 1), episode)
         episodes.append((counter_frames(kept, episode), actions, counter_rows(kept, episode)))
-    limit = RecordedLimit(2.0, "norm")
+    limit = ActionLimit(2.0, "norm")
     write_episodes(
         root, episodes, frame_interval=frame_interval, world={"name": "counter"}, action_limit=limit, unit="s"
     )

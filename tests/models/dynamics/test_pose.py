@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from vjepa.data.episodes.formats.droid import pose_differences
-from vjepa.models.dynamics.pose import angles_of, moved_pose, rotations_of
+from vjepa.models.dynamics.pose import euler_angles, moved_pose, pose_differences, rotation_matrices
 
 
 def some_poses(count: int = 40, seed: int = 0) -> torch.Tensor:  # (count, 7)
@@ -43,11 +42,28 @@ def test_turns_are_those_of_scipy():
     np.testing.assert_allclose(moved_pose(poses, actions)[:, 3:6], turned.as_euler("xyz"), atol=1e-9)
 
 
-def test_the_differences_that_droid_is_read_as_lead_from_state_to_state():
-    states = some_poses().numpy()
-    actions = torch.from_numpy(pose_differences(states))
-    moved = moved_pose(torch.from_numpy(states[:-1]), actions.double())
-    torch.testing.assert_close(moved, torch.from_numpy(states[1:]), atol=1e-5, rtol=0)
+def test_differences_lead_from_pose_to_pose():
+    states = some_poses()
+    moved = moved_pose(states[:-1], pose_differences(states))
+    torch.testing.assert_close(moved, states[1:], atol=1e-9, rtol=0)
+
+
+def test_a_turn_past_half_a_circle_is_a_small_action():
+    states = torch.zeros(2, 7)
+    states[:, 3] = torch.tensor([3.1, -3.1])
+    assert pose_differences(states)[0, 3].item() == pytest.approx(2 * np.pi - 6.2, abs=1e-6)
+
+
+def test_rotations_are_about_fixed_axes_x_then_y_then_z():
+    quarter = np.pi / 2
+    x, y, z = rotation_matrices(quarter * torch.eye(3, dtype=torch.float64)).numpy()
+    np.testing.assert_allclose(x @ [0, 1, 0], [0, 0, 1], atol=1e-12)
+    np.testing.assert_allclose(y @ [0, 0, 1], [1, 0, 0], atol=1e-12)
+    np.testing.assert_allclose(z @ [1, 0, 0], [0, 1, 0], atol=1e-12)
+    angles = 3 * torch.rand(50, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64) - 1.5
+    parts = [rotation_matrices(angles * torch.eye(3)[k]) for k in range(3)]
+    np.testing.assert_allclose(rotation_matrices(angles), parts[2] @ parts[1] @ parts[0], atol=1e-12)
+    np.testing.assert_allclose(euler_angles(rotation_matrices(angles)), angles, atol=1e-9)
 
 
 def test_a_gripper_opens_and_closes_no_farther_than_it_can():
@@ -63,7 +79,7 @@ def test_an_action_of_nothing_leaves_a_pose_as_it_is():
 
 def test_gradients_are_finite_at_a_quarter_turn_up():
     angles = torch.tensor([[0.3, torch.pi / 2, -0.2]], requires_grad=True)
-    angles_of(rotations_of(angles)).sum().backward()
+    euler_angles(rotation_matrices(angles)).sum().backward()
     assert angles.grad is not None
     assert angles.grad.isfinite().all()
 

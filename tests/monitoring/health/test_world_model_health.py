@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from tests.data.episodes.tiny_episodes import write_episodes
 from tests.quiet_trainer import quiet_trainer
 from tests.training.tiny_dot_world import dot_data, dot_model, write_dot_world
 from vjepa.data.episodes.batch import gather_windows
-from vjepa.data.episodes.collection import write_episodes
 from vjepa.models.dynamics.token_dynamics import TokenDynamics
 from vjepa.monitoring import WorldModelHealth
 from vjepa.monitoring.health import world_model_health as watched

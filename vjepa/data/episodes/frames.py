@@ -1,45 +1,54 @@
-"""Where an episode's frames come from: one array that holds them all, or files that are decoded as they are asked for.
+"""Sources of the frames of episodes: one array that holds them all, or files that are decoded when needed.
 
-Frames stay uint8. What is resized is resized once, straight from the stored pixels, by OpenCV's INTER_AREA.
+Frames stay uint8. Resized frames are resized once, from the stored pixels, by OpenCV's INTER_AREA.
 """
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol, runtime_checkable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import cv2
 import numpy as np
+from jaxtyping import Int64, UInt8
 
 from vjepa.data.video.facts import Trait, VideoError, VideoFacts
 from vjepa.data.video.reader import ReaderChain
 
-FRAMES_AT_ONCE = 64  # that are held at their full size
+CHUNK = 64  # frames held at their stored size at a time
 
 
 @runtime_checkable
 class FrameSource(Protocol):
-    """Frames by episode and number within it."""
+    """Frames of all episodes."""
 
     @property
     def frame_size(self) -> tuple[int, int]: ...  # height, width
 
     def read(
-        self,
-        episodes: np.ndarray,  # (B,)
-        numbers: np.ndarray,  # (B, n)
-    ) -> np.ndarray:  # (B, n, H, W, 3) uint8
-        """Raises VideoError or OSError where frames can't be read."""
+        self, episodes: Int64[np.ndarray, "*batch"], frame_ids: Int64[np.ndarray, "*batch n"]
+    ) -> UInt8[np.ndarray, "*batch n H W 3"]:
+        """Frames by episode and index within it. Raises VideoError or OSError where they can't be read."""
         ...
 
 
-class ArrayFrames:
-    """Frames of all episodes in one array, in memory or mapped.
+@runtime_checkable
+class StoredFrames(Protocol):
+    """The frames of one episode, as stored."""
 
-    Args:
-        array: (F, H, W, 3) uint8.
-        firsts: (E,) row of each episode's first frame.
-    """
+    @property
+    def num_frames(self) -> int: ...
 
-    def __init__(self, array: np.ndarray, firsts: np.ndarray):
+    @property
+    def size(self) -> tuple[int, int]: ...  # height, width
+
+    def read(self, frame_ids: Int64[np.ndarray, " n"]) -> UInt8[np.ndarray, "n H W 3"]: ...  # ascending ids
+
+
+class ArraySource:
+    """Frames of all episodes, concatenated in one array, in memory or mapped; `firsts` are the episodes' first rows."""
+
+    def __init__(self, array: UInt8[np.ndarray, "F H W 3"], firsts: Int64[np.ndarray, " E"]):
         self.array = array
         self.firsts = firsts
 
@@ -47,133 +56,134 @@ class ArrayFrames:
     def frame_size(self) -> tuple[int, int]:
         return self.array.shape[1], self.array.shape[2]
 
-    def read(self, episodes: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-        return self.array[self.firsts[episodes][:, None] + numbers]
+    def read(
+        self, episodes: Int64[np.ndarray, "*batch"], frame_ids: Int64[np.ndarray, "*batch n"]
+    ) -> UInt8[np.ndarray, "*batch n H W 3"]:
+        return self.array[self.firsts[episodes][..., None] + frame_ids]
 
 
-class LoadedFrames:
-    """Frames of episodes that are read when they are first asked for, and kept where all of them fit into memory.
+class LazySource:
+    """Frames that are read when needed, and cached if all episodes together fit into the cache.
 
-    Where all episodes together fit into the cache, an episode is read whole the first time and kept, in each process
-    that reads (with workers, in each of them). Where they don't, only the frames asked for are read, each time.
+    With a cache, an episode is read whole the first time, in each process that reads. Otherwise only the requested
+    frames are read, each time.
 
     Args:
-        load: (episode, ascending numbers of frames) -> (n, H, W, 3) uint8, as stored.
-        num_frames: of each episode.
-        stored_size: height and width as stored.
-        resize: height and width to make of that.
+        episodes: frames of each, of one size if there is no `resize`.
+        resize: height and width of the frames; as stored if None.
         cache_gigabytes: size of the cache.
     """
 
     def __init__(
-        self,
-        load: Callable[[int, np.ndarray], np.ndarray],
-        num_frames: Sequence[int],
-        stored_size: tuple[int, int],
-        resize: tuple[int, int] | None = None,
-        cache_gigabytes: float = 2.0,
+        self, episodes: Sequence[StoredFrames], resize: tuple[int, int] | None = None, cache_gigabytes: float = 2.0
     ):
-        self.load = load
-        self.num_frames = num_frames
-        self.frame_size: tuple[int, int] = stored_size if resize is None else (resize[0], resize[1])
+        self.episodes = episodes
+        self.frame_size: tuple[int, int] = episodes[0].size if resize is None else (resize[0], resize[1])
         height, width = self.frame_size
-        self.is_kept = sum(num_frames) * height * width * 3 <= cache_gigabytes * 2**30
-        self._kept: dict[int, np.ndarray] = {}
+        self.is_cached = sum(each.num_frames for each in episodes) * height * width * 3 <= cache_gigabytes * 2**30
+        self._cache: dict[int, np.ndarray] = {}
 
-    def read(self, episodes: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-        frames = np.empty((*numbers.shape, *self.frame_size, 3), np.uint8)
+    def read(
+        self, episodes: Int64[np.ndarray, "*batch"], frame_ids: Int64[np.ndarray, "*batch n"]
+    ) -> UInt8[np.ndarray, "*batch n H W 3"]:
+        frames = np.empty((*frame_ids.shape, *self.frame_size, 3), np.uint8)
         for episode in np.unique(episodes).tolist():
-            rows = np.flatnonzero(episodes == episode)
-            frames[rows] = self._frames_of(episode, numbers[rows])
+            rows = np.equal(episodes, episode)
+            frames[rows] = self._episode_frames(episode, frame_ids[rows])
         return frames
 
-    def _frames_of(self, episode: int, numbers: np.ndarray) -> np.ndarray:
-        if self.is_kept:
-            if episode not in self._kept:
-                self._kept[episode] = self._resized(episode, np.arange(self.num_frames[episode]))
-            return self._kept[episode][numbers]
-        wanted, where = np.unique(numbers, return_inverse=True)
-        return self._resized(episode, wanted)[where.reshape(numbers.shape)]
+    def _episode_frames(self, episode: int, frame_ids: np.ndarray) -> np.ndarray:
+        if self.is_cached:
+            if episode not in self._cache:
+                self._cache[episode] = self._resized(episode, np.arange(self.episodes[episode].num_frames))
+            return self._cache[episode][frame_ids]
+        unique, where = np.unique(frame_ids, return_inverse=True)
+        return self._resized(episode, unique)[where.reshape(frame_ids.shape)]
 
-    def _resized(self, episode: int, numbers: np.ndarray) -> np.ndarray:  # (n, H, W, 3)
-        frames = np.empty((len(numbers), *self.frame_size, 3), np.uint8)
-        for start in range(0, len(numbers), FRAMES_AT_ONCE):
-            part = slice(start, start + FRAMES_AT_ONCE)
-            frames[part] = resized(self.load(episode, numbers[part]), self.frame_size)
+    def _resized(self, episode: int, frame_ids: np.ndarray) -> np.ndarray:
+        frames = np.empty((len(frame_ids), *self.frame_size, 3), np.uint8)
+        for start in range(0, len(frame_ids), CHUNK):
+            chunk = slice(start, start + CHUNK)
+            frames[chunk] = resized(self.episodes[episode].read(frame_ids[chunk]), self.frame_size)
         return frames
 
-    def __getstate__(self) -> dict[str, object]:  # what was read stays behind when workers are spawned
-        return {**self.__dict__, "_kept": {}}
+    def __getstate__(self) -> dict[str, object]:  # spawned workers start with an empty cache
+        return {**self.__dict__, "_cache": {}}
 
 
-class VideoPart(NamedTuple):
-    """The frames of a video file that are an episode's."""
+@dataclass(frozen=True)
+class ArrayFrames:
+    """Frames of an episode in an array."""
 
+    array: UInt8[np.ndarray, "n H W 3"]
+
+    @property
+    def num_frames(self) -> int:
+        return len(self.array)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.array.shape[1], self.array.shape[2]
+
+    def read(self, frame_ids: Int64[np.ndarray, " n"]) -> UInt8[np.ndarray, "n H W 3"]:
+        return self.array[frame_ids]
+
+
+@dataclass(frozen=True)
+class VideoFrames:
+    """Frames of an episode in a video file.
+
+    Args:
+        first: index in the file of the episode's first frame.
+        stride: frames of the file from one frame of the episode to the next.
+    """
+
+    readers: ReaderChain
     path: str
     facts: VideoFacts
-    first: int  # number of the file's frame that is the episode's first
     num_frames: int
-    every: int = 1  # frames of the file from one of the episode to the next
+    first: int = 0
+    stride: int = 1
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.facts.height, self.facts.width
+
+    @property
+    def fps(self) -> float:
+        return self.facts.fps / self.stride
+
+    def read(self, frame_ids: Int64[np.ndarray, " n"]) -> UInt8[np.ndarray, "n H W 3"]:
+        return self.readers.decode(self.path, self.facts, (self.first + self.stride * frame_ids).tolist())
 
 
-class VideoLoader:
-    """Frames of episodes out of video files."""
-
-    def __init__(self, parts: Sequence[VideoPart]):
-        self.parts = parts
-        self.readers = ReaderChain()
-
-    def __call__(self, episode: int, numbers: np.ndarray) -> np.ndarray:  # (n, H, W, 3) uint8
-        part = self.parts[episode]
-        return self.readers.decode(part.path, part.facts, (part.first + part.every * numbers).tolist())
-
-
-def video_frames(
-    parts: Sequence[VideoPart], names: Sequence[str], resize: tuple[int, int] | None, cache_gigabytes: float
-) -> LoadedFrames:
-    """The frames of these videos. Raises ValueError where their sizes differ and nothing resizes them."""
-    sizes = [(part.facts.height, part.facts.width) for part in parts]
-    check_sizes(names, sizes, resize)
-    return LoadedFrames(VideoLoader(parts), [part.num_frames for part in parts], sizes[0], resize, cache_gigabytes)
-
-
-def check_sizes(names: Sequence[str], sizes: Sequence[tuple[int, int]], resize: tuple[int, int] | None) -> None:
-    for name, size in zip(names, sizes, strict=True):
-        if resize is None and size != sizes[0]:
-            raise ValueError(
-                f"frames of {name} are {size[1]}x{size[0]} and those of {names[0]} {sizes[0][1]}x{sizes[0][0]}; "
-                "give `resize`, the height and width that all are to have"
-            )
-
-
-def common_rate(rates: Sequence[float]) -> float | None:
-    """The frames per second that all have, within a part in a hundred; None where they differ."""
-    return rates[0] if rates and max(rates) <= 1.01 * min(rates) else None
-
-
-def scan_videos(paths: Sequence[str]) -> tuple[dict[str, VideoFacts], dict[str, str]]:
-    """What the files hold, by path, and why the others can't be read. Raises ValueError where none can."""
+def scan_videos(paths: Iterable[Path]) -> dict[Path, VideoFrames]:
+    """The files that can be read, with all their frames. Raises ValueError if there are none."""
     readers = ReaderChain()
-    facts: dict[str, VideoFacts] = {}
-    reasons: dict[str, str] = {}
+    videos: dict[Path, VideoFrames] = {}
+    reasons: dict[Path, str] = {}
     for path in dict.fromkeys(paths):
         try:
-            found = readers.scan(path)
-            if Trait.DAMAGED in found.traits:
-                raise VideoError(f"it breaks off after {found.num_frames} frames")
-            facts[path] = found
+            facts = readers.scan(str(path))
+            if Trait.DAMAGED in facts.traits:
+                raise VideoError(f"it breaks off after {facts.num_frames} frames")
+            videos[path] = VideoFrames(readers, str(path), facts, facts.num_frames)
         except VideoError as error:
             reasons[path] = str(error)
-    if not facts:
-        first, reason = next(iter(reasons.items()))
-        raise ValueError(f"none of {len(reasons)} videos can be read; {first}: {reason}")
-    return facts, reasons
+    if not videos:
+        path, reason = next(iter(reasons.items()))
+        raise ValueError(f"none of {len(reasons)} videos can be read; {path}: {reason}")
+    return videos
 
 
-def resized(
-    frames: np.ndarray,  # (n, H, W, 3) uint8
-    size: tuple[int, int] | None,  # height, width; their own if None
-) -> np.ndarray:  # (n, height, width, 3) uint8
+def common_fps(videos: Iterable[VideoFrames]) -> float | None:
+    """The frame rate of all videos, within 1 %; None where they differ."""
+    rates = [video.fps for video in videos]
+    return rates[0] if max(rates) <= 1.01 * min(rates) else None
+
+
+def resized(frames: UInt8[np.ndarray, "n h w 3"], size: tuple[int, int] | None) -> UInt8[np.ndarray, "n H W 3"]:
+    """Frames of another height and width; the same frames if None."""
     if size is None or frames.shape[1:3] == tuple(size):
         return frames
     made = np.empty((len(frames), *size, 3), np.uint8)

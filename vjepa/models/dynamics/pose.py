@@ -1,34 +1,36 @@
-"""The pose of a robot's hand after an action, as V-JEPA 2-AC's planner foresees it (arXiv 2506.09985, section 3.2)."""
+"""Poses of a robot's hand and the actions between them, as in V-JEPA 2-AC (arXiv 2506.09985, section 3.2).
+
+A pose is x, y, z in metres, three Euler angles in radians about the fixed x, y and z axes, and a gripper from 0 to 1.
+An action is the difference of two poses: displacement, Euler angles of the rotation between them, gripper change.
+"""
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-POSE_DIM = 7  # x, y, z, three Euler angles, gripper
+POSE_DIM = 7
 
 
-def moved_pose(
-    poses: Float[
-        Tensor, "... 7"
-    ],  # x, y, z in metres, Euler angles in radians about the fixed x, y, z axes, gripper 0 to 1
-    actions: Float[Tensor, "... 7"],  # the way, Euler angles of the rotation, change of the gripper
-) -> Float[Tensor, "... 7"]:
-    """Places and grippers are added, the gripper kept from 0 to 1; the action's rotation follows the pose's.
-
-    The inverse of the differences that DROID's reader makes actions of.
-    """
-    places = poses[..., :3] + actions[..., :3]
-    turn, rotation = rotations_of(actions[..., 3:6]), rotations_of(poses[..., 3:6])
+def moved_pose(poses: Float[Tensor, "... 7"], actions: Float[Tensor, "... 7"]) -> Float[Tensor, "... 7"]:
+    """The poses after these actions, with grippers clamped to 0 to 1; the inverse of `pose_differences`."""
+    positions = poses[..., :3] + actions[..., :3]
+    turn, rotation = rotation_matrices(actions[..., 3:6]), rotation_matrices(poses[..., 3:6])
     # turn @ rotation; mixed precision would round a matrix product to three digits.
-    angles = angles_of((turn.unsqueeze(-1) * rotation.unsqueeze(-3)).sum(-2))
+    angles = euler_angles((turn.unsqueeze(-1) * rotation.unsqueeze(-3)).sum(-2))
     grippers = (poses[..., 6:] + actions[..., 6:]).clamp(0, 1)
-    return torch.cat((places, angles, grippers), dim=-1)
+    return torch.cat((positions, angles, grippers), dim=-1)
 
 
-def rotations_of(
-    angles: Float[Tensor, "... 3"],  # radians about the fixed x, y and z axes, in this order
-) -> Float[Tensor, "... 3 3"]:
-    """R_z R_y R_x."""
+def pose_differences(poses: Float[Tensor, "T 7"]) -> Float[Tensor, "T-1 7"]:
+    """The actions that lead from each pose to the next."""
+    rotations = rotation_matrices(poses[:, 3:6])
+    angles = euler_angles(rotations[1:] @ rotations[:-1].mT)
+    changes = poses.diff(dim=0)
+    return torch.cat((changes[:, :3], angles, changes[:, 6:]), dim=1)
+
+
+def rotation_matrices(angles: Float[Tensor, "... 3"]) -> Float[Tensor, "... 3 3"]:
+    """R_z R_y R_x, for Euler angles about the fixed x, y and z axes, in this order."""
     (cx, cy, cz), (sx, sy, sz) = angles.cos().unbind(-1), angles.sin().unbind(-1)
     rows = (
         torch.stack((cz * cy, cz * sy * sx - sz * cx, cz * sy * cx + sz * sx), dim=-1),
@@ -38,7 +40,8 @@ def rotations_of(
     return torch.stack(rows, dim=-2)
 
 
-def angles_of(rotations: Float[Tensor, "... 3 3"]) -> Float[Tensor, "... 3"]:  # radians, the inverse of `rotations_of`
+def euler_angles(rotations: Float[Tensor, "... 3 3"]) -> Float[Tensor, "... 3"]:
+    """The inverse of `rotation_matrices`."""
     # Not by the arcsine, which rounds badly near a quarter turn and has no gradient there.
     cosine = rotations[..., :2, 0].square().sum(-1).clamp(min=1e-12).sqrt()
     x = torch.atan2(rotations[..., 2, 1], rotations[..., 2, 2])

@@ -1,60 +1,43 @@
 """Episodes as a table of files: `episodes.csv` names a video and an .npz of actions for each (`path,actions`).
 
-The .npz holds `action` with a row for each frame, and may hold `state`. More columns of the table are ignored.
+The .npz holds `action` with a row for each frame, and may hold `state`. More columns of the table are ignored. A video
+that can't be read is skipped.
 """
 
 import csv
 from pathlib import Path
 
-import numpy as np
-
-from vjepa.data.episodes.frames import VideoPart, common_rate, scan_videos, video_frames
-from vjepa.data.episodes.store import (
+from vjepa.data.episodes.formats.files import check_present, open_npz
+from vjepa.data.episodes.frames import VideoFrames, common_fps, scan_videos
+from vjepa.data.episodes.recordings import (
     ACTION_KEYS,
     STATE_KEYS,
-    Episodes,
+    ReadOptions,
     Recording,
-    episodes_of_recordings,
-    key_of,
-    needed_key,
+    find_key,
+    require_key,
+    store_recordings,
 )
+from vjepa.data.episodes.store import EpisodeStore
 
 TABLE = "episodes.csv"
 
 
-def read_folder(
-    root: Path,
-    resize: tuple[int, int] | None = None,
-    action_key: str | None = None,
-    state_key: str | None = None,
-    cache_gigabytes: float = 2.0,
-) -> Episodes:
-    """The episodes of a folder with such a table, or of the table itself; a video that can't be read is left out."""
+def detect(root: Path) -> bool:
+    return root.suffix == ".csv" if root.is_file() else (root / TABLE).is_file()
+
+
+def read(root: Path, options: ReadOptions) -> EpisodeStore:
+    """The episodes of a folder with such a table, or of the table itself."""
     table = root / TABLE if root.is_dir() else root
-    rows = _rows_of(table)
-    videos = [str(table.parent / row["path"]) for row in rows]
-    action_files = [table.parent / row["actions"] for row in rows]
-    check_present([Path(video) for video in videos] + action_files, table)
-    facts, reasons = scan_videos(videos)
-    recordings, parts = [], []
-    for video, action_file in zip(videos, action_files, strict=True):
-        if video in facts:
-            actions, states = _actions_and_states(action_file, action_key, state_key)
-            recordings.append(Recording(video, facts[video].num_frames, actions, states))
-            parts.append(VideoPart(video, facts[video], 0, facts[video].num_frames))
-    source = video_frames(parts, [part.path for part in parts], resize, cache_gigabytes)
-    rate = common_rate([part.facts.fps for part in parts])
-    return episodes_of_recordings(recordings, source, rate, num_left_out=len(reasons))
+    rows = [(table.parent / row["path"], table.parent / row["actions"]) for row in _rows(table)]
+    check_present([video for video, _ in rows] + [actions for _, actions in rows], table)
+    videos = scan_videos(video for video, _ in rows)
+    recordings = [_recording(videos[video], actions, options) for video, actions in rows if video in videos]
+    return store_recordings(recordings, options, common_fps(videos.values()), len(rows) - len(recordings))
 
 
-def check_present(paths: list[Path], named_by: Path) -> None:
-    """Raise ValueError where files that a data set names are not there."""
-    absent = [path for path in paths if not path.is_file()]
-    if absent:
-        raise ValueError(f"{len(absent)} of the files that {named_by} names are not there, the first is {absent[0]}")
-
-
-def _rows_of(table: Path) -> list[dict[str, str]]:
+def _rows(table: Path) -> list[dict[str, str]]:
     if not table.is_file():
         raise ValueError(f"there is no file {table}")
     with table.open(newline="", encoding="utf-8-sig") as file:
@@ -68,20 +51,8 @@ def _rows_of(table: Path) -> list[dict[str, str]]:
     return rows
 
 
-def _actions_and_states(
-    path: Path, action_key: str | None, state_key: str | None
-) -> tuple[np.ndarray, np.ndarray | None]:
+def _recording(video: VideoFrames, path: Path, options: ReadOptions) -> Recording:
     with open_npz(path) as arrays:
-        states = key_of(arrays.files, state_key, STATE_KEYS, "states", str(path))
-        actions = needed_key(arrays.files, action_key, ACTION_KEYS, "actions", str(path))
-        return arrays[actions], None if states is None else arrays[states]
-
-
-def open_npz(path: Path) -> np.lib.npyio.NpzFile:
-    try:
-        arrays = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise ValueError(f"{path} is no .npz file that can be read: {error}") from None
-    if not isinstance(arrays, np.lib.npyio.NpzFile):
-        raise ValueError(f"{path} is no .npz file")
-    return arrays
+        states = find_key(arrays.files, options.state_key, STATE_KEYS, "states", str(path))
+        actions = require_key(arrays.files, options.action_key, ACTION_KEYS, "actions", str(path))
+        return Recording(video.path, video, arrays[actions], None if states is None else arrays[states])

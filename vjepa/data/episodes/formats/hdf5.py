@@ -1,144 +1,145 @@
-"""Episodes in HDF5 files, of the layouts that are common.
+"""Episodes in HDF5 files, of the common layouts.
 
 * A group for each episode, at the top or under `data` (robomimic), with a uint8 dataset of frames (T, H, W, 3), maybe
   several cameras, and one of actions (T, A).
-* Datasets of all episodes one after another, with `ep_len` and perhaps `ep_offset` (stable-worldmodel).
+* Datasets of all episodes, concatenated, with `ep_len` and perhaps `ep_offset` (stable-worldmodel).
 * One episode in each file of a folder.
 
-Frames are read when they are asked for; actions and states at once.
+Frames are read when they are needed; actions and states at once. A file that can't be opened is skipped.
 """
 
 import os
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
+from jaxtyping import Int64, UInt8
 
-from vjepa.data.episodes.formats.npz import FRAME_KEYS
-from vjepa.data.episodes.frames import LoadedFrames, check_sizes
-from vjepa.data.episodes.store import (
+from vjepa.data.episodes.formats.files import import_h5py
+from vjepa.data.episodes.recordings import (
     ACTION_KEYS,
+    FRAME_KEYS,
     STATE_KEYS,
-    Episodes,
+    ReadOptions,
     Recording,
-    episodes_of_recordings,
-    key_of,
-    needed_key,
+    find_key,
+    require_key,
+    store_recordings,
 )
+from vjepa.data.episodes.store import EpisodeStore
 
 SUFFIXES = (".h5", ".hdf5")
 
 
-class _Part(NamedTuple):
-    """The frames of a dataset that are an episode's."""
-
-    path: str
-    dataset: str
-    first: int
-    size: tuple[int, int]  # height, width
+def detect(root: Path) -> bool:
+    return root.suffix in SUFFIXES if root.is_file() else bool(_files(root))
 
 
-def read_hdf5(
-    root: Path,
-    resize: tuple[int, int] | None = None,
-    camera: str | None = None,
-    action_key: str | None = None,
-    state_key: str | None = None,
-    cache_gigabytes: float = 2.0,
-) -> Episodes:
-    """The episodes of a file, or of all HDF5 files of a folder; a file that can't be opened is left out."""
+def read(root: Path, options: ReadOptions) -> EpisodeStore:
+    """The episodes of a file, or of all HDF5 files of a folder."""
     h5py = import_h5py(root)
-    files = hdf5_files(root) if root.is_dir() else [root]
-    if not files or not files[0].is_file():
+    paths = _files(root) if root.is_dir() else [root]
+    if not paths or not paths[0].is_file():
         raise ValueError(f"there is no HDF5 file at {root}")
-    recordings, parts, reasons = [], [], []
-    for path in files:
+    recordings: list[Recording] = []
+    reasons = []
+    opened = _OpenFiles()
+    for path in paths:
         try:
             file = h5py.File(path, "r")
         except OSError as error:
             reasons.append(f"{path}: {error}")
             continue
         with file:
-            for recording, part in _episodes_of(file, path, camera, action_key, state_key):
-                recordings.append(recording)
-                parts.append(part)
+            recordings += _recordings(file, path, opened, options)
     if not recordings:
         raise ValueError(f"no HDF5 file can be read: {reasons[0]}")
-    names = [recording.name for recording in recordings]
-    sizes = [part.size for part in parts]
-    check_sizes(names, sizes, resize)
-    num_frames = [recording.num_frames for recording in recordings]
-    source = LoadedFrames(_Hdf5Loader(parts), num_frames, sizes[0], resize, cache_gigabytes)
-    return episodes_of_recordings(recordings, source, num_left_out=len(reasons))
+    return store_recordings(recordings, options, num_skipped=len(reasons))
 
 
-def hdf5_files(folder: Path) -> list[Path]:
+def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES)
 
 
-def import_h5py(needed_for: Path) -> Any:
-    try:
-        import h5py
-    except ImportError:
-        raise ValueError(f"reading {needed_for} needs h5py: pip install 'vjepa[hdf5]'") from None
-    return h5py
+class _OpenFiles:
+    """HDF5 files, opened once in each process that reads them."""
+
+    def __init__(self) -> None:
+        self._files: dict[tuple[int, str], Any] = {}
+
+    def __getitem__(self, path: str) -> Any:
+        key = (os.getpid(), path)
+        if key not in self._files:
+            self._files[key] = import_h5py(Path(path)).File(path, "r")
+        return self._files[key]
+
+    def __reduce__(self) -> tuple[type["_OpenFiles"], tuple[()]]:
+        return _OpenFiles, ()
 
 
-def _episodes_of(
-    file: Any, path: Path, camera: str | None, action_key: str | None, state_key: str | None
-) -> Iterator[tuple[Recording, _Part]]:
+@dataclass(frozen=True)
+class _DatasetFrames:
+    """Rows of a dataset."""
+
+    opened: _OpenFiles
+    path: str
+    dataset: str
+    first: int
+    num_frames: int
+    size: tuple[int, int]
+
+    def read(self, frame_ids: Int64[np.ndarray, " n"]) -> UInt8[np.ndarray, "n H W 3"]:
+        dataset = self.opened[self.path][self.dataset]
+        rows = self.first + frame_ids
+        if len(rows) * 4 >= rows[-1] - rows[0] + 1:  # one read of a range is far faster than a list of rows
+            return dataset[rows[0] : rows[-1] + 1][rows - rows[0]]
+        return dataset[rows]
+
+
+def _recordings(file: Any, path: Path, opened: _OpenFiles, options: ReadOptions) -> Iterator[Recording]:
     top = file["data"] if "data" in file and hasattr(file["data"], "keys") else file
     if "ep_len" in top:
         lengths = top["ep_len"][()].astype(int).ravel()
         firsts = top["ep_offset"][()].astype(int).ravel() if "ep_offset" in top else np.cumsum(lengths) - lengths
-        yield from _cut(top, path, camera, action_key, state_key, firsts.tolist(), lengths.tolist())
+        spans = [slice(first, first + length) for first, length in zip(firsts.tolist(), lengths.tolist(), strict=True)]
+        yield from _group_recordings(top, path, opened, options, spans)
         return
     is_one_episode = any(hasattr(each, "shape") for each in top.values())
     groups = [top] if is_one_episode else [top[name] for name in sorted(top, key=_by_number)]
     if not groups:
         raise ValueError(f"there are no episodes in {path}")
     for group in groups:
-        yield from _cut(group, path, camera, action_key, state_key, [0], None)
+        yield from _group_recordings(group, path, opened, options, None)
 
 
-def _cut(
-    group: Any,
-    path: Path,
-    camera: str | None,
-    action_key: str | None,
-    state_key: str | None,
-    firsts: Sequence[int],
-    lengths: Sequence[int] | None,  # all rows, of one episode, if None
-) -> Iterator[tuple[Recording, _Part]]:
-    datasets = _datasets_of(group)
+def _group_recordings(
+    group: Any, path: Path, opened: _OpenFiles, options: ReadOptions, spans: Sequence[slice] | None
+) -> Iterator[Recording]:
+    """One episode per span of rows; all rows are one episode if None."""
+    datasets = _datasets(group)
     where = f"{path}{'' if group.name == '/' else ' ' + group.name}"
-    pictures = [name for name, each in datasets.items() if each.dtype == np.uint8 and each.ndim == 4]
-    frames_name = key_of(pictures, camera, FRAME_KEYS, "frames", where) or next(iter(pictures), None)
-    if frames_name is None:
+    cameras = [name for name, each in datasets.items() if each.dtype == np.uint8 and each.ndim == 4]
+    frames_key = find_key(cameras, options.camera, FRAME_KEYS, "frames", where) or next(iter(cameras), None)
+    if frames_key is None:
         raise ValueError(f"no frames in {where}: none of its datasets is (T, H, W, 3) uint8")
-    frames = datasets[frames_name]
+    frames = datasets[frames_key]
     if frames.shape[-1] != 3:
-        raise ValueError(f"frames {frames_name} of {where} must be (T, H, W, 3), not {frames.shape}")
-    actions = datasets[needed_key(list(datasets), action_key, ACTION_KEYS, "actions", where)][()]
-    states_name = key_of(list(datasets), state_key, STATE_KEYS, "states", where)
-    states = None if states_name is None else datasets[states_name][()]
-    size = frames.shape[1:3]
-    if lengths is None:
-        yield Recording(where, len(frames), actions, states), _Part(str(path), frames.name, 0, size)
-        return
-    for number, (first, length) in enumerate(zip(firsts, lengths, strict=True)):
-        rows = slice(first, first + length)
-        of_states = None if states is None else states[rows]
-        recording = Recording(
-            f"{where} episode {number}", len(range(*rows.indices(len(frames)))), actions[rows], of_states
-        )
-        yield recording, _Part(str(path), frames.name, first, size)
+        raise ValueError(f"frames {frames_key} of {where} must be (T, H, W, 3), not {frames.shape}")
+    actions = datasets[require_key(list(datasets), options.action_key, ACTION_KEYS, "actions", where)][()]
+    states_key = find_key(list(datasets), options.state_key, STATE_KEYS, "states", where)
+    states = None if states_key is None else datasets[states_key][()]
+    for number, span in enumerate([slice(0, None)] if spans is None else spans):
+        name = where if spans is None else f"{where} episode {number}"
+        num_frames = len(range(len(frames))[span])
+        images = _DatasetFrames(opened, str(path), frames.name, span.start, num_frames, frames.shape[1:3])
+        yield Recording(name, images, actions[span], None if states is None else states[span])
 
 
-def _datasets_of(group: Any) -> dict[str, Any]:
-    """All datasets below a group by their path in it; those of robomimic's `next_obs` are of other times."""
+def _datasets(group: Any) -> dict[str, Any]:
+    """All datasets below a group by their path in it, without robomimic's `next_obs`, which are of later times."""
     found: dict[str, Any] = {}
 
     def add(name: str, each: Any) -> None:
@@ -149,31 +150,7 @@ def _datasets_of(group: Any) -> dict[str, Any]:
     return found
 
 
-def _by_number(name: str) -> tuple:
+def _by_number(name: str) -> tuple[tuple[bool, int, str], ...]:
     """demo_2 before demo_10."""
-    return tuple((0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", name) if part)
-
-
-class _Hdf5Loader:
-    """Frames of episodes out of HDF5 files, which each process opens for itself, once."""
-
-    def __init__(self, parts: Sequence[_Part]):
-        self.parts = parts
-        self._files: dict[tuple[int, str], Any] = {}
-
-    def __call__(self, episode: int, numbers: np.ndarray) -> np.ndarray:  # (n, H, W, 3) uint8
-        part = self.parts[episode]
-        dataset = self._file(part.path)[part.dataset]
-        first, last = part.first + int(numbers[0]), part.first + int(numbers[-1])
-        if len(numbers) * 4 >= last - first + 1:  # one read of a range is far faster than a list of rows
-            return dataset[first : last + 1][numbers - numbers[0]]
-        return dataset[numbers + part.first]
-
-    def _file(self, path: str) -> Any:
-        key = (os.getpid(), path)
-        if key not in self._files:
-            self._files[key] = import_h5py(Path(path)).File(path, "r")
-        return self._files[key]
-
-    def __getstate__(self) -> dict[str, object]:
-        return {"parts": self.parts, "_files": {}}
+    parts = filter(None, re.split(r"(\d+)", name))
+    return tuple((False, int(part), "") if part.isdigit() else (True, 0, part) for part in parts)

@@ -1,0 +1,131 @@
+"""Recorded episodes: what the readers of all formats return, how it is checked, and the names that they look for."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float, Float32
+
+from vjepa.data.episodes.frames import LazySource, StoredFrames
+from vjepa.data.episodes.store import EpisodeStore, check_finite
+
+# Names of arrays in files, the usual ones first.
+FRAME_KEYS = ("images", "image", "frames", "pixels", "video", "observations")
+ACTION_KEYS = ("action", "actions")
+STATE_KEYS = ("state", "states", "observation.state", "proprio", "robot_states")
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """How episodes are read; see `open_episodes`."""
+
+    resize: tuple[int, int] | None = None
+    camera: str | None = None
+    action_key: str | None = None
+    state_key: str | None = None
+    frames_per_second: float | None = None
+    cache_gigabytes: float = 2.0
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A recorded episode, with one row of actions and states per frame.
+
+    The last action may be absent. Actions and states of one number may lack their last dimension.
+    """
+
+    name: str  # in messages
+    frames: StoredFrames
+    actions: np.ndarray
+    states: np.ndarray | None = None
+    extrinsics: Float[np.ndarray, " X"] | None = None  # of the camera
+
+
+def store_recordings(
+    recordings: Sequence[Recording],
+    options: ReadOptions,
+    fps: float | None = None,
+    num_skipped: int = 0,
+) -> EpisodeStore:
+    """The store of these recordings, whose frames are read when needed.
+
+    Raises:
+        ValueError: actions or states do not fit frames, or episodes do not fit each other.
+    """
+    _check_frame_sizes(recordings, options.resize)
+    actions = [_rows(recording, "actions") for recording in recordings]
+    states = [_rows(recording, "states") for recording in recordings]
+    for what, arrays in (("actions", actions), ("states", states)):
+        for recording, array in zip(recordings, arrays, strict=True):
+            if array.shape[1] != arrays[0].shape[1]:
+                raise ValueError(
+                    f"{what} of {recording.name} have {array.shape[1]} numbers and those of {recordings[0].name} have "
+                    f"{arrays[0].shape[1]}; all episodes must have as many"
+                )
+    extrinsics = [recording.extrinsics for recording in recordings if recording.extrinsics is not None]
+    return EpisodeStore(
+        lengths=np.array([len(rows) for rows in actions], np.int64),
+        actions=np.concatenate(actions),
+        states=np.concatenate(states),
+        source=LazySource([each.frames for each in recordings], options.resize, options.cache_gigabytes),
+        names=[recording.name for recording in recordings],
+        extrinsics=np.stack(extrinsics).astype(np.float32) if len(extrinsics) == len(recordings) else None,
+        fps=fps,
+        num_skipped=num_skipped,
+    )
+
+
+def _check_frame_sizes(recordings: Sequence[Recording], resize: tuple[int, int] | None) -> None:
+    height, width = recordings[0].frames.size
+    for recording in recordings:
+        if resize is None and recording.frames.size != (height, width):
+            raise ValueError(
+                f"frames of {recording.name} are {recording.frames.size[1]}x{recording.frames.size[0]} and those of "
+                f"{recordings[0].name} {width}x{height}; give `resize`, the height and width that all are to have"
+            )
+
+
+def _rows(recording: Recording, what: Literal["actions", "states"]) -> Float32[np.ndarray, "n D"]:
+    num_frames = recording.frames.num_frames
+    given = recording.actions if what == "actions" else recording.states
+    values = np.zeros((num_frames, 0)) if given is None else np.asarray(given)
+    if values.ndim not in (1, 2) or values.dtype.kind not in "fiub":
+        raise ValueError(
+            f"{what} of {recording.name} have shape {values.shape} and type {values.dtype}; "
+            "they must be numbers, one row for each frame"
+        )
+    needed = num_frames - (what == "actions")
+    if len(values) not in (needed, num_frames):
+        raise ValueError(
+            f"{recording.name} has {len(values)} rows of {what} for {num_frames} frames; there must be as many as "
+            f"frames{', or one less' if what == 'actions' else ''}"
+        )
+    rows = np.ascontiguousarray(values if values.ndim == 2 else values[:, None], np.float32)[:needed]
+    check_finite(rows, lambda row: f"{what} of {recording.name} at row {row}")
+    return rows
+
+
+def find_key(names: Sequence[str], requested: str | None, usual: Sequence[str], what: str, where: str) -> str | None:
+    """The requested name, else the first usual one; None if there is none.
+
+    A name with slashes is also found by its last part. Raises ValueError if the requested one is absent.
+    """
+    for key in usual if requested is None else [requested]:
+        for name in names:
+            if key in (name, name.rsplit("/", 1)[-1]):
+                return name
+    if requested is None:
+        return None
+    raise ValueError(f"there are no {what} called '{requested}' in {where}; there is {', '.join(names) or 'nothing'}")
+
+
+def require_key(names: Sequence[str], requested: str | None, usual: Sequence[str], what: str, where: str) -> str:
+    """As `find_key`. Raises ValueError if there is none."""
+    found = find_key(names, requested, usual, what, where)
+    if found is None:
+        raise ValueError(
+            f"no {what} in {where}: none of {', '.join(usual)} is there, but {', '.join(names) or 'nothing'}; "
+            "say which it is"
+        )
+    return found
