@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -183,7 +184,7 @@ def test_collecting_again_skips_the_same_and_refuses_another(tmp_path: Path, cap
     assert f"{folder}: 3 episodes with 24 transitions, " in capsys.readouterr().out
     collection = Collection(folder)
     assert collection.world["suite"]["init_args"]["layouts"] == "random"
-    assert collection.frames(0, [0, 4, 8]).shape == (3, 64, 64, 3)
+    assert collection.frames(0, np.array([0, 4, 8])).shape == (3, 64, 64, 3)
     before = (folder / "frames.npy").stat().st_mtime_ns
     run_collect_command([*arguments, "--episodes_per_batch=1"])
     assert "holds these episodes already" in capsys.readouterr().out

@@ -139,7 +139,7 @@ def test_the_loss_is_that_of_the_released_training():
     frames = torch.randint(0, 256, (B, 8, 3, 16, 16), dtype=torch.uint8)
     actions, states, numbers = torch.rand(B, 7, 7) - 0.5, torch.rand(B, 8, 7), torch.arange(B)
     with torch.no_grad():
-        losses = model.losses(EpisodeBatch(frames, actions, states, torch.zeros(B, 0), numbers, numbers, numbers, B))
+        losses = model.losses(EpisodeBatch(frames, actions, states, torch.zeros(B, 0), numbers, numbers, numbers))
         clips = model.encode(encoder, normalize_frames(frames))
         single = predict(clips[:, :-1], actions, states[:, :-1])
         fed_back = torch.cat((clips[:, :1], single[:, :1]), dim=1)
