@@ -115,6 +115,24 @@ def test_rooms_import_only_from_rooms_to_their_left(imports: list[Import]):
     assert not wrong, _listed(wrong, "move what both need to the left, or hand it in as an argument")
 
 
+def test_no_modules_import_each_other(imports: list[Import]):
+    graph: dict[str, set[str]] = {}
+    for found in imports:
+        graph.setdefault(_name_of(found.file), set()).add(found.module)
+    finished: set[str] = set()
+
+    def visit(module: str, path: tuple[str, ...]) -> None:
+        assert module not in path, f"modules import each other: {' -> '.join((*path[path.index(module) :], module))}"
+        if module in graph and module not in finished:
+            for imported in sorted(graph[module]):
+                visit(imported, (*path, module))
+            finished.add(module)
+
+    for module in sorted(graph):
+        if not module.endswith("__init__"):
+            visit(module, ())
+
+
 def test_no_folder_has_too_many_modules():
     modules = {folder: set(folder.glob("*.py")) - {folder / "__init__.py"} for folder in PACKAGE.rglob("*/")}
     wrong = [
@@ -190,6 +208,10 @@ def _file_of(module: str) -> Path:
     """The file of one of our own modules, or the folder of a package."""
     path = PACKAGE.parent.joinpath(*module.split("."))
     return path if path.is_dir() else path.with_suffix(".py")
+
+
+def _name_of(file: Path) -> str:
+    return ".".join(file.relative_to(PACKAGE.parent).with_suffix("").parts)
 
 
 def _room_of(path: Path) -> str:

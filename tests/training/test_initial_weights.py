@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 
 from tests.interop.tiny_models import part_of, tiny_model
 from tests.quiet_trainer import quiet_trainer
-from tests.training.test_jepa import batch
+from tests.training.test_jepa import batch, target_tokens
 from vjepa.interop.native import write_native
 from vjepa.interop.portable import PortableModel
 from vjepa.interop.released import write_released
@@ -95,12 +95,12 @@ def student(**settings) -> JEPA:
 def test_a_teacher_gives_the_targets_and_never_changes(tmp_path):
     module = student(targets=Teacher(teacher(tmp_path)))
     module.setup("fit")
-    before = copy.deepcopy(module.teacher.state_dict())
+    before = copy.deepcopy(module.targets.encoder.state_dict())
     averaged = copy.deepcopy(module.target_encoder.state_dict())
-    assert module.targets.encode(module, torch.randn(2, 3, 4, 16, 16)).shape == (2, 32, 48)
+    assert target_tokens(module, torch.randn(2, 3, 4, 16, 16)).shape == (2, 32, 48)
     trainer = quiet_trainer(tmp_path, max_epochs=1)
     trainer.fit(module, DataLoader([batch(step) for step in range(3)], batch_size=None))
-    assert all(torch.equal(tensor, before[name]) for name, tensor in module.teacher.state_dict().items())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in module.targets.encoder.state_dict().items())
     moved = module.target_encoder.state_dict()
     assert any(not torch.equal(tensor, averaged[name]) for name, tensor in moved.items())
 
@@ -112,11 +112,11 @@ def test_checkpoints_leave_the_teacher_out_and_a_run_goes_on_with_it(tmp_path):
     trainer.fit(first, data)
     trainer.save_checkpoint(tmp_path / "half.ckpt")
     saved = torch.load(tmp_path / "half.ckpt", weights_only=True)["state_dict"]
-    assert saved and not any(name.startswith("teacher.") for name in saved)
+    assert saved and not any(name.startswith("targets.") for name in saved)
     second = student(targets=Teacher(folder))
     quiet_trainer(tmp_path, max_steps=4).fit(second, data, ckpt_path=tmp_path / "half.ckpt", weights_only=True)
-    teacher_now = second.teacher.state_dict()
-    assert all(torch.equal(tensor, teacher_now[name]) for name, tensor in first.teacher.state_dict().items())
+    teacher_now = second.targets.encoder.state_dict()
+    assert all(torch.equal(tensor, teacher_now[name]) for name, tensor in first.targets.encoder.state_dict().items())
 
 
 def test_a_predictor_of_another_width_than_the_teacher_is_refused(tmp_path):

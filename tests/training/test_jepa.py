@@ -6,6 +6,7 @@ import logging
 import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from tests.quiet_trainer import quiet_trainer
@@ -26,6 +27,10 @@ def jepa(**settings) -> JEPA:
     predictor = Predictor(encoder_dim=24, embed_dim=24, depth=1, num_heads=2, num_mask_tokens=2)
     defaults = {"learning_rate": Schedule(peak=1e-2), "momentum": Schedule(peak=0.5)}
     return JEPA(encoder, predictor, **(defaults | settings))
+
+
+def target_tokens(module: JEPA, clips: Tensor) -> Tensor:
+    return module.targets(clips, module.context_encoder, module.target_encoder, module.predictor.num_levels)
 
 
 def batch(step: int, num_clips: int = 2) -> ClipBatch:

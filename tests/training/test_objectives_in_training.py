@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from tests.training.test_jepa import batch, jepa, train
+from tests.training.test_jepa import batch, jepa, target_tokens, train
 from vjepa.data.clips.batch import normalize_clips
 from vjepa.objectives import (
     Agreement,
@@ -151,7 +151,7 @@ def test_nothing_else_keeps_its_own_targets_from_collapse():
     def spread(module) -> float:
         steps_of(module, 20)
         with torch.no_grad():
-            pooled = normalized_targets(module.targets.encode(module, batch(0, 8).clips / 255 - 0.5)).mean(1)
+            pooled = normalized_targets(target_tokens(module, batch(0, 8).clips / 255 - 0.5)).mean(1)
         return pooled.std(0).mean().item()
 
     sick = spread(jepa(targets=OwnTokens()))

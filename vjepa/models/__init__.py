@@ -3,7 +3,7 @@
 from vjepa.models.attentive_probe import AttentiveProbe
 from vjepa.models.dynamics.action_predictor import ActionPredictor
 from vjepa.models.ema import frozen_copy, update_ema
-from vjepa.models.encoder import VideoEncoder
+from vjepa.models.encoder import VideoEncoder, encode_levels
 from vjepa.models.position import PositionKind
 from vjepa.models.predictor import Predictor
 from vjepa.models.sizes import OUTPUT_LEVELS, SIZES, EncoderSize
@@ -17,6 +17,7 @@ __all__ = [
     "PositionKind",
     "Predictor",
     "VideoEncoder",
+    "encode_levels",
     "frozen_copy",
     "update_ema",
 ]

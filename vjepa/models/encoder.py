@@ -175,6 +175,16 @@ class VideoEncoder(nn.Module):
         return self.level_norms[self.output_levels.index(level)](tokens)
 
 
+def encode_levels(
+    encoder: VideoEncoder,
+    clips: Float[Tensor, "B 3 T H W"],
+    num_levels: int,  # 1, or that of the encoder's output levels
+    token_ids: Int64[Tensor, "B K"] | None = None,  # all tokens if None
+) -> Float[Tensor, "B K levels_D"]:
+    """Tokens of the last level, or of all output levels side by side, as a predictor of so many levels takes them."""
+    return encoder(clips, token_ids) if num_levels == 1 else encoder.forward_outputs(clips, token_ids)
+
+
 def run_block(
     block: nn.Module, tokens: Tensor, rotary: object, activation_checkpointing: bool, visible: Tensor | None = None
 ) -> Tensor:

@@ -6,7 +6,7 @@ V-JEPA (arXiv 2404.08471), V-JEPA 2 (2506.09985) and V-JEPA 2.1 (2603.14482) are
 from pathlib import Path
 from typing import Any
 
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, nn
 
@@ -14,7 +14,7 @@ from vjepa.data.clips.batch import ClipBatch, normalize_clips
 from vjepa.interop.renamed import renamed_weights
 from vjepa.interop.run_folder import EncoderName
 from vjepa.masking import TubeMask
-from vjepa.models import Predictor, VideoEncoder, frozen_copy, update_ema
+from vjepa.models import Predictor, VideoEncoder, encode_levels, frozen_copy, update_ema
 from vjepa.objectives import ClipStep, ClipTerm, LatentPrediction, Objective, normalized_targets
 from vjepa.training.clip_model import ClipModel
 from vjepa.training.initial_weights import load_initial_weights
@@ -30,7 +30,7 @@ class JEPA(ClipModel):
         predictor: predicts target tokens; its `encoder_dim` must be the encoder's `embed_dim`.
         terms: of the loss, by name (`vjepa.objectives`): `LatentPrediction` alone if None. Beside it the recipes here
             use `ContextPrediction`, `Agreement` and `Regularization`. An entry of None is left out.
-        targets: where target tokens come from: `MovingAverage`, `Teacher` or `OwnTokens` of `vjepa.training`.
+        targets: where target tokens come from: `MovingAverage` (if None), `Teacher` or `OwnTokens` of `vjepa.training`.
         learning_rate, weight_decay: of AdamW, over optimizer steps.
         momentum: of the target encoder; its first value is used after the first optimizer step, `end` after the last.
         betas, eps: of AdamW.
@@ -42,21 +42,22 @@ class JEPA(ClipModel):
 
     def step(self, batch: ClipBatch) -> ClipStep:
         clips = normalize_clips(batch.clips)  # (B, 3, T, H, W)
-        target_tokens = self.targets.encode(self, clips)  # (B, N, levels * D), without gradient unless they are its own
-        contexts = [self.encode(self.context_encoder, clips, mask.context_ids) for mask in batch.masks]
+        encoder, num_levels = self.context_encoder, self.predictor.num_levels
+        target_tokens = self.targets(clips, encoder, self.target_encoder, num_levels)  # (B, N, levels * D)
+        contexts = [encode_levels(encoder, clips, num_levels, mask.context_ids) for mask in batch.masks]
         predictions = [self.predict(clips, context, batch.masks, i) for i, context in enumerate(contexts)]
         step = ClipStep(
             number=self.global_step,
             clips=clips,
-            grid=self.context_encoder.grid_of(clips),
-            is_image=self.context_encoder.is_image(clips),
+            grid=encoder.grid_of(clips),
+            is_image=encoder.is_image(clips),
             masks=batch.masks,
-            targets=normalized_targets(target_tokens, self.predictor.num_levels),
-            whole_tokens=target_tokens.unflatten(-1, (self.predictor.num_levels, -1))[..., -1, :],
+            targets=normalized_targets(target_tokens, num_levels),
+            whole_tokens=target_tokens.unflatten(-1, (num_levels, -1))[..., -1, :],
             contexts=contexts,
             predictions=[hidden for hidden, _ in predictions],
             context_predictions=[visible for _, visible in predictions if visible is not None],
-            encode=lambda token_ids: self.context_encoder(clips, token_ids),
+            encode=lambda token_ids: encoder(clips, token_ids),
         )
         step.losses = self.objective(step)
         return step
@@ -66,17 +67,6 @@ class JEPA(ClipModel):
         momentum = 0.0 if isinstance(self.targets, OwnTokens) else self.momentum.value(step - 1, run_steps - 1)
         update_ema(self.target_encoder, self.context_encoder, momentum)
         return {"schedule/momentum": momentum}
-
-    def encode(
-        self,
-        encoder: VideoEncoder,
-        clips: Float[Tensor, "B 3 T H W"],
-        token_ids: Int64[Tensor, "B K"] | None = None,  # all tokens if None
-    ) -> Float[Tensor, "B K levels_D"]:
-        """Tokens of as many levels as the predictor works on: all output levels, or the last."""
-        if self.predictor.num_levels == 1:
-            return encoder(clips, token_ids)
-        return encoder.forward_outputs(clips, token_ids)
 
     def predict(
         self,
@@ -97,7 +87,7 @@ class JEPA(ClipModel):
         encoder: VideoEncoder,
         predictor: Predictor,
         terms: dict[str, ClipTerm | None] | None = None,
-        targets: Targets = MovingAverage(),  # noqa: B008 (stateless)
+        targets: Targets | None = None,
         learning_rate: Schedule = Schedule(start=1e-4, peak=5.25e-4, warmup_steps=12_000),  # noqa: B008 (frozen)
         weight_decay: Schedule = Schedule(peak=0.04),  # noqa: B008 (frozen)
         momentum: Schedule = Schedule(peak=0.99925, decay="linear"),  # noqa: B008 (frozen)
@@ -107,7 +97,8 @@ class JEPA(ClipModel):
         initial_weights: Path | None = None,
     ):
         super().__init__(learning_rate, weight_decay, betas, eps)
-        _require_networks_that_fit(encoder, predictor, targets)
+        self.targets = MovingAverage() if targets is None else targets
+        _require_networks_that_fit(encoder, predictor, self.targets)
         self.context_encoder = encoder
         self.target_encoder = frozen_copy(encoder)
         self.predictor = predictor
@@ -115,8 +106,6 @@ class JEPA(ClipModel):
         for term in self.objective.terms:
             term.check_networks(encoder, predictor)
         self.predicts_context = any(term.reads_context_predictions for term in self.objective.terms)
-        self.targets = targets
-        self.teacher: VideoEncoder | None = None  # read when training starts
         self.momentum = momentum
         self.mask_token_per_mask = mask_token_per_mask
         self.initial_weights = initial_weights
@@ -139,18 +128,16 @@ class JEPA(ClipModel):
         if stage == "fit" and self.initial_weights is not None:
             for note in load_initial_weights(self, self.initial_weights):
                 rank_zero_only(print)(note)
-        self.targets.setup(self)
+        self.targets.setup(self.predictor)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         # A teacher may be larger than all the rest, and never changes: it is read from where it came from.
-        for name in [name for name in checkpoint["state_dict"] if name.startswith("teacher.")]:
+        for name in [name for name in checkpoint["state_dict"] if name.startswith("targets.")]:
             del checkpoint["state_dict"][name]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["state_dict"] = renamed_weights(checkpoint["state_dict"])
-        if self.teacher is not None:
-            own = self.teacher.state_dict()
-            checkpoint["state_dict"] |= {f"teacher.{name}": tensor for name, tensor in own.items()}
+        checkpoint["state_dict"] |= {f"targets.{name}": value for name, value in self.targets.state_dict().items()}
 
 
 def _require_networks_that_fit(encoder: VideoEncoder, predictor: Predictor, targets: Targets) -> None:
@@ -160,7 +147,7 @@ def _require_networks_that_fit(encoder: VideoEncoder, predictor: Predictor, targ
             f"the predictor's num_levels ({predictor.num_levels}) must be 1 or the number of the encoder's "
             f"output_levels ({encoder.num_output_levels})"
         )
-    if predictor.target_dim != targets.target_dim(encoder, predictor):
+    if predictor.target_dim != targets.width(encoder, predictor):
         raise ValueError(
             f"the predictor's target_dim ({predictor.target_dim}) must be num_levels * embed_dim "
             f"({predictor.num_levels * encoder.embed_dim}) where no teacher gives the targets"

@@ -1,31 +1,34 @@
 """Where the tokens that a JEPA predicts come from: a moving average, a teacher, or the context encoder itself."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, final
+from typing import final
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
-from vjepa.models import Predictor, VideoEncoder, frozen_copy
+from vjepa.models import Predictor, VideoEncoder, encode_levels, frozen_copy
 from vjepa.training.initial_weights import read_teacher
 
-if TYPE_CHECKING:
-    from vjepa.training.jepa import JEPA
 
+class Targets(nn.Module):
+    """Subclasses implement `forward`."""
 
-class Targets:
-    """Subclasses implement `encode`."""
-
-    def encode(self, model: "JEPA", clips: Float[Tensor, "B 3 T H W"]) -> Float[Tensor, "B N levels_D"]:
-        """Tokens of whole clips, of as many levels as the predictor predicts."""
+    def forward(
+        self,
+        clips: Float[Tensor, "B 3 T H W"],
+        context_encoder: VideoEncoder,
+        target_encoder: VideoEncoder,
+        num_levels: int,
+    ) -> Float[Tensor, "B N levels_D"]:
+        """Tokens of whole clips, of the levels that the predictor predicts."""
         raise NotImplementedError
 
-    def setup(self, model: "JEPA") -> None:
+    def setup(self, predictor: Predictor) -> None:
         """Called once before training."""
 
-    def target_dim(self, encoder: VideoEncoder, predictor: Predictor) -> int:
-        """Width of the targets where it is known before `setup`: that of the encoder's levels."""
+    def width(self, encoder: VideoEncoder, predictor: Predictor) -> int:
+        """Width of the tokens, where it is known before `setup`."""
         return predictor.num_levels * encoder.embed_dim
 
 
@@ -34,8 +37,14 @@ class MovingAverage(Targets):
     """The target encoder, a moving average of the context encoder (V-JEPA, arXiv 2404.08471)."""
 
     @torch.no_grad()
-    def encode(self, model: "JEPA", clips: Float[Tensor, "B 3 T H W"]) -> Float[Tensor, "B N levels_D"]:
-        return model.encode(model.target_encoder, clips)
+    def forward(
+        self,
+        clips: Float[Tensor, "B 3 T H W"],
+        context_encoder: VideoEncoder,
+        target_encoder: VideoEncoder,
+        num_levels: int,
+    ) -> Float[Tensor, "B N levels_D"]:
+        return encode_levels(target_encoder, clips, num_levels)
 
 
 @final
@@ -46,13 +55,19 @@ class OwnTokens(Targets):
     targets from collapse; without either it is the collapsing run to compare with.
     """
 
-    def encode(self, model: "JEPA", clips: Float[Tensor, "B 3 T H W"]) -> Float[Tensor, "B N levels_D"]:
-        return model.encode(model.context_encoder, clips)
+    def forward(
+        self,
+        clips: Float[Tensor, "B 3 T H W"],
+        context_encoder: VideoEncoder,
+        target_encoder: VideoEncoder,
+        num_levels: int,
+    ) -> Float[Tensor, "B N levels_D"]:
+        return encode_levels(context_encoder, clips, num_levels)
 
 
 @final
 class Teacher(Targets):
-    """The frozen encoder of another model (distillation; trained on pixels it makes this SALT, arXiv 2509.24317).
+    """The frozen encoder of another model: distillation, or SALT (arXiv 2509.24317) where it was trained on pixels.
 
     The target encoder is then only the moving average, as which a distilled model is released. The predictor's
     `target_dim` must be the teacher's width, times the predictor's levels.
@@ -62,16 +77,24 @@ class Teacher(Targets):
     """
 
     def __init__(self, source: Path):
+        super().__init__()
         self.source = source
+        self.encoder: VideoEncoder | None = None  # read when training starts
 
-    def setup(self, model: "JEPA") -> None:
-        if model.teacher is None:
-            model.teacher = frozen_copy(read_teacher(self.source, model.predictor))
+    def setup(self, predictor: Predictor) -> None:
+        if self.encoder is None:
+            self.encoder = frozen_copy(read_teacher(self.source, predictor))
 
     @torch.no_grad()
-    def encode(self, model: "JEPA", clips: Float[Tensor, "B 3 T H W"]) -> Float[Tensor, "B N levels_D"]:
-        assert model.teacher is not None
-        return model.encode(model.teacher, clips)
+    def forward(
+        self,
+        clips: Float[Tensor, "B 3 T H W"],
+        context_encoder: VideoEncoder,
+        target_encoder: VideoEncoder,
+        num_levels: int,
+    ) -> Float[Tensor, "B N levels_D"]:
+        assert self.encoder is not None
+        return encode_levels(self.encoder, clips, num_levels)
 
-    def target_dim(self, encoder: VideoEncoder, predictor: Predictor) -> int:
+    def width(self, encoder: VideoEncoder, predictor: Predictor) -> int:
         return predictor.target_dim  # checked when the teacher is read

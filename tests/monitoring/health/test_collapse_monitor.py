@@ -8,11 +8,11 @@ import torch
 from lightning.pytorch import Callback
 
 from tests.integration.runs import checkpoint, logged
-from tests.training.test_jepa import batch, jepa, train
+from tests.training.test_jepa import batch, jepa, target_tokens, train
 from vjepa.cli.main import main
 from vjepa.data.clips.batch import normalize_clips
 from vjepa.evaluation.token_statistics import effective_rank, feature_std
-from vjepa.models import Predictor, VideoEncoder
+from vjepa.models import Predictor, VideoEncoder, encode_levels
 from vjepa.monitoring import CollapseMonitor
 from vjepa.monitoring.health.collapse_monitor import prediction_health
 from vjepa.monitoring.health.collapse_watch import HealthLimits, Judgement, Verdict
@@ -98,9 +98,9 @@ def test_a_step_holds_what_the_networks_give(make):
     whole = module.context_encoder(clips) if isinstance(module.targets, OwnTokens) else module.target_encoder(clips)
     torch.testing.assert_close(step.contexts[0][..., -24:], module.context_encoder(clips, mask.context_ids))
     torch.testing.assert_close(step.whole_tokens, whole)
-    targets = normalized_targets(module.targets.encode(module, clips), module.predictor.num_levels)
+    targets = normalized_targets(target_tokens(module, clips), module.predictor.num_levels)
     torch.testing.assert_close(step.targets, targets)
-    context = module.encode(module.context_encoder, clips, mask.context_ids)
+    context = encode_levels(module.context_encoder, clips, module.predictor.num_levels, mask.context_ids)
     torch.testing.assert_close(step.predictions[0], module.predictor(context, mask, step.grid))
     assert len(step.predictions) == 2 and not any(tensor.requires_grad for tensor in step.predictions)
     assert not any(loss.requires_grad for loss in step.losses.values())

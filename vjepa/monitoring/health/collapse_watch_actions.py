@@ -74,7 +74,7 @@ def scaled_schedule(schedule: Schedule, factor: float) -> Schedule:
 
 
 def _changing_weights(module: ClipModel) -> dict[str, Tensor]:
-    return {name: tensor for name, tensor in module.state_dict().items() if not name.startswith("teacher.")}
+    return {name: tensor for name, tensor in module.state_dict().items() if not name.startswith("targets.")}
 
 
 def _copied(value: Any) -> Any:
