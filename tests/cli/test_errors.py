@@ -1,10 +1,11 @@
 """A user's slip ends in one sentence on stderr and exit code 2, without a traceback."""
 
+import importlib
 import json
 
 import pytest
 
-from vjepa.cli.main import main
+from vjepa.cli.main import COMMANDS, _usage, main
 
 MASK = {"class_path": "vjepa.masking.MultiBlockTubes"}
 
@@ -122,3 +123,10 @@ def test_help_lists_the_commands(capsys):
 )
 def test_slips_of_data_commands_are_named(capsys, arguments, sentence):
     assert sentence in slip(capsys, *arguments)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_its_function(name: str):
+    module, _, function = COMMANDS[name].function.partition(":")
+    assert callable(getattr(importlib.import_module(f"vjepa.cli.{module}"), function))
+    assert name in _usage()

@@ -44,6 +44,3 @@ def _run(parser: HelpfulParser, function: Callable[..., None], positional: str, 
     parser.add_function_arguments(function, skip={positional})
     given: dict[str, Any] = parser.parse_args(arguments).as_dict()
     function(given.pop(positional), **given)
-
-
-DATA_COMMANDS = {"make-data": make_data, "manifest": manifest, "doctor": doctor, "transcode": transcode}

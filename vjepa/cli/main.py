@@ -5,33 +5,69 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable
+from importlib import import_module
+from typing import NamedTuple
+
+TRAINING = "training:run_training_command"
+
+
+class Command(NamedTuple):
+    """A function of `vjepa.cli`, imported only when its command runs."""
+
+    function: str  # "module:function", which takes the arguments after the command's name
+    help: str
+    quiet: bool = False  # starts a trainer for each probe or recipe, so Lightning's lines about devices are left out
+
 
 COMMANDS = {
-    "fit": "train a model by a recipe",
-    "validate": "one pass over the validation clips",
-    "test": "one pass over the test clips",
-    "predict": "write the target encoder's tokens of the validation clips",
-    "probe": "frozen evaluation of a checkpoint: kNN, linear and attentive probes beside baselines",
-    "compare": "one encoder under several objectives: a table, and pictures of why pixels blur and of collapse",
-    "collect": "run a simulated world, and write episodes for a world model to learn from",
-    "plan": "closed-loop planning with world models, beside what plans nothing: table, JSON, pictures",
-    "anticipate": "what will be done next: frozen evaluation of encoder and predictor (EPIC-Kitchens-100)",
-    "convert": "a model from one format to another: native, released, Hugging Face",
-    "embed": "write features of videos, folders and manifests, from any checkpoint",
-    "import-recipe": "make a recipe of a training YAML of the released code",
-    "health-bands": "curves of healthy runs of a recipe, and pictures of runs over them",
-    "make-data": "render the embedded dataset to mp4 files",
-    "manifest": "list videos in a manifest, each looked at once",
-    "doctor": "look at every file of a dataset, and list what is good",
-    "transcode": "make copies of videos that decode fast",
+    "fit": Command(TRAINING, "train a model by a recipe"),
+    "validate": Command(TRAINING, "one pass over the validation clips"),
+    "test": Command(TRAINING, "one pass over the test clips"),
+    "predict": Command(TRAINING, "write the target encoder's tokens of the validation clips"),
+    "probe": Command(
+        "probe_command:run_probe_command",
+        "frozen evaluation of a checkpoint: kNN, linear and attentive probes beside baselines",
+        quiet=True,
+    ),
+    "compare": Command(
+        "compare_command:run_compare_command",
+        "one encoder under several objectives: a table, and pictures of blurred pixels and of collapse",
+        quiet=True,
+    ),
+    "collect": Command("collect_command:run_collect_command", "write episodes of a simulated world for a world model"),
+    "plan": Command(
+        "plan_command:run_plan_command",
+        "closed-loop planning with world models beside baselines: table, JSON, pictures",
+    ),
+    "anticipate": Command(
+        "anticipation_command:run_anticipation_command",
+        "frozen evaluation of encoder and predictor on future actions (EPIC-Kitchens-100)",
+        quiet=True,
+    ),
+    "convert": Command(
+        "convert_command:run_convert_command", "convert a model between formats: native, released, Hugging Face"
+    ),
+    "embed": Command(
+        "embed_command:run_embed_command", "write features of videos, folders and manifests, from any checkpoint"
+    ),
+    "import-recipe": Command(
+        "import_recipe_command:run_import_recipe_command", "turn a training YAML of the released code into a recipe"
+    ),
+    "health-bands": Command(
+        "health_bands_command:run_health_bands_command",
+        "curves of healthy runs of a recipe, and pictures of runs over them",
+    ),
+    "make-data": Command("data_commands:make_data", "render the embedded dataset to mp4 files"),
+    "manifest": Command("data_commands:manifest", "list videos in a manifest, with the facts of each file"),
+    "doctor": Command("data_commands:doctor", "check every file of a dataset, and list the good ones"),
+    "transcode": Command("data_commands:transcode", "make copies of videos that decode fast"),
 }
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run one command. A user's slip ends in one sentence on stderr and exit code 2; VJEPA_TRACEBACK=1 shows where.
+    """Run one command. A user's error ends in one sentence on stderr and exit code 2; VJEPA_TRACEBACK=1 shows where.
 
-    A run that its collapse watch has stopped ends with exit code 3.
+    A run stopped by its collapse watch ends with exit code 3.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments or arguments[0] in ("-h", "--help", "help"):
@@ -43,7 +79,7 @@ def main(arguments: list[str] | None = None) -> None:
         hint = f"; did you mean '{near[0]}'?" if near else ""
         _exit_with(f"unknown command '{name}'{hint} (commands: {', '.join(COMMANDS)})")
     try:
-        _command(name)(arguments[1:])
+        _run(COMMANDS[name], arguments)
     except (ValueError, _misconfiguration()) as error:
         if os.environ.get("VJEPA_TRACEBACK"):
             raise
@@ -56,55 +92,13 @@ def main(arguments: list[str] | None = None) -> None:
         _exit_with(str(error), code=3)
 
 
-def _command(name: str) -> Callable[[list[str]], None]:
-    # Imported here: each command pays only for what it needs.
-    if name in ("make-data", "manifest", "doctor", "transcode"):
-        from vjepa.cli.data_commands import DATA_COMMANDS
-
-        return DATA_COMMANDS[name]
-    if name == "probe":
-        from vjepa.cli.probe_command import run_probe_command
-
-        _quieten_lightning(devices_too=True)
-        return run_probe_command
-    if name == "compare":
-        from vjepa.cli.compare_command import run_compare_command
-
-        _quieten_lightning(devices_too=True)
-        return run_compare_command
-    if name == "anticipate":
-        from vjepa.cli.anticipation_command import run_anticipation_command
-
-        _quieten_lightning(devices_too=True)
-        return run_anticipation_command
-    if name == "plan":
-        from vjepa.cli.plan_command import run_plan_command
-
-        return run_plan_command
-    if name == "collect":
-        from vjepa.cli.collect_command import run_collect_command
-
-        return run_collect_command
-    if name == "convert":
-        from vjepa.cli.convert_command import run_convert_command
-
-        return run_convert_command
-    if name == "embed":
-        from vjepa.cli.embed_command import run_embed_command
-
-        return run_embed_command
-    if name == "health-bands":
-        from vjepa.cli.health_bands_command import run_health_bands_command
-
-        return run_health_bands_command
-    if name == "import-recipe":
-        from vjepa.cli.import_recipe_command import run_import_recipe_command
-
-        return run_import_recipe_command
-    from vjepa.cli.training import run_training_command
-
-    _quieten_lightning()
-    return lambda rest: run_training_command([name, *rest])
+def _run(command: Command, arguments: list[str]) -> None:
+    module, _, name = command.function.partition(":")
+    function = getattr(import_module(f"vjepa.cli.{module}"), name)
+    trains = command.function == TRAINING
+    if trains or command.quiet:
+        _quieten_lightning(devices_too=command.quiet)
+    function(arguments if trains else arguments[1:])
 
 
 def _misconfiguration() -> type[Exception]:
@@ -113,18 +107,18 @@ def _misconfiguration() -> type[Exception]:
     return MisconfigurationException
 
 
-def _quieten_lightning(devices_too: bool = False) -> None:
-    """Leave out what no user can act on; `devices_too` for commands that start a trainer for every probe."""
+def _quieten_lightning(devices_too: bool) -> None:
+    """Filter out messages that a user can do nothing about."""
     if devices_too:
         logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_no_tip)
     for message in (
         "You're resuming from a checkpoint that ended before the epoch ended",  # our order resumes in mid-epoch
-        ".*does not have many workers which may be a bottleneck",  # the share of data wait is shown
+        ".*does not have many workers which may be a bottleneck",  # the time spent waiting for data is logged
         ".*number of training batches .* is smaller than the logging interval",
         "Found .* module.* in eval mode at the start of training",  # the target encoder, by design
-        "It is recommended to use .*sync_dist=True",  # losses are means over ranks before they are logged
-        "Total length of `list` across ranks is zero",  # no validation clips were asked for
+        "It is recommended to use .*sync_dist=True",  # losses are averaged over ranks before they are logged
+        "Total length of `list` across ranks is zero",  # a run without validation clips
         "You defined a `validation_step` but have no `val_dataloader`",
         "LightningCLI's args parameter is intended to run from within Python",
         ".*isinstance\\(treespec, LeafSpec\\)",
@@ -137,7 +131,7 @@ def _is_no_tip(record: logging.LogRecord) -> bool:
 
 
 def _plain_reason(message: str) -> str:
-    """The sentence itself, out of what the command line's parser or a data worker wrapped around it."""
+    """The sentence itself, without what the parser or a data worker wrapped around it."""
     if message.startswith("Does not validate against any of the Union subtypes"):
         inside = message.split("Errors:\n", 1)[1].split("\nGiven value type:", 1)[0]
         reasons = [part for part in inside.split("\n  - ") if "NoneType" not in part]
@@ -149,11 +143,11 @@ def _plain_reason(message: str) -> str:
 
 def _usage() -> str:
     width = max(map(len, COMMANDS))
-    lines = [f"  {name:<{width}}  {what}" for name, what in COMMANDS.items()]
+    lines = [f"  {name:<{width}}  {command.help}" for name, command in COMMANDS.items()]
     return (
         "usage: vjepa COMMAND [options]\n\n"
         + "\n".join(lines)
-        + "\n\n`vjepa COMMAND --help` tells a command's options."
+        + "\n\n`vjepa COMMAND --help` lists the options of a command."
     )
 
 

@@ -38,10 +38,10 @@ RUN_CALLBACKS = (
     ("world_model_health", WorldModelHealth),
 )
 
-# What watches one kind of model is left out where another is trained.
-OF_MASKED_CLIPS = (CollapseMonitor, Pictures)
-OF_CLIPS = (*OF_MASKED_CLIPS, OnlineProbe)
-OF_WORLD_MODELS = (WorldModelHealth,)
+# Callbacks for one kind of model, removed where another kind is trained.
+MASKED_CLIP_CALLBACKS = (CollapseMonitor, Pictures)
+CLIP_CALLBACKS = (*MASKED_CLIP_CALLBACKS, OnlineProbe)
+WORLD_MODEL_CALLBACKS = (WorldModelHealth,)
 
 
 def run_training_command(arguments: list[str]) -> None:
@@ -53,15 +53,15 @@ def run_training_command(arguments: list[str]) -> None:
         subclass_mode_data=True,
         auto_configure_optimizers=False,
         seed_everything_default=0,
-        save_config_kwargs={"overwrite": True},  # a requeued job writes to the folder that it had before
+        save_config_kwargs={"overwrite": True},  # a requeued job writes to its earlier folder
         trainer_defaults={
-            # The length of a run is counted in steps, and so is the time to validate.
+            # Steps count the length of a run and the interval between validations.
             "max_epochs": -1,
             "check_val_every_n_epoch": None,
             "val_check_interval": 100,
             "log_every_n_steps": 10,
             "num_sanity_val_steps": 0,
-            "use_distributed_sampler": False,  # our own order is shared out over ranks already
+            "use_distributed_sampler": False,  # our own order is already split over ranks
             "enable_model_summary": False,
             "callbacks": [GradientNorm(), Throughput(), DataUsage(), TokenWriter(), ClosingSummary()],
         },
@@ -72,7 +72,7 @@ def run_training_command(arguments: list[str]) -> None:
 class TrainingCLI(LightningCLI):
     """A run's folder is `{runs}/{name}/version_{k}`: TensorBoard events, resolved config, checkpoints, quarantine.
 
-    `--ckpt_path last` goes on in the newest such folder that holds a checkpoint.
+    `--ckpt_path last` resumes in the newest such folder that holds a checkpoint.
     """
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
@@ -98,14 +98,14 @@ class TrainingCLI(LightningCLI):
         settings.name = settings.name or _name_of_recipe(settings)
         settings.weights_only = True
         if self.subcommand == "predict":
-            settings.return_predictions = False  # they are written batch by batch
+            settings.return_predictions = False  # `TokenWriter` writes them batch by batch
         if settings.ckpt_path == "last":
             settings.ckpt_path = str(_newest_checkpoint(settings.runs / settings.name))
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         settings = self.config_init[self.subcommand]
         if self.subcommand != "fit":
-            self.save_config_callback = None  # a run's folder keeps the settings that it was trained with
+            self.save_config_callback = None  # the folder keeps the settings of training
         given = settings.trainer
         plugins = given.plugins if isinstance(given.plugins, list) else [given.plugins] if given.plugins else []
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
@@ -114,17 +114,19 @@ class TrainingCLI(LightningCLI):
             version = _version_of_checkpoint(settings) or _version_of_job()
             logger = TensorBoardLogger(settings.runs, settings.name, version, default_hp_metric=False)
             kwargs["logger"] = logger
-            if given.default_root_dir is None:  # where a pre-empted job leaves what it resumes from
+            if given.default_root_dir is None:  # a pre-empted job saves its checkpoint there
                 kwargs["default_root_dir"] = logger.log_dir if version else logger.root_dir
         trainer = super().instantiate_trainer(**kwargs)
-        unfit: tuple[type[Callback], ...] = OF_CLIPS if isinstance(self.model, WorldModel) else OF_WORLD_MODELS
+        unfit: tuple[type[Callback], ...] = (
+            CLIP_CALLBACKS if isinstance(self.model, WorldModel) else WORLD_MODEL_CALLBACKS
+        )
         if isinstance(self.model, ImageSelfDistillation):
-            unfit += OF_MASKED_CLIPS
+            unfit += MASKED_CLIP_CALLBACKS
         trainer.callbacks = [callback for callback in trainer.callbacks if not isinstance(callback, unfit)]  # type: ignore[attr-defined]
         return trainer
 
     def _parse_ckpt_path(self) -> None:
-        """Lightning would take settings out of the checkpoint over those of the recipe and the command line."""
+        """Lightning would let settings in the checkpoint override the recipe and the command line."""
 
 
 def _encoder_width(size: EncoderSize, embed_dim: int | None) -> int:
@@ -147,7 +149,7 @@ def _newest_checkpoint(folder: Path) -> Path:
 
 
 def _version_of_checkpoint(settings: Namespace) -> str | None:
-    """The run folder that a checkpoint lies in, where it is one of this name: then logs go on there."""
+    """The run folder of a checkpoint, where it has this run's name; logs continue there."""
     if not settings.ckpt_path:
         return None
     folder = Path(settings.ckpt_path).resolve().parent.parent
@@ -155,5 +157,5 @@ def _version_of_checkpoint(settings: Namespace) -> str | None:
 
 
 def _version_of_job() -> str | None:
-    """Under SLURM the job's number, so that a requeued job goes on in its own folder."""
+    """The job's number under SLURM, so that a requeued job resumes in its own folder."""
     return f"job_{os.environ['SLURM_JOB_ID']}" if SLURMEnvironment.detect() else None
