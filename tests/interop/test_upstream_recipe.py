@@ -357,16 +357,18 @@ def test_each_version_has_its_network():
     assert v2_1["encoder"]["output_levels"] == [5, 11, 17, 23]
     assert v2_1["encoder"]["position_grid"] == [1, 16, 16]
     assert v2_1["predictor"]["num_levels"] == 4
-    assert v2_1["context_prediction"] == {
-        "video_weight": 0.5,
-        "image_weight": 0.5,
-        "by_distance": True,
-        "ramp": [15_000, 30_000],
+    arguments = {"video_weight": 0.5, "image_weight": 0.5, "by_distance": True, "ramp": [15_000, 30_000]}
+    assert v2_1["terms"] == {
+        "prediction": {"class_path": "vjepa.objectives.LatentPrediction"},
+        "context": {"class_path": "vjepa.objectives.ContextPrediction", "init_args": arguments},
     }
+    assert "terms" not in v2
+    terms = of_model(import_recipe(changed(V2, loss={"loss_exp": 2.0})))["terms"]
+    assert terms == {"prediction": {"class_path": "vjepa.objectives.LatentPrediction", "init_args": {"exponent": 2.0}}}
 
 
 def test_the_context_loss_of_a_cooldown_is_there_at_once():
-    context = of_model(import_recipe(COOLDOWN_2_1))["context_prediction"]
+    context = of_model(import_recipe(COOLDOWN_2_1))["terms"]["context"]["init_args"]
     assert (context["ramp"], context["by_distance"]) == (None, False)
 
 

@@ -1,7 +1,7 @@
-"""Training YAML of the released V-JEPA code (1, 2 and 2.1: pretraining and cooldown) as a recipe of ours.
+"""A training YAML of the released V-JEPA code (1, 2 and 2.1: pretraining and cooldown) as a recipe of ours.
 
-No key is dropped in silence. Each makes a value of our recipe, or a note, or both: it has no effect there or here, its
-effect differs, or nobody knows it.
+Each key becomes a value of our recipe, or a note, or both. A note says that a key has no effect there or here, that its
+effect differs, or that it is unknown.
 """
 
 import json
@@ -13,7 +13,7 @@ from vjepa.interop.upstream_settings import Note, Settings, nearest
 from vjepa.models import OUTPUT_LEVELS, SIZES, EncoderSize
 
 APPS = ("vjepa", "vjepa_2_1")
-# Names of networks: our size, and heads where they are not those of the size.
+# Names of networks: our size, and the number of heads where it differs from that of the size.
 NETWORKS: dict[str, tuple[EncoderSize, int | None]] = {
     "vit_tiny": ("tiny", None),
     "vit_small": ("small", None),
@@ -26,42 +26,37 @@ NETWORKS: dict[str, tuple[EncoderSize, int | None]] = {
     "vit_gigantic_xformers": ("gigantic", None),
 }
 PRECISIONS = {"bfloat16": "bf16-mixed", "float16": "16-mixed", "float32": "32-true"}
-RAMP = [15_000, 30_000]  # of the context loss in 2.1, written into the released code
+RAMP = [15_000, 30_000]  # of the context loss in 2.1, a constant of the released code
 
-# Keys without effect on results: there, or here, or both. The note says which.
+# Notes on keys that have no effect on results, there or here.
 WITHOUT_EFFECT = {
-    "cpus_per_task": "of the SLURM job: ask for it there (scripts/pretrain.sbatch)",
-    "mem_per_gpu": "of the SLURM job: ask for it there (scripts/pretrain.sbatch)",
-    "folder": "a run's folder is runs/NAME/version_N here: --runs and --name",
-    "logging.folder": "a run's folder is runs/NAME/version_N here: --runs and --name",
-    "logging.write_tag": "names the run's files there: --name here",
-    "data.persistent_workers": "always on here",
-    "data.pin_mem": "always on here, where there is a GPU",
-    "data.decode_one_clip": "here only the frames of a clip are decoded, always",
-    "data.filter_short_videos": "a short file is spread evenly over the clip here; `vjepa doctor` tells which are",
-    "data.filter_long_videos": "here a file's length does not matter; `vjepa doctor` lists files to leave out",
-    "img_data": "there are no images",
-    "img_mask": "there are no images",
-    "img_data.persistent_workers": "always on here",
-    "img_data.pin_mem": "always on here, where there is a GPU",
-    "img_data.num_workers": "one number for all sources here: data.num_workers",
-    "img_data.patch_size": "that of the videos, there too",
-    "img_data.tubelet_size": "always 1 for images, there too",
-    "img_data.fps": "an image has no rate",
-    "meta.eval_freq": "not used there",
-    "meta.load_checkpoint": "runs go on by --ckpt_path=last here",
-    "meta.use_sdpa": "always on here",
-    "meta.skip_batches": "order goes on by itself here, batch for batch (--ckpt_path=last)",
-    "meta.sync_gc": "of speed only; not offered",
-    "model.compile_model": "of speed only; not offered",
-    "model.local_window": "not used there",
-    "model.pred_local_window": "not used there",
-    "model.vit_conv": "not used there",
-    "optimization.resume_anneal": "a stopped run goes on by --ckpt_path=last here",
-    "optimization.loss_reg_num_tracking_steps": "of the guard against spikes of the loss, which is not offered",
-    "optimization.loss_reg_min_epoch": "of the guard against spikes of the loss, which is not offered",
+    note: keys.split()
+    for note, keys in {
+        "of the SLURM job: ask for it there (scripts/pretrain.sbatch)": "cpus_per_task mem_per_gpu",
+        "a run's folder is runs/NAME/version_N here: --runs and --name": "folder logging.folder",
+        "names the run's files there: --name here": "logging.write_tag",
+        "always on here": "data.persistent_workers img_data.persistent_workers meta.use_sdpa",
+        "always on here, where there is a GPU": "data.pin_mem img_data.pin_mem",
+        "here only the frames of a clip are decoded, always": "data.decode_one_clip",
+        "a short file is spread evenly over the clip here; `vjepa doctor` lists them": "data.filter_short_videos",
+        "here a file's length does not matter; `vjepa doctor` lists files to leave out": "data.filter_long_videos",
+        "there are no images": "img_data img_mask",
+        "one number for all sources here: data.num_workers": "img_data.num_workers",
+        "that of the videos, there too": "img_data.patch_size",
+        "always 1 for images, there too": "img_data.tubelet_size",
+        "an image has no rate": "img_data.fps",
+        "not used there": "meta.eval_freq model.local_window model.pred_local_window model.vit_conv",
+        "runs go on by --ckpt_path=last here": "meta.load_checkpoint",
+        "order goes on by itself here, batch for batch (--ckpt_path=last)": "meta.skip_batches",
+        "affects speed only; not offered": "meta.sync_gc model.compile_model",
+        "a stopped run goes on by --ckpt_path=last here": "optimization.resume_anneal",
+        "of the guard against spikes of the loss, which is not offered": (
+            "optimization.loss_reg_num_tracking_steps optimization.loss_reg_min_epoch"
+        ),
+    }.items()
 }
-# Keys whose other values would change results in a way that is not offered: (value that changes nothing, what it does).
+NOTES = {key: note for note, keys in WITHOUT_EFFECT.items() for key in keys}
+# Keys that would change results in a way that is not offered: (the value that changes nothing, the change).
 NOT_OFFERED: dict[str, tuple[Any, str]] = {
     "data_aug.motion_shift": (False, "crops that move over the clip"),
     "loss.reg_coeff": (0, "a variance term beside the loss"),
@@ -78,14 +73,15 @@ NOT_OFFERED: dict[str, tuple[Any, str]] = {
     "optimization.use_radamw": (False, "another optimizer, whose code was not released"),
     "optimization.loss_reg_std_mult": (None, "a guard that skips steps of unusually high loss"),
 }
-OF_CONTEXT = {
-    "model.lambda_value_vid",
-    "model.lambda_value_img",
-    "model.lambda_progressive",
-    "loss.weight_distance_loss",
+CONTEXT_KEYS = (
     "loss.offset_context_loss",
-}
-OF_V2_1 = OF_CONTEXT | {
+    "loss.weight_distance_loss",
+    "model.lambda_progressive",
+    "model.lambda_value_img",
+    "model.lambda_value_vid",
+)
+KEYS_OF_2_1 = {
+    *CONTEXT_KEYS,
     "loss.predict_all",
     "model.img_temporal_dim_size",
     "model.interpolate_rope",
@@ -96,7 +92,7 @@ OF_V2_1 = OF_CONTEXT | {
 
 
 class ImportedRecipe(NamedTuple):
-    """A recipe of ours out of theirs, in the two parts of our files, with notes and what to start it with."""
+    """A recipe in the two parts of our files, with notes and the size of the job."""
 
     results: dict[str, Any]  # what changes results: model, data, trainer
     speed: dict[str, Any]  # what only changes speed and memory, and what is kept; by dotted key
@@ -112,21 +108,19 @@ class ImportedRecipe(NamedTuple):
 
 
 def import_recipe(upstream: Any) -> ImportedRecipe:
-    """Our recipe for what a training YAML of the released code says.
+    """Our recipe for a training YAML of the released code.
 
-    Raises ValueError where it is no such YAML, or lacks what a run can't do without.
+    Raises ValueError where it is no such YAML, or lacks a required key.
     """
     settings = Settings(_checked(upstream))
     is_v2_1, is_v1 = settings.take("app") == "vjepa_2_1", _is_v1(upstream)
     if not is_v2_1:
         of_images = {key for key in settings.values if key.startswith(("img_data.", "img_mask["))}
-        for key in sorted((OF_V2_1 & settings.values.keys()) | of_images):
+        for key in sorted((KEYS_OF_2_1 & settings.values.keys()) | of_images):
             settings.drop(key, "no effect in this app, there too: it is of V-JEPA 2.1")
-    family = "V-JEPA 2.1" if is_v2_1 else "V-JEPA 1" if is_v1 else "V-JEPA 2"
-    nodes = settings.number("nodes", 1, int)
-    devices = settings.number("tasks_per_node", 1, int)
+    nodes, devices = (settings.number(key, 1, int) for key in ("nodes", "tasks_per_node"))
     model = _model(settings, is_v1, is_v2_1)
-    length, schedules, trainer = _optimization(settings)
+    steps, steps_per_epoch, schedules, trainer = _optimization(settings)
     data, speed = _data(settings, nodes * devices)
     accumulated = _add_images(settings, data, nodes * devices)
     if accumulated and not model["encoder"].get("image_tokenizer"):
@@ -146,8 +140,9 @@ def import_recipe(upstream: Any) -> ImportedRecipe:
         model["predictor"]["num_mask_tokens"] = len(data["masks"])
         model["mask_token_per_mask"] = True
     trainer["precision"] = _precision(settings)
-    _seed(settings, data)
-    speed |= _kept(settings, length.steps_per_epoch)
+    data["seed"] = settings.number("meta.seed", 0, int)
+    settings.note("meta.seed", "draws differ from theirs all the same: every rank has its own here, and they go on")
+    speed |= _checkpoints(settings, steps_per_epoch)
     if settings.flag("model.use_activation_checkpointing", False):
         speed["model.init_args.encoder.activation_checkpointing"] = True
         speed["model.init_args.predictor.activation_checkpointing"] = True
@@ -156,14 +151,10 @@ def import_recipe(upstream: Any) -> ImportedRecipe:
         "seed_everything": data["seed"],
         "model": {"class_path": "vjepa.training.JEPA", "init_args": {**model, **schedules}},
         "data": {"class_path": "vjepa.data.clips.data_module.ClipDataModule", "init_args": data},
-        "trainer": {"max_steps": length.steps, **trainer},
+        "trainer": {"max_steps": steps, **trainer},
     }
+    family = "V-JEPA 2.1" if is_v2_1 else "V-JEPA 1" if is_v1 else "V-JEPA 2"
     return ImportedRecipe(results, speed, settings.notes, family, nodes, devices)
-
-
-class _Length(NamedTuple):
-    steps: int
-    steps_per_epoch: int
 
 
 def _checked(upstream: Any) -> Mapping[str, Any]:
@@ -190,7 +181,7 @@ def _checked(upstream: Any) -> Mapping[str, Any]:
 
 
 def _is_v1(upstream: Mapping[str, Any]) -> bool:
-    """V-JEPA 1 has the same app as V-JEPA 2, but says frames of a clip in other words."""
+    """V-JEPA 1 has the app of V-JEPA 2, but other keys for the frames of a clip."""
     return upstream["app"] == "vjepa" and "dataset_fpcs" not in upstream["data"]
 
 
@@ -223,7 +214,7 @@ def _model(settings: Settings, is_v1: bool, is_v2_1: bool) -> dict[str, Any]:
         both["modality_embeddings"] = True
     if not settings.flag("model.zero_init_mask_tokens", True):
         predictor["zero_init_mask_tokens"] = False
-    _mlp(settings, encoder, predictor, SIZES[size].mlp_ratio)
+    _add_mlp(settings, encoder, predictor, SIZES[size].mlp_ratio)
     model: dict[str, Any] = {"encoder": {**encoder, **both}, "predictor": {**predictor, **both}}
     image_frames = settings.number("model.img_temporal_dim_size", None, int)
     if image_frames == 1:
@@ -237,36 +228,41 @@ def _model(settings: Settings, is_v1: bool, is_v2_1: bool) -> dict[str, Any]:
             "mask tokens",
             "the released code makes one per mask and dataset and trains only the first; here there is one",
         )
-    _add_context_prediction(settings, model, is_v2_1)
+    context = _context_prediction(settings, is_v2_1)
+    if context is not None:
+        model["predictor"]["predict_context"] = True
     exponent = settings.number("loss.loss_exp", 1.0)
-    if exponent != 1.0:
-        model["loss_exponent"] = exponent
+    distance = {} if exponent == 1.0 else {"exponent": exponent}
+    if context is not None or distance:
+        model["terms"] = {"prediction": _term("LatentPrediction", distance)}
+    if context is not None:
+        model["terms"]["context"] = _term("ContextPrediction", {**context, **distance})
     return model
+
+
+def _term(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    return {"class_path": f"vjepa.objectives.{name}", **({"init_args": arguments} if arguments else {})}
 
 
 def _position(settings: Settings, is_v2_1: bool, by_name: bool) -> str:
     uniform = settings.flag("model.uniform_power", False)
     if settings.flag("model.use_rope", by_name):
-        if "model.uniform_power" in settings.values:
-            settings.note("model.uniform_power", "no effect beside use_rope, there too")
+        settings.note_given("no effect beside use_rope, there too", "model.uniform_power")
         return "rotary" if is_v2_1 else "rotary_tiled"
     return "sincos_uniform" if uniform else "sincos"
 
 
-def _mlp(settings: Settings, encoder: dict[str, Any], predictor: dict[str, Any], ratio: float) -> None:
+def _add_mlp(settings: Settings, encoder: dict[str, Any], predictor: dict[str, Any], ratio: float) -> None:
     wide = settings.flag("model.wide_silu", True)
-    gated = []
-    if settings.flag("model.use_silu", False):
-        gated.append(("model.use_silu", encoder, ratio))
-    if settings.flag("model.use_pred_silu", False):
-        gated.append(("model.use_pred_silu", predictor, 4.0))
-    for key, part, of_part in gated:
-        part["mlp"] = "swiglu"
+    networks = (("model.use_silu", encoder, ratio), ("model.use_pred_silu", predictor, 4.0))
+    gated = [each for each in networks if settings.flag(each[0], False)]
+    for key, network, network_ratio in gated:
+        network["mlp"] = "swiglu"
         if not wide:
-            part["mlp_ratio"] = 1.5 * of_part  # false is the wider one there
+            network["mlp_ratio"] = 1.5 * network_ratio  # false is the wider one there
         settings.note(key, "the initial scale divides the output layer of a gated MLP here, a gate there")
-    if not gated and "model.wide_silu" in settings.values:
-        settings.note("model.wide_silu", "no effect without use_silu, there too")
+    if not gated:
+        settings.note_given("no effect without use_silu, there too", "model.wide_silu")
 
 
 def _add_levels(settings: Settings, model: dict[str, Any], size: EncoderSize, name: str) -> None:
@@ -284,43 +280,41 @@ def _add_levels(settings: Settings, model: dict[str, Any], size: EncoderSize, na
         model["predictor"]["num_levels"] = levels
 
 
-def _add_context_prediction(settings: Settings, model: dict[str, Any], is_v2_1: bool) -> None:
+def _context_prediction(settings: Settings, is_v2_1: bool) -> dict[str, Any] | None:
+    """Arguments of the term, or None without it."""
     predicts = settings.flag("loss.predict_all", is_v2_1)
-    weights = {
-        "video_weight": settings.number("model.lambda_value_vid", 0.0),
-        "image_weight": settings.number("model.lambda_value_img", 0.0),
-    }
+    video_weight = settings.number("model.lambda_value_vid", 0.0)
+    image_weight = settings.number("model.lambda_value_img", 0.0)
     by_distance = settings.flag("loss.weight_distance_loss", False)
     over_grid = settings.flag("loss.offset_context_loss", False)
     progressive = settings.flag("model.lambda_progressive", True)
     if not predicts:
-        for key in sorted(OF_CONTEXT & settings.values.keys()):
-            settings.note(key, "no effect without predict_all, there too")
-        return
-    model["predictor"]["predict_context"] = True
+        settings.note_given("no effect without predict_all, there too", *CONTEXT_KEYS)
+        return None
     unit = 1.0
     if over_grid and by_distance:
         unit = max(1.0, settings.numbers("data.crop_size")[0] // settings.number("data.patch_size", 16) // 16)
-    elif "loss.offset_context_loss" in settings.values:
-        settings.note(
-            "loss.offset_context_loss", "off, or without effect beside weight_distance_loss: false, there too"
+    else:
+        settings.note_given(
+            "off, or without effect beside weight_distance_loss: false, there too", "loss.offset_context_loss"
         )
-    model["context_prediction"] = {
-        **weights,
-        "by_distance": by_distance,
-        "ramp": RAMP if progressive else None,
-        **({"distance_unit": unit} if unit != 1.0 else {}),
-    }
     if progressive:
         settings.note(
             "model.lambda_progressive",
             f"the context loss comes in between steps {RAMP[0]} and {RAMP[1]}, whatever the run's length, there too; "
-            "a short run needs another context_prediction.ramp",
+            "a short run needs another terms.context.ramp",
         )
+    return {
+        "video_weight": video_weight,
+        "image_weight": image_weight,
+        "by_distance": by_distance,
+        "ramp": RAMP if progressive else None,
+        **({"distance_unit": unit} if unit != 1.0 else {}),
+    }
 
 
-def _optimization(settings: Settings) -> tuple[_Length, dict[str, Any], dict[str, Any]]:
-    """Length of the run, what JEPA is told of schedules, what the trainer is told."""
+def _optimization(settings: Settings) -> tuple[int, int, dict[str, Any], dict[str, Any]]:
+    """Steps of the run and of an epoch, arguments of JEPA, arguments of the trainer."""
     epochs = settings.required("optimization.epochs", int)
     steps_per_epoch = settings.number("optimization.ipe", None, int)
     if steps_per_epoch is None:
@@ -337,23 +331,18 @@ def _optimization(settings: Settings) -> tuple[_Length, dict[str, Any], dict[str
         "momentum": {**_from_to(*momentum, total), "decay": "linear"},
     }
     if scale != 1.0:
-        stretched = [name for name, schedule in schedules.items() if "total_steps" in schedule]
-        what = (
-            f"{', '.join(stretched)} have it as total_steps; without it they reach their ends"
-            if stretched
-            else ("here no schedule changes after the warm-up, so nothing depends on it")
-        )
+        stretched = ", ".join(name for name, schedule in schedules.items() if "total_steps" in schedule)
         settings.note(
             "optimization.ipe_scale",
             f"schedules are made for {scheduled} steps, {scale:g} times the run's {steps}, and stop before their ends: "
-            f"{what}",
+            + (
+                f"{stretched} have it as total_steps; without it they reach their ends"
+                if stretched
+                else "here no schedule changes after the warm-up, so nothing depends on it"
+            ),
         )
-    betas = settings.pair("optimization.betas")
-    if betas:
-        schedules["betas"] = betas
-    eps = settings.number("optimization.eps", None)
-    if eps is not None:
-        schedules["eps"] = eps
+    betas, eps = settings.pair("optimization.betas"), settings.number("optimization.eps", None)
+    schedules |= {name: value for name, value in (("betas", betas), ("eps", eps)) if value is not None}
     trainer = {}
     clip = settings.number("optimization.clip_grad", None)
     if clip:
@@ -362,22 +351,17 @@ def _optimization(settings: Settings) -> tuple[_Length, dict[str, Any], dict[str
             "optimization.clip_grad", "clips encoder and predictor each, after the warm-up; here both together, always"
         )
     _add_start(settings, schedules)
-    return _Length(steps, steps_per_epoch), schedules, trainer
+    return steps, steps_per_epoch, schedules, trainer
 
 
 def _add_start(settings: Settings, schedules: dict[str, Any]) -> None:
-    start = settings.take("optimization.anneal_ckpt")
+    start, key = settings.take("optimization.anneal_ckpt"), "optimization.anneal_ckpt"
     is_anneal = settings.flag("optimization.is_anneal", False)
     if is_anneal and start is not None:
         schedules["initial_weights"] = str(start)
-        settings.note(
-            "optimization.anneal_ckpt",
-            "encoder, predictor and target encoder are taken; Adam's moments too there, not here",
-        )
+        settings.note(key, "encoder, predictor and target encoder are taken; Adam's moments too there, not here")
     elif start is not None:
-        settings.note(
-            "optimization.anneal_ckpt", "no effect without is_anneal, there too; --model.initial_weights here"
-        )
+        settings.note(key, "no effect without is_anneal, there too; --model.initial_weights here")
     elif is_anneal:
         settings.note("optimization.is_anneal", "no anneal_ckpt is given: pass --model.initial_weights")
 
@@ -388,22 +372,21 @@ def _learning_rate(settings: Settings, steps: int, scheduled: int, steps_per_epo
     end = settings.number("optimization.final_lr", 0.0)
     warmup = int(settings.number("optimization.warmup", 0) * steps_per_epoch)
     if settings.flag("optimization.is_anneal", False):
-        for key in ("optimization.start_lr", "optimization.warmup"):
-            if key in settings.values:
-                settings.note(key, "no effect beside is_anneal, there too: a straight line from lr to final_lr")
+        settings.note_given(
+            "no effect beside is_anneal, there too: a straight line from lr to final_lr",
+            "optimization.start_lr",
+            "optimization.warmup",
+        )
         return {"peak": peak, "end": end, "warmup_steps": 0, "decay": "linear", **_total(scheduled, steps)}
     schedule: dict[str, Any] = {"start": start, "peak": peak, "end": end, "warmup_steps": warmup, "decay": "cosine"}
     if warmup > steps:
+        last = start + steps / warmup * (peak - start)
         settings.note(
             "optimization.warmup",
-            f"{warmup} steps are more than the run's {steps}: it ends in the warm-up, at {_after(schedule, steps):.4g}",
+            f"{warmup} steps are more than the run's {steps}: it ends in the warm-up, at {last:.4g}",
         )
         return {**schedule, "total_steps": max(scheduled, warmup)}
     return schedule if end == peak else {**schedule, **_total(scheduled, steps)}
-
-
-def _after(schedule: Mapping[str, Any], step: int) -> float:
-    return schedule["start"] + step / schedule["warmup_steps"] * (schedule["peak"] - schedule["start"])
 
 
 def _from_to(first: float, last: float, total: dict[str, int]) -> dict[str, Any]:
@@ -415,12 +398,13 @@ def _total(scheduled: int, steps: int) -> dict[str, int]:
 
 
 def _data(settings: Settings, num_gpus: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What the data module is told, and its part of what only changes speed."""
+    """Arguments of the data module that change results, and those that only change speed."""
     clips = settings.number("data.num_clips", 1, int)
     per_gpu = settings.required("data.batch_size", int)
+    batch = per_gpu * clips * num_gpus
     settings.note(
         "data.batch_size",
-        f"of one GPU there, {per_gpu} times {num_gpus} GPUs; global here, {per_gpu * clips * num_gpus} on any number",
+        f"of one GPU there, {per_gpu} times {num_gpus} GPUs; global here, {batch} on any number",
     )
     crop = settings.numbers("data.crop_size", int) or [224]
     if len(crop) > 2:
@@ -428,8 +412,7 @@ def _data(settings: Settings, num_gpus: int) -> tuple[dict[str, Any], dict[str, 
     lengths = settings.numbers("data.dataset_fpcs", int)
     num_frames = settings.number("data.num_frames", None, int)
     lengths = lengths or [num_frames if num_frames is not None else 16]
-    data: dict[str, Any] = {"mixture": _sources(settings, "data", lengths)}
-    data["num_frames"] = lengths[0]
+    data: dict[str, Any] = {"mixture": _sources(settings, "data", lengths), "num_frames": lengths[0]}
     data |= _rate(settings)
     data["crop_size"] = [crop[0], crop[-1]]
     if len(set(lengths)) > 1:
@@ -438,18 +421,15 @@ def _data(settings: Settings, num_gpus: int) -> tuple[dict[str, Any], dict[str, 
             f"clips of {_listed(sorted(set(lengths)))} frames come in batches of their own; there one batch holds "
             "all, and each length has its own mask token",
         )
-    if clips > 1:
-        data["clips_per_video"] = clips
-    for theirs, ours in (("random_resize_scale", "crop_scale"), ("random_resize_aspect_ratio", "crop_aspect_ratio")):
-        pair = settings.pair(f"data_aug.{theirs}")
-        if pair:
-            data[ours] = pair
-    if settings.flag("data_aug.auto_augment", False):
-        data["rand_augment"] = "rand-m7-n4-mstd0.5-inc1"
-    erased = settings.number("data_aug.reprob", 0.0)
-    if erased:
-        data["erase_probability"] = erased
-    data["global_batch_size"] = per_gpu * clips * num_gpus
+    given = {
+        "clips_per_video": clips if clips > 1 else None,
+        "crop_scale": settings.pair("data_aug.random_resize_scale"),
+        "crop_aspect_ratio": settings.pair("data_aug.random_resize_aspect_ratio"),
+        "rand_augment": "rand-m7-n4-mstd0.5-inc1" if settings.flag("data_aug.auto_augment", False) else None,
+        "erase_probability": settings.number("data_aug.reprob", 0.0) or None,
+    }
+    data |= {name: value for name, value in given.items() if value is not None}
+    data["global_batch_size"] = batch
     kind = str(settings.take("data.dataset_type", "VideoDataset"))
     if kind.lower() != "videodataset":
         settings.note("data.dataset_type", f"'{kind}' is not known: sources are lists or folders of files here")
@@ -479,7 +459,7 @@ def _rate(settings: Settings) -> dict[str, float]:
 
 
 def _sources(settings: Settings, section: str, lengths: Sequence[int]) -> list[dict[str, Any]]:
-    """Their lists of files as sources of a mixture, with a number of frames where lists differ in it."""
+    """Their lists of files as sources of a mixture, each with its number of frames where lists differ in it."""
     key, weights_key = f"{section}.datasets", f"{section}.datasets_weights"
     paths, weights = settings.texts(key), settings.numbers(weights_key)
     if not paths:
@@ -519,39 +499,40 @@ def _sources(settings: Settings, section: str, lengths: Sequence[int]) -> list[d
 
 
 def _add_images(settings: Settings, data: dict[str, Any], num_gpus: int) -> int:
-    """Sources of images beside those of videos; how many batches one optimizer step takes, 0 where there are none."""
+    """Add sources of images to those of videos; returns the batches per optimizer step, 0 without images."""
     batch = settings.number("img_data.batch_size", None, int)
-    share = settings.number("img_data.rank_ratio", 0.0)
+    ratio = settings.number("img_data.rank_ratio", 0.0)
     lengths = settings.numbers("img_data.dataset_fpcs", int) or [1]
     crop = settings.numbers("img_data.crop_size", int)
     kind = settings.take("img_data.dataset_type")
     if not any(key.startswith("img_data.") for key in settings.values):
         settings.asked |= {"img_data.datasets", "img_data.datasets_weights"}
         return 0
-    if not 0 < share < 1:
-        raise ValueError(f"img_data.rank_ratio ({share:g}) must be between 0 and 1: the share of GPUs that see images")
+    if not 0 < ratio < 1:
+        raise ValueError(
+            f"img_data.rank_ratio ({ratio:g}) must be between 0 and 1: the fraction of GPUs that train on images"
+        )
     sources = _sources(settings, "img_data", lengths)
-    names = {source.get("name", PurePosixPath(source["manifest"]).stem) for source in data["mixture"]}
+    names = {_source_name(source) for source in data["mixture"]}
     for source in sources:
-        name = source.get("name", PurePosixPath(source["manifest"]).stem)
-        if name in names:
-            source["name"] = f"{name}_images"
+        if _source_name(source) in names:
+            source["name"] = f"{_source_name(source)}_images"
     if lengths != [1] * len(lengths):
         settings.note("img_data.dataset_fpcs", f"{_listed(sorted(set(lengths)))} frames: images have one here")
     sources = [{**source, "num_frames": 1} for source in sources]
-    data["mixture"] = [*_with_share(data["mixture"], 1 - share), *_with_share(sources, share)]
-    num_image_gpus = int(num_gpus * share)
-    accumulated = max(1, round(1 / (1 - share)))
+    data["mixture"] = [*_with_total_weight(data["mixture"], 1 - ratio), *_with_total_weight(sources, ratio)]
+    num_image_gpus = int(num_gpus * ratio)
+    accumulated = max(1, round(1 / (1 - ratio)))
     videos, size = data["global_batch_size"], data["global_batch_size"] * accumulated
     settings.note(
         "img_data.rank_ratio",
-        f"a share of {share:g} of the GPUs sees only images there; here that share of the batches is of images, and "
-        f"a step takes {accumulated} batches, so that images weigh as much",
+        f"a fraction of {ratio:g} of the GPUs sees only images there; here that fraction of the batches is of images, "
+        f"and a step takes {accumulated} batches, so that images weigh as much",
     )
     settings.note(
         "img_data.batch_size",
         f"a step has {videos} videos and {batch or 0} times {num_image_gpus} images there; here all batches are of "
-        f"one size, on average {size * (1 - share):.0f} videos and {size * share:.0f} images a step",
+        f"one size, on average {size * (1 - ratio):.0f} videos and {size * ratio:.0f} images a step",
     )
     if crop and [crop[0], crop[-1]] != data["crop_size"]:
         settings.note(
@@ -562,25 +543,18 @@ def _add_images(settings: Settings, data: dict[str, Any], num_gpus: int) -> int:
     return accumulated
 
 
-def _with_share(sources: list[dict[str, Any]], share: float) -> list[dict[str, Any]]:
-    """The same sources, whose weights sum to a share."""
-    total = sum(source["weight"] for source in sources)
-    return [{**source, "weight": round(source["weight"] * share / total, 6)} for source in sources]
+def _source_name(source: Mapping[str, Any]) -> str:
+    return source.get("name") or PurePosixPath(source["manifest"]).stem
+
+
+def _with_total_weight(sources: list[dict[str, Any]], total: float) -> list[dict[str, Any]]:
+    given = sum(source["weight"] for source in sources)
+    return [{**source, "weight": round(source["weight"] * total / given, 6)} for source in sources]
 
 
 def _masks(settings: Settings, section: str) -> list[dict[str, Any]]:
     number = len({key.partition(".")[0] for key in settings.values if key.startswith(f"{section}[")})
     return [_mask(settings, f"{section}[{i}]") for i in range(number)]
-
-
-def _note_clips_per_gpu(settings: Settings, videos: int, num_gpus: int) -> None:
-    """The released masks depend on how many clips a GPU has."""
-    num_video_gpus = num_gpus - int(num_gpus * settings.number("img_data.rank_ratio", 0.0))
-    settings.note(
-        "mask",
-        f"each is cut to the shortest of its GPU's clips, so {videos // max(1, num_video_gpus)} clips per GPU belong "
-        "to this recipe; MultiBlockTubes in the place of ReferenceMultiBlockTubes needs no such number",
-    )
 
 
 def _mask(settings: Settings, section: str) -> dict[str, Any]:
@@ -599,6 +573,16 @@ def _mask(settings: Settings, section: str) -> dict[str, Any]:
     return {"class_path": "vjepa.masking.ReferenceMultiBlockTubes", "init_args": arguments}
 
 
+def _note_clips_per_gpu(settings: Settings, videos: int, num_gpus: int) -> None:
+    """The released masks depend on the number of clips of a GPU."""
+    num_video_gpus = num_gpus - int(num_gpus * settings.number("img_data.rank_ratio", 0.0))
+    settings.note(
+        "mask",
+        f"each is cut to the shortest of its GPU's clips, so {videos // max(1, num_video_gpus)} clips per GPU belong "
+        "to this recipe; MultiBlockTubes in the place of ReferenceMultiBlockTubes needs no such number",
+    )
+
+
 def _precision(settings: Settings) -> str:
     given = str(settings.take("meta.dtype", "float32")).lower()
     if given not in PRECISIONS:
@@ -609,51 +593,40 @@ def _precision(settings: Settings) -> str:
     return precision
 
 
-def _seed(settings: Settings, data: dict[str, Any]) -> None:
-    data["seed"] = settings.number("meta.seed", 0, int)
-    settings.note("meta.seed", "draws differ from theirs all the same: every rank has its own here, and they go on")
-
-
-def _kept(settings: Settings, steps_per_epoch: int) -> dict[str, Any]:
+def _checkpoints(settings: Settings, steps_per_epoch: int) -> dict[str, Any]:
     epochs = settings.number("meta.save_every_freq", -1, int)
-    kept = {"checkpoint.every_n_steps": steps_per_epoch}
-    if epochs > 0:
-        kept["checkpoint.keep_every_n_steps"] = epochs * steps_per_epoch
-        settings.note(
-            "meta.save_every_freq", f"epochs there; here steps: one checkpoint in {epochs * steps_per_epoch} is kept"
-        )
-    return kept
+    if epochs <= 0:
+        return {"checkpoint.every_n_steps": steps_per_epoch}
+    kept = epochs * steps_per_epoch
+    settings.note("meta.save_every_freq", f"epochs there; here steps: one checkpoint in {kept} is kept")
+    return {"checkpoint.every_n_steps": steps_per_epoch, "checkpoint.keep_every_n_steps": kept}
 
 
 def _note_the_rest(settings: Settings) -> None:
-    """Notes on keys without effect, on those that are not offered, and on those that nobody knows."""
-    for key in settings.values:
-        if key in settings.asked:
-            continue
-        if key in WITHOUT_EFFECT:
-            settings.note(key, WITHOUT_EFFECT[key])
-        elif key in NOT_OFFERED:
-            harmless, what = NOT_OFFERED[key]
-            value = settings.values[key]
-            if value is None or value == harmless:
-                settings.note(key, f"{json.dumps(value, default=str)}, as here ({what}: not offered)")
-            else:
-                settings.note(
-                    key, f"{json.dumps(value, default=str)} is not offered ({what}): this recipe goes without"
-                )
-        elif key.startswith("loss.") and "gram" in key:
-            settings.note(key, "not used there")
-        else:
-            near = _nearest_key(key, {*settings.asked, *WITHOUT_EFFECT, *NOT_OFFERED})
-            settings.note(key, f"unknown key, left out{near}")
+    """Notes on keys without effect, on those that are not offered, and on unknown ones."""
+    for key, value in settings.values.items():
+        if key not in settings.asked:
+            settings.note(key, NOTES.get(key) or _not_offered(key, value) or _unknown(settings, key))
 
 
-def _nearest_key(key: str, known: Iterable[str]) -> str:
-    """Compared without the section, which would make all its keys look alike."""
+def _not_offered(key: str, value: Any) -> str | None:
+    if key not in NOT_OFFERED:
+        return None
+    harmless, change = NOT_OFFERED[key]
+    shown = json.dumps(value, default=str)
+    if value is None or value == harmless:
+        return f"{shown}, as here ({change}: not offered)"
+    return f"{shown} is not offered ({change}): this recipe goes without"
+
+
+def _unknown(settings: Settings, key: str) -> str:
+    if key.startswith("loss.") and "gram" in key:
+        return "not used there"
+    # Names are compared within the section, whose name would make all its keys alike.
     section, dot, name = key.rpartition(".")
-    names = [each.rpartition(".")[2] for each in known if each.rpartition(".")[0] == section]
-    near = nearest(name, names)
-    return near.replace("'", f"'{section}{dot}", 1)
+    known = (each.rpartition(".") for each in {*settings.asked, *NOTES, *NOT_OFFERED})
+    near = nearest(name, [last for start, _, last in known if start == section])
+    return f"unknown key, left out{near.replace(chr(39), f'{chr(39)}{section}{dot}', 1)}"
 
 
 def _listed(values: Iterable[Any]) -> str:

@@ -79,6 +79,12 @@ class Settings:
     def note(self, key: str, text: str) -> None:
         self.notes.append(Note(key, text))
 
+    def note_given(self, text: str, *keys: str) -> None:
+        """A note on each of these keys that the YAML gives."""
+        for key in keys:
+            if key in self.values:
+                self.note(key, text)
+
 
 def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Dotted keys and values; lists of mappings (masks) are numbered, other lists are values."""
