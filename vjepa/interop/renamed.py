@@ -26,7 +26,10 @@ KEYS = {
     "keep_gigabytes": "cache_gigabytes",
     "kept_every": "frame_interval",
     "max_bad_share": "max_bad_fraction",
+    "min_ever": "min_separation",
     "share": "mask_ratio",
+    "share_of_first": "fraction_of_first",
+    "shrunk_to": "shrunk_fraction",
     "still_prototypes": "freeze_prototypes_steps",
     "val_share": "val_fraction",
 }

@@ -1,4 +1,4 @@
-"""Which tubelets are seen and which are predicted."""
+"""Mask strategies: which tubelets are visible and which are predicted."""
 
 from vjepa.masking.multi_block import MultiBlockTubes
 from vjepa.masking.random_tubes import RandomTokens, RandomTubes

@@ -17,10 +17,12 @@ from vjepa.masking.tube_mask import TubeMask, check_room_for_mask
 
 
 class MultiBlockTubes:
-    """Hide the union of `num_blocks` blocks; each block spans `temporal_scale` of the frames.
+    """Hide the union of `num_blocks` blocks. The released short-range mask is (8, 0.15), the long-range mask (2, 0.7).
 
-    Scales are ranges of the share of the frames or of a frame's area that one block takes; `aspect_ratio` is height
-    over width. The released short-range mask is (8, 0.15), the long-range mask (2, 0.7).
+    Args:
+        num_blocks: blocks of a clip.
+        spatial_scale, temporal_scale: range of the fraction of a frame's area, and of the frames, that a block covers.
+        aspect_ratio: range of a block's height over its width.
     """
 
     def __init__(
@@ -55,7 +57,7 @@ class MultiBlockTubes:
 
     def _order_of_hiding(
         self, grid: TokenGrid, block: tuple[int, int, int], generator: np.random.Generator
-    ) -> np.ndarray:  # (N,) token ids: those of the first block first, and within a block its inside before its rim
+    ) -> np.ndarray:  # (N,) token ids, block by block, and within a block from its inside to its rim
         corners = generator.integers(0, grid, size=(self.num_blocks, 3))
         inside = [
             (np.arange(length) - corners[:, axis, None]) % length < block[axis] for axis, length in enumerate(grid)
@@ -85,10 +87,7 @@ def block_size(
 
 
 def expected_coverage(grid: TokenGrid, block: tuple[int, int, int], num_blocks: int) -> int:
-    """How many tokens `num_blocks` blocks cover on average when each lies wholly inside the grid, at a uniform place.
-
-    At least 1, and at least one token is left for the context.
-    """
+    """Mean number of tokens that `num_blocks` uniformly placed blocks inside the grid cover, from 1 to all but one."""
     chance = np.ones(1)
     for length, size in zip(grid, block, strict=True):
         starts = np.arange(length - size + 1)
@@ -104,7 +103,7 @@ def check_ranges(
     temporal_scale: tuple[float, float],
     aspect_ratio: tuple[float, float],
 ) -> None:
-    """Raise ValueError for numbers that describe no mask."""
+    """Raise ValueError for settings that describe no mask."""
     if num_blocks < 1:
         raise ValueError(f"num_blocks ({num_blocks}) must be at least 1")
     for name, (low, high), most in (

@@ -1,20 +1,21 @@
 """Random masks: tokens dropped one by one, as tubes over all frames or anywhere.
 
-Tubes are VideoMAE's (arXiv 2203.12602); LeVJEPA (arXiv 2608.27395) drops 95 % of the tokens. Every set of places of the
-right size is equally likely, so coverage is even, and every token is either context or target.
+Tubes are VideoMAE's (arXiv 2203.12602); LeVJEPA (arXiv 2608.27395) drops 95 % of the tokens. Every set of
+positions of the right size is equally likely, so coverage is even, and every token is either context or target.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
 import torch
+from jaxtyping import Int64
 
 from vjepa.grid import TokenGrid
 from vjepa.masking.tube_mask import TubeMask, check_room_for_mask
 
 
 class RandomTubes:
-    """Hide `mask_ratio` of the places of a frame, in all frames alike; at least one is hidden, and one is left."""
+    """Hide `mask_ratio` of the positions in a frame, the same in all frames; at least one is hidden and one visible."""
 
     def __init__(self, mask_ratio: float = 0.75):
         check_mask_ratio(mask_ratio)
@@ -34,7 +35,7 @@ class RandomTubes:
 
 
 class RandomTokens:
-    """Hide `mask_ratio` of the tokens, wherever they are in the clip; at least one is hidden, and one is left."""
+    """Hide `mask_ratio` of the tokens, anywhere in the clip; at least one is hidden and one visible."""
 
     def __init__(self, mask_ratio: float = 0.75):
         check_mask_ratio(mask_ratio)
@@ -54,8 +55,8 @@ class RandomTokens:
 
 def random_split(
     num_ids: int, mask_ratio: float, clip_generators: Sequence[np.random.Generator]
-) -> tuple[np.ndarray, np.ndarray]:  # (B, Nc) and (B, Nt) int64, ascending: what is left, what is hidden
-    """The numbers up to `num_ids`, split at random for each clip, into equally many for all."""
+) -> tuple[Int64[np.ndarray, "B Nc"], Int64[np.ndarray, "B Nt"]]:
+    """Visible and hidden ids of each clip, ascending: a random split of 0 to `num_ids` - 1."""
     num_hidden = min(max(1, round(mask_ratio * num_ids)), num_ids - 1)
     order = np.stack([generator.permutation(num_ids) for generator in clip_generators])
     return np.sort(order[:, num_hidden:]), np.sort(order[:, :num_hidden])

@@ -17,8 +17,10 @@ from vjepa.masking.tube_mask import TubeMask, check_room_for_mask
 class ReferenceMultiBlockTubes:
     """Hide `num_blocks` blocks that lie wholly inside the clip, then cut every mask to the batch minimum.
 
-    `max_temporal_keep` below 1 also hides every frame from that share of the clip on; `max_context_tokens` cuts the
-    context further.
+    Args:
+        num_blocks, spatial_scale, temporal_scale, aspect_ratio: as for `MultiBlockTubes`.
+        max_temporal_keep: hide all frames after this fraction of the clip.
+        max_context_tokens: most context tokens; those with the highest ids are dropped.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What a mask is: the tokens that the context encoder sees, and those that the predictor must guess."""
+"""Tube masks: the tokens that the context encoder sees, and those that the predictor predicts."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
@@ -19,8 +19,11 @@ class TubeMask(NamedTuple):
 
 @runtime_checkable
 class MaskStrategy(Protocol):
-    """Draws the masks of a batch. What must be equal for all clips (sizes, counts) is drawn from the batch's generator,
-    what is a clip's own (places) from the clip's: so a clip's mask does not depend on which rank it is on."""
+    """Draws the masks of a batch.
+
+    Sizes and counts, equal for all clips, come from the batch's generator, and positions from the clip's, so that a
+    clip's mask does not depend on its rank.
+    """
 
     def __call__(
         self,
@@ -31,7 +34,7 @@ class MaskStrategy(Protocol):
 
 
 def check_room_for_mask(grid: TokenGrid, num_blocks: int) -> None:
-    """Raise ValueError where a grid can't hold both context and target tokens of such a mask."""
+    """Raise ValueError where a grid is too small for both context and target tokens."""
     tokens_per_frame = grid.height * grid.width
     if tokens_per_frame < 2:
         raise ValueError(

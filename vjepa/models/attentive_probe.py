@@ -18,14 +18,14 @@ from vjepa.models.layers import Block, GeluMlp, attention, channels_per_head, in
 
 @final
 class AttentiveProbe(nn.Module):
-    """Tokens to scores of classes.
+    """Class scores from tokens.
 
     Args:
         embed_dim: width of the tokens.
-        num_classes: of each task; a task has a query of its own (EPIC-Kitchens has verb, noun and action).
+        num_classes: of each task; each task has its own query (EPIC-Kitchens has verb, noun and action).
         depth: blocks, the cross-attention block included.
         num_heads: 16 in every released probe.
-        activation_checkpointing: compute self-attention again in the backward pass; saves memory, changes no result.
+        activation_checkpointing: recompute self-attention in the backward pass; saves memory, changes no result.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class CrossAttentionBlock(nn.Module):
     def forward(self, queries: Float[Tensor, "1 Q D"], tokens: Float[Tensor, "B N D"]) -> Float[Tensor, "B Q D"]:
         # Without its weights the norm of frozen tokens is the same for all probes of a sweep.
         normalized = F.layer_norm(tokens, tokens.shape[-1:], eps=self.norm1.eps)
-        pooled = queries + self.xattn.of_learned_queries(queries, normalized, self.norm1)
+        pooled = queries + self.xattn.with_fixed_queries(queries, normalized, self.norm1)
         return pooled + self.mlp(self.norm2(pooled))
 
 
@@ -96,17 +96,17 @@ class CrossAttention(nn.Module):
         key, value = self.kv(tokens).unflatten(-1, (2, -1, self.head_dim)).permute(2, 0, 3, 1, 4)
         return attention(query.expand(len(tokens), -1, -1, -1), key, value).transpose(1, 2).flatten(2)
 
-    def of_learned_queries(
+    def with_fixed_queries(
         self,
         queries: Float[Tensor, "1 Q D"],
         normalized: Float[Tensor, "B N D"],  # normalised without weights
         norm: nn.LayerNorm,
     ) -> Float[Tensor, "B Q D"]:
-        """The same without keys and values: the maps of the few queries are moved into the space of the tokens.
+        """The same without keys and values of tokens, for few queries: their maps are moved to the tokens' space.
 
-        query . (K x) = (K' query) . x, and the weights of attention add up to 1, so that sum w (V x) = V (sum w x). For
-        each token and head that is D products for scores and D for sums; keys and values take 2 D D for a token.
-        A key's bias adds the same to all scores of a query and falls out.
+        query . (K x) = (K' query) . x, and attention weights add up to 1, so that sum w (V x) = V (sum w x). Scores and
+        sums cost 2 D products for each token and head; keys and values cost 2 D D for each token. A key's bias adds the
+        same to all scores of a query and cancels in the softmax.
         """
         num_heads = queries.shape[-1] // self.head_dim
         query = self.q(queries[0]).unflatten(-1, (num_heads, self.head_dim))  # (Q, heads, d)

@@ -1,4 +1,4 @@
-"""The slowly moving copy of an encoder that gives the targets (mean teacher; BYOL, arXiv 2006.07733)."""
+"""The moving average of an encoder that gives the targets (mean teacher; BYOL, arXiv 2006.07733)."""
 
 import copy
 from typing import TypeVar

@@ -16,25 +16,23 @@ from vjepa.models.sizes import SIZES, EncoderSize
 
 @final
 class VideoEncoder(nn.Module):
-    """Clips to tokens, of all tubelets or only of those that a mask leaves visible; any clip size.
+    """Encodes all tubelets of a clip, or only those that a mask leaves visible; any clip size.
 
     Args:
         size: a row of `vjepa.models.sizes`, which gives embed_dim, depth, num_heads and mlp_ratio where they are None.
-        tubelet: frames, height and width in pixels of the block of video that becomes one token.
-        position: how tokens know their place; released V-JEPA 2 weights are "rotary_tiled".
-        position_grid: the token grid (frames, height, width) that positions are stretched to on other clip sizes.
+        tubelet: frames, height and width in pixels of one token.
+        position: kind of position embedding; released V-JEPA 2 weights need "rotary_tiled".
+        position_grid: token grid (frames, height, width) to which positions of other clip sizes are stretched.
         mlp: "gelu" in every released model.
-        output_levels: blocks, from 0, whose tokens are outputs, each through a norm of its own; the last block must be
-            one of them (V-JEPA 2.1 has four). None: the last block's, and any other block's through the same norm.
-        image_tokenizer: clips of one frame are images, with a patch embedding of their own whose tokens are one frame
-            long (V-JEPA 2.1).
-        modality_embeddings: add to each token a learned vector that says whether it is of a video or of an image
-            (V-JEPA 2.1).
-        difference_gain: see only what changes: each clip less its mean frame, times this. Before a still camera nothing
-            is left of the background (measured by us on small real video, docs/results.md). None: clips as they are.
-        per_frame: each tubelet's length of a clip is encoded by itself, without a time: an image encoder that takes
-            clips. Such an encoder can't be masked.
-        activation_checkpointing: compute blocks again in the backward pass; saves memory, changes no result.
+        output_levels: indices of blocks whose tokens are outputs, each with its own norm; the last block must be one of
+            them (V-JEPA 2.1 has four). None: the last block's, and any other block's through the same norm.
+        image_tokenizer: embed clips of one frame as images, by a patch embedding of their own (V-JEPA 2.1).
+        modality_embeddings: add a learned vector to tokens of videos and another to tokens of images (V-JEPA 2.1).
+        difference_gain: subtract each clip's mean frame and multiply by this, so that only changes remain; a still
+            camera then sees no background (measured by us on small real video, docs/results.md). None: clips as given.
+        per_frame: encode the frames of each tubelet separately, without temporal position: an image encoder that takes
+            clips. It can't be masked.
+        activation_checkpointing: recompute blocks in the backward pass; saves memory, changes no result.
     """
 
     def __init__(
@@ -116,9 +114,9 @@ class VideoEncoder(nn.Module):
         if self.per_frame and token_ids is not None:
             raise ValueError("an encoder with per_frame sees whole frames; it can't be masked")
         if self.per_frame and grid.frames > 1:
-            alone = clips.unflatten(2, (grid.frames, -1)).transpose(1, 2).flatten(0, 1)
-            of_frames = self.forward_levels(alone, levels)  # (B * frames, height * width, D) each
-            return [tokens.unflatten(0, (-1, grid.frames)).flatten(1, 2) for tokens in of_frames]
+            separate = clips.unflatten(2, (grid.frames, -1)).transpose(1, 2).flatten(0, 1)
+            frame_tokens = self.forward_levels(separate, levels)  # (B * frames, height * width, D) each
+            return [tokens.unflatten(0, (-1, grid.frames)).flatten(1, 2) for tokens in frame_tokens]
         if self.difference_gain is not None:
             clips = (clips - clips.mean(dim=2, keepdim=True)) * self.difference_gain
         tokens = self.position.added(self._embedded(clips, token_ids), grid, token_ids)
@@ -133,7 +131,7 @@ class VideoEncoder(nn.Module):
     def forward_outputs(
         self, clips: Float[Tensor, "B 3 T H W"], token_ids: Int64[Tensor, "B K"] | None = None
     ) -> Float[Tensor, "B K levels_D"]:
-        """Tokens of all output levels side by side, shallow to deep: what a predictor of several levels works on."""
+        """Tokens of all output levels, concatenated from shallow to deep."""
         levels = self.output_levels or (len(self.blocks) - 1,)
         return torch.cat(self.forward_levels(clips, levels, token_ids), dim=-1)
 
@@ -143,18 +141,18 @@ class VideoEncoder(nn.Module):
 
     @property
     def final_norm(self) -> nn.LayerNorm:
-        """What the tokens of the last level go through."""
+        """The norm of the last level."""
         return self.norm if self.output_levels is None else self.level_norms[-1]  # type: ignore[return-value]
 
     def is_image(self, clips: Tensor) -> bool:
-        """Whether clips of this size are images to this encoder."""
+        """Whether clips of this size are embedded as images."""
         return self.image_tokenizer and clips.shape[-3] == 1
 
     def tubelet_of(self, clips: Tensor) -> tuple[int, int, int]:
         return (1, *self.tubelet[1:]) if self.is_image(clips) else self.tubelet
 
     def grid_of(self, clips: Tensor) -> TokenGrid:
-        """How many tokens clips of this size have over time, height and width."""
+        """The token grid of clips of this size."""
         frames, height, width = clips.shape[-3:]
         return TokenGrid.of_clip((frames, height, width), self.tubelet_of(clips))
 
@@ -165,7 +163,7 @@ class VideoEncoder(nn.Module):
         else:
             seen, other = (self.image_embed, self.patch_embed) if is_image else (self.patch_embed, self.image_embed)
             tokens = seen(clips, token_ids)
-            if self.training:  # DDP waits for every gradient: the other tokenizer takes part with nothing
+            if self.training:  # DDP waits for every gradient: the unused tokenizer gets one of zero
                 tokens = tokens + 0 * sum(part.sum() for part in other.parameters())
         return tokens if self.modality is None else self.modality(tokens, is_image)
 
@@ -181,14 +179,14 @@ def encode_levels(
     num_levels: int,  # 1, or that of the encoder's output levels
     token_ids: Int64[Tensor, "B K"] | None = None,  # all tokens if None
 ) -> Float[Tensor, "B K levels_D"]:
-    """Tokens of the last level, or of all output levels side by side, as a predictor of so many levels takes them."""
+    """Tokens of the last level, or of all output levels concatenated, for a predictor of `num_levels` levels."""
     return encoder(clips, token_ids) if num_levels == 1 else encoder.forward_outputs(clips, token_ids)
 
 
 def run_block(
     block: nn.Module, tokens: Tensor, rotary: object, activation_checkpointing: bool, visible: Tensor | None = None
 ) -> Tensor:
-    """Run one block, keeping its activations or (with checkpointing, while gradients are on) only its input."""
+    """Run one block; with checkpointing and gradients keep its input only."""
     if activation_checkpointing and torch.is_grad_enabled():
         return checkpoint(block, tokens, rotary, visible, use_reentrant=False)
     return block(tokens, rotary, visible)

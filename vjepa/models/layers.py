@@ -16,7 +16,7 @@ MlpKind = Literal["gelu", "swiglu"]
 
 
 class TubeletEmbedding(nn.Module):
-    """Cut a clip into tubelets and project each to a token; embeds only the tokens that are asked for."""
+    """Cuts a clip into tubelets and projects each to a token, all or only the given ones."""
 
     def __init__(self, tubelet: tuple[int, int, int], embed_dim: int, in_channels: int = 3):
         super().__init__()
@@ -36,7 +36,7 @@ class TubeletEmbedding(nn.Module):
 
 
 class ModalityEmbeddings(nn.Module):
-    """A vector for tokens of videos and one for tokens of images (V-JEPA 2.1), almost zero at first, as released."""
+    """One learned vector for tokens of videos and one for images (V-JEPA 2.1), almost zero at first, as released."""
 
     def __init__(self, embed_dim: int):
         super().__init__()
@@ -44,7 +44,7 @@ class ModalityEmbeddings(nn.Module):
         self.image = nn.Parameter(torch.randn(1, 1, embed_dim) * 1e-6)
 
     def forward(self, tokens: Float[Tensor, "B K D"], is_image: bool) -> Float[Tensor, "B K D"]:
-        # A step sees one modality; the other's vector takes part with nothing, since DDP waits for every gradient.
+        # A step has one modality; the other's vector gets a zero gradient, since DDP waits for every gradient.
         seen, other = (self.image, self.video) if is_image else (self.video, self.image)
         return tokens + (seen + 0 * other).to(tokens.dtype)
 
@@ -76,7 +76,7 @@ def attention(
     value: Float[Tensor, "B heads Kk head_dim"],
     visible: Bool[Tensor, "Kq Kk"] | None = None,  # which keys each query attends to; all if None
 ) -> Float[Tensor, "B heads Kq head_dim"]:
-    """Softmax attention by whichever of two equal ways is faster on this device."""
+    """Softmax attention, fused or written out, whichever is faster on this device."""
     if written_out_is_faster(key):
         return written_out_attention(query, key, value, visible)
     return F.scaled_dot_product_attention(query, key, value, attn_mask=visible)

@@ -1,6 +1,6 @@
-"""Where a token is: 3-D rotary position embedding and 3-D sine-cosine tables.
+"""Position embeddings: 3-D rotary and 3-D sine-cosine.
 
-Four forms, since released weights need them all:
+Released weights need all four kinds:
 * "rotary": an ordinary rotation of adjacent channel pairs on each axis (V-JEPA 2.1).
 * "rotary_tiled": as V-JEPA 2 was trained. The frequency table is tiled instead of repeated in pairs, so the two
   channels of a pair turn by different angles. It isn't a rotation, but the released V-JEPA 2 weights need it.
@@ -22,10 +22,10 @@ PositionKind = Literal["rotary", "rotary_tiled", "sincos_uniform", "sincos"]
 
 
 class Position(nn.Module):
-    """Tells a transformer where its tokens are, on any grid. Holds no parameters and no state-dict entry.
+    """Position embedding for any grid; has no parameters and no state-dict entry.
 
-    `position_grid` is the token grid that the model knows: sine-cosine tables are interpolated from it, and rotary rows
-    and columns are stretched to it (V-JEPA 2.1). With None each grid counts in its own tokens.
+    `position_grid` is the token grid of training: sine-cosine tables are interpolated from it, and rotary rows and
+    columns are stretched to it (V-JEPA 2.1). With None positions are the grid's own.
     """
 
     def __init__(
@@ -88,14 +88,14 @@ class Position(nn.Module):
 
 
 def channels_per_head(embed_dim: int, num_heads: int) -> int:
-    """Raises ValueError where heads can't share the channels evenly."""
+    """Raises ValueError where `embed_dim` is no multiple of `num_heads`."""
     if embed_dim % num_heads:
         raise ValueError(f"embed_dim ({embed_dim}) must be a multiple of num_heads ({num_heads})")
     return embed_dim // num_heads
 
 
 class RotaryTable(NamedTuple):
-    """Factors of `rotate`, made once per set of tokens and used by every layer; they broadcast over batch and heads."""
+    """Factors of `rotate`, computed once for all layers; they broadcast over batch and heads."""
 
     cosine: Float[Tensor, "... K head_dim"]
     sine: Float[Tensor, "... K head_dim"]  # sign of the pair's first channel folded in
@@ -166,7 +166,7 @@ def resized_table(
     source: TokenGrid,
     grid: TokenGrid,
 ) -> Float[Tensor, "N2 D"]:
-    """A sine-cosine table for another grid: its first frames where only time is shorter, else trilinear between."""
+    """A sine-cosine table for another grid: its first frames where only time is shorter, else interpolated."""
     if grid == source:
         return table
     if (grid.height, grid.width) == (source.height, source.width) and grid.frames < source.frames:

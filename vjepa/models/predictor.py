@@ -1,4 +1,4 @@
-"""The latent predictor: from context tokens and places of hidden tubelets to their embeddings (arXiv 2404.08471)."""
+"""The latent predictor: from context tokens and positions of hidden tubelets to their embeddings (arXiv 2404.08471)."""
 
 from typing import final
 
@@ -20,13 +20,13 @@ class Predictor(nn.Module):
     Args:
         encoder_dim: width of the encoder's tokens, in and out.
         embed_dim: width inside; 384 in every released model.
-        num_mask_tokens: how many learned mask tokens there are (V-JEPA 1 had one per kind of mask, V-JEPA 2 uses one).
+        num_mask_tokens: number of learned mask tokens (V-JEPA 1 has one for each mask strategy, V-JEPA 2 uses one).
         zero_init_mask_tokens: start mask tokens at zero, as released; otherwise normal with std 0.02.
-        num_levels: output levels of the encoder that are side by side in its tokens, in and out; with more than one,
-            tokens come in through two layers (V-JEPA 2.1).
-        target_dim: width of the target tokens, all levels together; `num_levels * encoder_dim` if None. A teacher of
-            another width asks for another one.
-        predict_context: predict the tokens of the context too, by a head of their own (V-JEPA 2.1).
+        num_levels: output levels of the encoder, concatenated in its tokens; more than one are embedded by two layers
+            (V-JEPA 2.1).
+        target_dim: width of the target tokens, all levels together; `num_levels * encoder_dim` if None, and another one
+            for a teacher of another width.
+        predict_context: predict the context tokens too, by a separate head (V-JEPA 2.1).
         modality_embeddings: as for `VideoEncoder`.
         position, position_grid, mlp, activation_checkpointing: as for `VideoEncoder`.
     """
@@ -73,14 +73,14 @@ class Predictor(nn.Module):
                 nn.init.trunc_normal_(token, std=0.02)
 
     def require_encoder_of(self, embed_dim: int) -> None:
-        """Raise ValueError where an encoder of this width doesn't fit."""
+        """Raise ValueError unless the encoder has this predictor's `encoder_dim`."""
         if self.encoder_dim != embed_dim:
             raise ValueError(
                 f"the predictor's encoder_dim ({self.encoder_dim}) must be the encoder's embed_dim ({embed_dim})"
             )
 
     def freeze_unused(self, mask_tokens: bool, context: bool) -> None:
-        """What no step uses must not wait for a gradient under DDP, nor decay.
+        """Freeze parameters that no step uses: DDP waits for gradients, and AdamW decays the rest.
 
         `mask_tokens`: all but the first; `context`: the head for visible tokens.
         """
@@ -110,7 +110,7 @@ class Predictor(nn.Module):
         mask_token: int = 0,
         is_image: bool = False,
     ) -> tuple[Tensor, Tensor]:  # (B, Nt, target_dim) for mask.target_ids, (B, Nc, target_dim) for mask.context_ids
-        """Raises ValueError where there is no such mask token, or no head for the context."""
+        """Predictions for both. Raises ValueError where there is no such mask token, or no head for the context."""
         if self.context_proj is None:
             raise ValueError("this predictor has no head for context tokens; give it predict_context")
         tokens, places = self._transformed(context, mask, grid, mask_token, is_image)
@@ -126,8 +126,8 @@ class Predictor(nn.Module):
                 f"with one token per mask there must be as many tokens as masks"
             )
         token_ids = torch.cat((mask.context_ids, mask.target_ids), dim=1)
-        # Attention doesn't care for the order of tokens, but rounding does, and AdamW magnifies it: in the order of the
-        # clip whole training steps agree with the reference to 4e-6, with targets behind the context to 1.3e-5.
+        # Attention ignores the order of tokens, but rounding does not, and AdamW magnifies it: in the clip's order
+        # whole training steps agree with the reference to 4e-6, with targets after the context to 1.3e-5.
         order = token_ids.argsort(dim=1)
         token_ids = token_ids.gather(1, order)
         context = self.embed(context)

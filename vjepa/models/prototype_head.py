@@ -1,4 +1,4 @@
-"""The head of self-distillation: how much an embedding looks like each of many prototypes (DINO, arXiv 2104.14294)."""
+"""The head of self-distillation: cosine similarity of embeddings to learned prototypes (DINO, arXiv 2104.14294)."""
 
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 class PrototypeHead(nn.Module):
-    """Three layers to a short vector of length 1, and its cosine with each prototype.
+    """Three layers to a bottleneck, and its cosine with each prototype.
 
     Args:
         input_dim: width of the embeddings: the encoder's `embed_dim`.

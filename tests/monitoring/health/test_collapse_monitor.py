@@ -30,7 +30,7 @@ QUANTITIES = {
     "loss_over_previous_frame",
     "loss_over_variance",
 }
-ALWAYS_SICK = ("--collapse_monitor.limits.share_of_first=1.0", "--collapse_monitor.limits.min_variance=9")
+ALWAYS_SICK = ("--collapse_monitor.limits.fraction_of_first=1.0", "--collapse_monitor.limits.min_variance=9")
 AT_ONCE = ("--collapse_monitor.limits.window=1", "--collapse_monitor.limits.first_readings=1")
 
 
@@ -185,7 +185,7 @@ def test_stop_ends_with_exit_code_3_and_a_sentence_and_keeps_checkpoints(tiny_re
 
 def test_warn_says_it_once_and_goes_on(tiny_recipe, capsys):
     often = ("--collapse_monitor.every_n_steps=1", "--trainer.max_steps=8", "--trainer.limit_val_batches=0")
-    sick = ("--collapse_monitor.limits.share_of_first=1.0", "--collapse_monitor.limits.max_cosine=-1")
+    sick = ("--collapse_monitor.limits.fraction_of_first=1.0", "--collapse_monitor.limits.max_cosine=-1")
     main(["fit", "-c", str(tiny_recipe), "--name=a", *often, *sick, "--collapse_monitor.limits.first_readings=1"])
     said = capsys.readouterr().out
     assert "Finished at step 8" in said

@@ -144,11 +144,11 @@ def test_quantities_that_a_run_does_not_have_say_nothing():
 def test_limits_are_settings():
     readings = curves(target_variance=falling_to(0.5))
     assert Verdict.COLLAPSED not in verdicts(readings)
-    assert Verdict.COLLAPSED in verdicts(readings, min_variance=0.6, share_of_first=0.7)
+    assert Verdict.COLLAPSED in verdicts(readings, min_variance=0.6, fraction_of_first=0.7)
     with pytest.raises(ValueError, match=r"window \(0\) of the health limits must be at least 1"):
         HealthLimits(window=0)
-    with pytest.raises(ValueError, match=r"share_of_first \(3\) .* must lie between 0 and 1; 0 turns it off"):
-        HealthLimits(share_of_first=3)
+    with pytest.raises(ValueError, match=r"fraction_of_first \(3\) .* must lie between 0 and 1; 0 turns it off"):
+        HealthLimits(fraction_of_first=3)
 
 
 def test_a_watch_that_goes_on_judges_as_the_one_that_was_not_interrupted():

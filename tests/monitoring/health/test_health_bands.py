@@ -12,7 +12,7 @@ from tests.cli.test_errors import slip
 from tests.integration.runs import logged
 from vjepa.cli.main import main
 from vjepa.monitoring.health.health_bands import (
-    NUM_PLACES,
+    NUM_POINTS,
     bands_of_runs,
     draw_over_bands,
     folders_of_runs,
@@ -74,7 +74,7 @@ def test_the_file_is_small_and_holds_the_bands(tmp_path, runs):
     write_bands(bands, file)
     assert file.stat().st_size < 4000
     again = read_bands(file)
-    assert again.num_runs == 3 and len(again.places) == NUM_PLACES
+    assert again.num_runs == 3 and len(again.places) == NUM_POINTS
     for name, band in bands.bands.items():
         for ours, theirs in zip(again.bands[name], band, strict=True):
             np.testing.assert_allclose(ours, theirs, rtol=1e-3)

@@ -40,21 +40,20 @@ from vjepa.training.clip_model import ClipModel
 
 
 class CollapseMonitor(Callback):
-    """Every `every_n_steps` steps: numbers on the health of embeddings and predictions, and a verdict on the run.
+    """Logs the health of embeddings and predictions every `every_n_steps` steps, and a verdict on the run.
 
     It reads the training step's own tensors and adds no forward pass. Statistics are of rank 0's clips; those of
     context and predicted tokens of the first mask. docs/loss-curves.md says how to read them.
 
     Args:
         every_n_steps: steps from one reading to the next; 0 turns it off.
-        limits: what a run is judged by.
-        action: what is done about a collapsed run; other illnesses are only said. "warn": it is said, too. "stop": the
-            run ends with exit code 3; `last.ckpt` stays as it was saved last, `collapsed.ckpt` is what the run came to.
-            "rewind": weights and optimizer go back to where the run was healthy, with a lower learning rate from there
-            on; steps and clips go on. Two such states are kept in main memory.
-        learning_rate_factor: of "rewind", for all that is left of the schedule.
-        max_rewinds: collapsed once more after so many, the run stops.
-        bands: file of healthy curves that `vjepa health-bands` wrote; how many quantities lie outside is logged.
+        limits: of a healthy run.
+        action: on collapse. "warn" prints the verdict. "stop" ends the run with exit code 3 and saves `collapsed.ckpt`
+            beside the last `last.ckpt`. "rewind" restores weights and optimizer of a healthy step and lowers the
+            learning rate; steps and clips go on. Two such states are kept in main memory.
+        learning_rate_factor: of "rewind", for the rest of the schedule.
+        max_rewinds: the run stops when it collapses after so many rewinds.
+        bands: file of `vjepa health-bands`; the fraction of quantities outside their bands is logged.
     """
 
     def __init__(
@@ -71,7 +70,7 @@ class CollapseMonitor(Callback):
         if not 0 < learning_rate_factor < 1 or max_rewinds < 0:
             raise ValueError(
                 f"learning_rate_factor ({learning_rate_factor}) must lie between 0 and 1, max_rewinds ({max_rewinds}) "
-                f"must not be negative; action: stop is a rewind of no times"
+                f"must not be negative; for no rewinds give action: stop"
             )
         self.every_n_steps = every_n_steps
         self.action = action

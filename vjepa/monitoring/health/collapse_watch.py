@@ -41,48 +41,47 @@ class Verdict(IntEnum):
 
 @dataclass(frozen=True)
 class HealthLimits:
-    """When a run is called sick.
+    """Limits of a healthy run.
 
     Args:
-        window: readings of which the median counts; the first verdict comes with as many.
-        first_readings: readings of the start, the best of which a run is compared with.
-        share_of_first: a run is collapsed only where less than this share of what told its clips apart at the start is
-            left (variance, 1 - cosine, rank), and one of the next three limits is broken.
+        window: the verdict is on the median of so many readings.
+        first_readings: the run is compared with the best of so many first readings.
+        fraction_of_first: a run has collapsed only where less than this fraction of its first variance, 1 - cosine or
+            rank is left, and one of the next three limits is broken.
         min_variance: of layer-normed targets between clips.
-        max_cosine: between targets of different clips at the same place.
-        min_rank: effective rank of target or context tokens; where a moving average gives the targets, the context
-            falls first.
-        min_ever: variance, or 1 - cosine, below which clips can't be told apart, however the run began.
-        shrunk_to: the scale shrinks where the std of target or context tokens is less than this share of the start's.
-        max_encoder_distance: L2 distance of the target encoder's weights over the size of the context encoder's, from
-            where it lags if the distance still grows over the window.
+        max_cosine: between targets of different clips at the same position.
+        min_rank: effective rank of target or context tokens; with a moving average the context's falls first.
+        min_separation: variance, or 1 - cosine, below which a run has collapsed whatever its first readings.
+        shrunk_fraction: tokens shrink where their std is below this fraction of the first.
+        max_encoder_distance: the teacher lags where the target encoder's weights are further than this from the context
+            encoder's (L2 distance over the size of the context encoder's), and the distance grows over the window.
     """
 
     window: int = 5
     first_readings: int = 3
-    share_of_first: float = 0.3
+    fraction_of_first: float = 0.3
     min_variance: float = 0.2
     max_cosine: float = 0.8
     min_rank: float = 3.0
-    min_ever: float = 1e-3
-    shrunk_to: float = 0.5
+    min_separation: float = 1e-3
+    shrunk_fraction: float = 0.5
     max_encoder_distance: float = 0.5
 
     def __post_init__(self) -> None:
         for name in ("window", "first_readings"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} ({getattr(self, name)}) of the health limits must be at least 1")
-        for name in ("share_of_first", "shrunk_to"):
+        for name in ("fraction_of_first", "shrunk_fraction"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(
-                    f"{name} ({getattr(self, name)}) of the health limits is a share of a run's first readings and "
+                    f"{name} ({getattr(self, name)}) of the health limits is a fraction of a run's first readings and "
                     f"must lie between 0 and 1; 0 turns it off"
                 )
 
 
 class Judgement(NamedTuple):
     verdict: Verdict
-    reason: str  # what broke which limit; empty where healthy
+    reason: str  # which quantity broke which limit; empty where healthy
 
 
 def judge(
@@ -90,7 +89,7 @@ def judge(
     window: Sequence[Reading],  # the last ones
     limits: HealthLimits,
 ) -> Judgement:
-    """The worst illness that the medians of a window show. A quantity that the run doesn't have says nothing."""
+    """The worst verdict on the medians of a window, over the quantities that the run has."""
     now = {name: median(values) for name in first if (values := _known(name, window))}
     least_of = {
         "target_variance": limits.min_variance,
@@ -102,16 +101,16 @@ def judge(
     for name, least in least_of.items():
         if name not in now:
             continue
-        # How far clips are from being all the same, now and at the start.
+        # How far clips are from being all alike, now and at the start.
         room, at_first = (1 - of[name] if name == "target_cosine" else of[name] for of in (now, first))
-        if "rank" not in name and room < limits.min_ever:
+        if "rank" not in name and room < limits.min_separation:
             reasons.append(f"{WATCHED[name]} is {now[name]:.3g}")
-        elif room < least and room < limits.share_of_first * at_first:
+        elif room < least and room < limits.fraction_of_first * at_first:
             reasons.append(f"{WATCHED[name]} is {now[name]:.3g}, it was {first[name]:.3g}")
     if reasons:
         return Judgement(Verdict.COLLAPSED, " and ".join(reasons))
     for name in ("target_std", "context_std"):
-        if name in now and now[name] < limits.shrunk_to * first[name]:
+        if name in now and now[name] < limits.shrunk_fraction * first[name]:
             return Judgement(Verdict.SHRINKING, f"{WATCHED[name]} is {now[name]:.3g}, it was {first[name]:.3g}")
     distances = _known("encoder_distance", window)
     if now.get("encoder_distance", 0.0) > limits.max_encoder_distance and _grows(distances):
@@ -168,7 +167,7 @@ class CollapseWatch:
         return self.judgement
 
     def forget_window(self) -> None:
-        """After weights were brought back: judge again when a window is full; the start stays what it was."""
+        """Judge again when a new window is full, for a run whose weights were restored."""
         self._window.clear()
         self.judgement = None
 

@@ -1,4 +1,4 @@
-"""What healthy runs of a recipe look like: for each quantity a median and a band over the run, from event files."""
+"""Bands of healthy runs of a recipe: a median and percentiles of each logged quantity over the run."""
 
 import json
 import math
@@ -12,17 +12,16 @@ import yaml
 from vjepa.data.atomic_file import new_file
 from vjepa.monitoring.health.run_curves import curves_by_step
 
-NUM_PLACES = 41  # over a run: every 2.5 %
+NUM_POINTS = 41  # over a run: every 2.5 %
 LOW, HIGH = 10, 90  # percentiles of a band
-NEAR = np.linspace(-0.05, 0.05, 9)  # of a place: what readings scatter by within a run belongs to the band, too
-# What tells nothing of health, or is no quantity.
-LEFT_OUT = ("health/verdict", "health/outside_bands", "health/rewinds")
+NEARBY = np.linspace(-0.05, 0.05, 9)  # readings around a point count too: a run scatters within itself
+NO_QUANTITIES = ("health/verdict", "health/outside_bands", "health/rewinds")
 
-Curve = tuple[np.ndarray, np.ndarray]  # (K,) shares of the run, (K,) values
+Curve = tuple[np.ndarray, np.ndarray]  # (K,) fractions of the run, (K,) values
 
 
 class Band(NamedTuple):
-    """Of one quantity, at each place of the run; NaN where no run has a value."""
+    """Of one quantity, at each point of the run; NaN where no run has a value."""
 
     median: list[float]
     low: list[float]
@@ -30,25 +29,25 @@ class Band(NamedTuple):
 
 
 class HealthBands(NamedTuple):
-    """Bands of one recipe. A place is a share of the run, from 0 to 1."""
+    """Bands of one recipe; `places` are fractions of the run, from 0 to 1."""
 
     num_runs: int
     places: list[float]
     bands: dict[str, Band]
 
-    def at(self, name: str, share: float) -> tuple[float, float, float]:  # median, low, high
+    def at(self, name: str, progress: float) -> tuple[float, float, float]:  # median, low, high
         band = self.bands[name]
-        median, low, high = (float(np.interp(share, self.places, values)) for values in band)
+        median, low, high = (float(np.interp(progress, self.places, values)) for values in band)
         return median, low, high
 
     def outside(
         self,
         values: Mapping[str, float],  # by their names in the logs
-        share: float,  # of the run that is done
-    ) -> tuple[dict[str, float], int]:  # what lies outside its band, and how many could be compared
+        progress: float,  # fraction of the run that is done
+    ) -> tuple[dict[str, float], int]:  # values outside their bands, and how many were compared
         outside, compared = {}, 0
         for name in self.bands.keys() & values.keys():
-            _, low, high = self.at(name, share)
+            _, low, high = self.at(name, progress)
             if math.isfinite(low) and math.isfinite(high):
                 compared += 1
                 if not low <= values[name] <= high:
@@ -57,25 +56,31 @@ class HealthBands(NamedTuple):
 
 
 def bands_of_runs(runs: Sequence[Path]) -> HealthBands:
-    """Median and 10 to 90 % of each quantity, over runs of a recipe and readings near each place.
+    """Median and 10 to 90 % of each quantity, over runs of a recipe and readings near each point.
 
     Raises ValueError where a run has none.
     """
     curves = [curves_of_run(run) for run in runs]
-    places = np.linspace(0, 1, NUM_PLACES)
+    points = np.linspace(0, 1, NUM_POINTS)
     bands = {}
-    for name in sorted({name for of_run in curves for name in of_run}):
-        of_name = [of_run[name] for of_run in curves if name in of_run]
-        values = np.stack([_at_places(curve, np.clip(places + near, 0, 1)) for curve in of_name for near in NEAR])
+    for name in sorted({name for run_curves in curves for name in run_curves}):
+        values = np.stack(
+            [
+                _at_points(run_curves[name], np.clip(points + nearby, 0, 1))
+                for run_curves in curves
+                if name in run_curves
+                for nearby in NEARBY
+            ]
+        )
         known = np.isfinite(values).any(axis=0)
-        of_band = np.full((3, NUM_PLACES), np.nan)
-        of_band[:, known] = np.nanpercentile(values[:, known], (50, LOW, HIGH), axis=0)
-        bands[name] = Band(*of_band.tolist())
-    return HealthBands(len(runs), places.tolist(), bands)
+        percentiles = np.full((3, NUM_POINTS), np.nan)
+        percentiles[:, known] = np.nanpercentile(values[:, known], (50, LOW, HIGH), axis=0)
+        bands[name] = Band(*percentiles.tolist())
+    return HealthBands(len(runs), points.tolist(), bands)
 
 
 def write_bands(bands: HealthBands, file: Path) -> None:
-    """A small JSON file; four digits are more than runs agree in."""
+    """Write a small JSON file, with four digits."""
     content = {
         "num_runs": bands.num_runs,
         "places": [round(place, 4) for place in bands.places],
@@ -118,17 +123,17 @@ def folders_of_runs(paths: Sequence[Path]) -> list[Path]:
 
 
 def curves_of_run(run: Path) -> dict[str, Curve]:
-    """The losses and the health of a run, over the share of it."""
+    """Losses and health of a run over its length."""
     values = {
         name: by_step for name, by_step in curves_by_step(run).items() if name.startswith(("health/", "train/loss"))
     }
     if not values:
         raise ValueError(f"the events in {run} hold no health/... and no train/loss; give a folder of `vjepa fit`")
-    length = _length_of(run) or max(max(of_name) for of_name in values.values()) or 1
+    length = _length_of(run) or max(max(by_step) for by_step in values.values()) or 1
     return {
-        name: (np.array(sorted(of_name)) / length, np.array([of_name[step] for step in sorted(of_name)]))
-        for name, of_name in values.items()
-        if name not in LEFT_OUT
+        name: (np.array(sorted(by_step)) / length, np.array([by_step[step] for step in sorted(by_step)]))
+        for name, by_step in values.items()
+        if name not in NO_QUANTITIES
     }
 
 
@@ -163,14 +168,14 @@ def draw_over_bands(
         axis.tick_params(labelsize=7)
         axis.grid(alpha=0.3)
     figure.suptitle(
-        f"{run} (blue) over {bands.num_runs} healthy runs (green: median, {LOW} to {HIGH} %); share of the run",
+        f"{run} (blue) over {bands.num_runs} healthy runs (green: median, {LOW} to {HIGH} %); fraction of the run",
         fontsize=9,
     )
     save_figure(figure, picture)
 
 
 def _length_of(run: Path) -> int | None:
-    """Steps that the run was meant to have: one that ended early has only begun its curves."""
+    """`max_steps` of the run, which it may not have reached."""
     settings = run / "config.yaml"
     if not settings.is_file():
         return None
@@ -179,16 +184,16 @@ def _length_of(run: Path) -> int | None:
     return steps if isinstance(steps, int) and steps > 0 else None
 
 
-def _at_places(curve: Curve, places: np.ndarray) -> np.ndarray:
-    """Values between readings; NaN before the first and after the last one, but for one place."""
-    shares, values = curve
+def _at_points(curve: Curve, points: np.ndarray) -> np.ndarray:
+    """Values between readings; NaN more than a point before the first and after the last one."""
+    fractions, values = curve
     finite = np.isfinite(values)
     if not finite.any():
-        return np.full(len(places), np.nan)
-    shares, values = shares[finite], values[finite]
-    near = 1 / (NUM_PLACES - 1)
-    result = np.interp(places, shares, values)
-    result[(places < shares[0] - near) | (places > shares[-1] + near)] = np.nan
+        return np.full(len(points), np.nan)
+    fractions, values = fractions[finite], values[finite]
+    near = 1 / (NUM_POINTS - 1)
+    result = np.interp(points, fractions, values)
+    result[(points < fractions[0] - near) | (points > fractions[-1] + near)] = np.nan
     return result
 
 
