@@ -78,7 +78,7 @@ def test_the_head_compares_directions_alone():
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"target_temperature": 0.2}, "targets sharper than what they are compared with: 0.2 and 0.2 must be below"),
+        ({"target_temperature": 0.2}, "those of targets below that of the context encoder: 0.2 and 0.2 must be below"),
         ({"first_target_temperature": 0.0}, "temperatures must be above 0"),
         ({"centre_momentum": 1.5}, r"centre_momentum \(1.5\) must be from 0 to 1"),
     ],

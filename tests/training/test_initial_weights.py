@@ -67,7 +67,7 @@ def test_a_file_without_a_predictor_says_that_it_begins_anew(tmp_path):
     module = run()
     before = copy.deepcopy(module.predictor.state_dict())
     notes = load_initial_weights(module, tmp_path / "model")
-    assert any("holds no predictor: it begins anew" in note for note in notes)
+    assert any("holds no predictor: it starts untrained" in note for note in notes)
     assert all(torch.equal(tensor, before[name]) for name, tensor in module.predictor.state_dict().items())
 
 

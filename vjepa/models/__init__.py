@@ -1,4 +1,4 @@
-"""Networks: tensors in, tensors out."""
+"""Networks of tensors to tensors."""
 
 from vjepa.models.attentive_probe import AttentiveProbe
 from vjepa.models.dynamics.action_predictor import ActionPredictor

@@ -1,4 +1,4 @@
-"""What training minimises."""
+"""Training objectives: terms of the loss, and the functions and regularizers behind them."""
 
 from vjepa.objectives.agreement import Agreement
 from vjepa.objectives.barlow_twins import BarlowTwins

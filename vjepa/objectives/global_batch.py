@@ -1,19 +1,18 @@
-"""The global batch, for terms that are statistics of it: several ranks compute what one would, gradients included.
+"""Statistics over the global batch: several ranks compute what one rank would, gradients included.
 
-Every rank then holds the whole term, and a gradient that is as many times too large as there are ranks: the average
-over ranks that DDP takes makes it right.
+Each rank holds the whole term, and gradients that are too large by the number of ranks; DDP's average over ranks
+corrects that.
 """
 
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 
-def gathered(
-    embeddings: Tensor,  # (B, ...) of this rank
-) -> Tensor:  # (B * ranks, ...) of all ranks, with their gradients
-    """All clips' embeddings, for statistics that are no means over clips."""
+def gathered(embeddings: Float[Tensor, "B ..."]) -> Float[Tensor, "global_B ..."]:
+    """Embeddings of all ranks, with their gradients."""
     if not _has_ranks():
         return embeddings
     parts = [torch.zeros_like(embeddings) for _ in range(torch.distributed.get_world_size())]
@@ -21,10 +20,8 @@ def gathered(
     return _SumOverRanks.apply(torch.cat(parts))
 
 
-def averaged(
-    means: Tensor,  # (...) over this rank's clips
-) -> Tensor:  # (...) over all ranks' clips, with their gradients
-    """Means over all clips, from each rank's own over equally many."""
+def averaged(means: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """Means over the clips of all ranks, with their gradients, from each rank's means over equally many."""
     return _SumOverRanks.apply(means) / torch.distributed.get_world_size() if _has_ranks() else means
 
 

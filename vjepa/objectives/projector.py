@@ -1,4 +1,4 @@
-"""The small network between an encoder's tokens and the embeddings that must spread (VICReg, arXiv 2105.04906)."""
+"""The projector between an encoder's tokens and the embeddings of a regularizer (VICReg, arXiv 2105.04906)."""
 
 from typing import final
 
@@ -8,21 +8,21 @@ from torch import Tensor, nn
 
 @final
 class Projector(nn.Sequential):
-    """Two layers; what it is given keeps features that its output may lose.
+    """Two layers. Its input keeps features that the regularized output may lose.
 
     Args:
-        input_dim: width of the tokens: the encoder's `embed_dim`, of all levels that are predicted.
-        hidden_dim: width of its middle layer.
+        input_dim: width of the tokens: the encoder's `embed_dim`, times the predicted levels.
+        hidden_dim: width of the hidden layer.
         output_dim: width of the embeddings.
     """
 
     def __init__(self, input_dim: int, hidden_dim: int = 256, output_dim: int = 64):
         super().__init__(
             nn.Linear(input_dim, hidden_dim),
-            # Layer norm, not batch norm: statistics of a rank's own clips would make two ranks differ from one.
+            # Layer norm, not batch norm: with statistics of each rank's own clips two ranks would differ from one.
             nn.LayerNorm(hidden_dim),
             nn.GELU(),
-            nn.Linear(hidden_dim, output_dim, bias=False),  # no term would see a bias
+            nn.Linear(hidden_dim, output_dim, bias=False),  # a bias would change no term
         )
         self.input_dim = input_dim
 

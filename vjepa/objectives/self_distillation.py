@@ -1,37 +1,38 @@
-"""Self-distillation: views of one image must look like the same prototypes to an encoder and to its moving average.
+"""Self-distillation: views of one image must have the same prototypes for an encoder and its moving average.
 
-DINO's loss (Caron et al. 2021, arXiv 2104.14294, eq. 1 and 4). Two ways of collapse hold each other in check: targets
-are centred, so that no prototype is everybody's, and sharpened, so that they are not all equally likely.
+DINO's loss (Caron et al. 2021, arXiv 2104.14294, eq. 1 and 4). Targets are centred, against collapse to one prototype,
+and sharpened, against collapse to equally likely prototypes.
 """
 
 from typing import NamedTuple, final
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from vjepa.objectives.global_batch import averaged
 
 
 class SelfDistillationTerms(NamedTuple):
-    """Each (); entropies in shares of that of equally likely prototypes."""
+    """The loss and two entropies, as fractions of that of equally likely prototypes."""
 
-    cross_entropy: Tensor  # of pairs of views, mean
-    target_entropy: Tensor  # of an image's targets, mean: 1 where all prototypes are equally likely
-    spread: Tensor  # entropy of the mean target of the batch: 0 where one prototype is everybody's
+    cross_entropy: Float[Tensor, ""]  # mean over pairs of views
+    target_entropy: Float[Tensor, ""]  # of an image's targets, mean: 1 where all prototypes are equally likely
+    spread: Float[Tensor, ""]  # of the batch's mean target: 0 where all images have one prototype
 
 
 @final
 class SelfDistillation(nn.Module):
-    """Cross-entropy between what the target encoder says of a large view and the context encoder of any other.
+    """Cross-entropy between the target encoder's large views and the context encoder's other views.
 
     Args:
         num_prototypes: the head's.
-        temperature: what the context encoder's similarities are divided by.
-        target_temperature: the same for targets at the end of `warmup_steps`, and from then on.
-        first_target_temperature, warmup_steps: it rises linearly from this (published: from 0.04 to 0.07 in 30 epochs);
-            the same throughout if None.
-        centre_momentum: of the mean similarities that are taken off the targets'.
+        temperature: of the context encoder's similarities.
+        target_temperature: of the targets' after `warmup_steps`.
+        first_target_temperature, warmup_steps: the targets' temperature rises linearly from this (published: from 0.04
+            to 0.07 in 30 epochs); constant if None.
+        centre_momentum: of the mean similarities that are subtracted from the targets'.
     """
 
     centre: Tensor
@@ -50,7 +51,7 @@ class SelfDistillation(nn.Module):
             first_target_temperature = target_temperature
         if not 0 < min(first_target_temperature, target_temperature) <= target_temperature < temperature:
             raise ValueError(
-                f"temperatures must be above 0, and targets sharper than what they are compared with: "
+                f"temperatures must be above 0, and those of targets below that of the context encoder: "
                 f"{first_target_temperature} and {target_temperature} must be below {temperature}"
             )
         if not 0 <= centre_momentum <= 1:
@@ -64,43 +65,35 @@ class SelfDistillation(nn.Module):
 
     def forward(
         self,
-        similarities: Tensor,  # (V, B, K) of all views, the large ones first
-        of_targets: Tensor,  # (G, B, K) of the large views, by the target encoder
+        similarities: Float[Tensor, "V B K"],  # of all views, the large ones first
+        target_similarities: Float[Tensor, "G B K"],  # of the large views, by the target encoder
         step: int,
     ) -> SelfDistillationTerms:
         """Raises ValueError where a large view has no other view to be compared with."""
-        num_views, num_large = len(similarities), len(of_targets)
+        num_views, num_large = len(similarities), len(target_similarities)
         if num_views < 2:
-            raise ValueError(f"self-distillation compares views, and {num_views} is none too many; give at least 2")
-        targets = self.targets(of_targets, step)
+            raise ValueError(f"self-distillation compares views, and there is {num_views}; give at least 2")
+        targets = self.targets(target_similarities, step)
         log_guesses = F.log_softmax(similarities.float() / self.temperature, dim=-1)
-        of_pairs = -torch.einsum("gbk,vbk->gv", targets, log_guesses) / similarities.shape[1]  # (G, V)
-        itself = torch.eye(num_large, num_views, dtype=torch.bool, device=of_pairs.device)
+        pairs = -torch.einsum("gbk,vbk->gv", targets, log_guesses) / similarities.shape[1]  # (G, V)
+        itself = torch.eye(num_large, num_views, dtype=torch.bool, device=pairs.device)
         with torch.no_grad():
             whole = torch.log(torch.tensor(float(targets.shape[-1]), device=targets.device))
             mean = averaged(targets.mean((0, 1)))
             target_entropy, spread = _entropy(targets).mean() / whole, _entropy(mean) / whole
-        return SelfDistillationTerms(of_pairs[~itself].mean(), target_entropy, spread)
+        return SelfDistillationTerms(pairs[~itself].mean(), target_entropy, spread)
 
-    def targets(
-        self,
-        similarities: Tensor,  # (G, B, K)
-        step: int,
-    ) -> Tensor:  # (G, B, K) probabilities, without gradient
-        share = min(1.0, step / self.warmup_steps) if self.warmup_steps else 1.0
-        temperature = self.first_target_temperature + share * (self.target_temperature - self.first_target_temperature)
+    def targets(self, similarities: Float[Tensor, "G B K"], step: int) -> Float[Tensor, "G B K"]:
+        """Probabilities without gradient."""
+        warm = min(1.0, step / self.warmup_steps) if self.warmup_steps else 1.0
+        temperature = self.first_target_temperature + warm * (self.target_temperature - self.first_target_temperature)
         return F.softmax((similarities.detach().float() - self.centre) / temperature, dim=-1)
 
     @torch.no_grad()
-    def move_centre(
-        self,
-        similarities: Tensor,  # (G, B, K) of this rank, by the target encoder
-    ) -> None:
-        """Towards the mean over the global batch."""
+    def move_centre(self, similarities: Float[Tensor, "G B K"]) -> None:
+        """Move the centre towards the mean over the global batch of the target encoder's similarities."""
         self.centre.lerp_(averaged(similarities.float().mean((0, 1))), 1 - self.centre_momentum)
 
 
-def _entropy(
-    probabilities: Tensor,  # (..., K)
-) -> Tensor:  # (...)
+def _entropy(probabilities: Float[Tensor, "... K"]) -> Float[Tensor, "..."]:
     return -torch.xlogy(probabilities, probabilities).sum(-1)

@@ -1,4 +1,4 @@
-"""LightningModules: what is trained, and how."""
+"""LightningModules, schedules and checkpoints."""
 
 from vjepa.training.image_self_distillation import ImageSelfDistillation
 from vjepa.training.jepa import JEPA

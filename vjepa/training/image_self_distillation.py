@@ -1,7 +1,7 @@
 """ImageSelfDistillation: an encoder of single frames, taught by its own moving average (DINO, arXiv 2104.14294).
 
-The joint embedding of images in the JEPA family: nothing is predicted from one place to another; views of one clip's
-frames must be told alike. It sees no motion.
+The joint embedding of images in the JEPA family: views of one clip's frames must have the same prototypes, and nothing
+is predicted from one position to another. It sees no motion.
 """
 
 import torch

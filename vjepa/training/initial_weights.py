@@ -1,4 +1,4 @@
-"""What a run starts from: a checkpoint of ours, or a model of any format that `vjepa.interop` reads."""
+"""Initial weights of a run: from a checkpoint of ours, or from a model of any format that `vjepa.interop` reads."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +18,7 @@ from vjepa.models import Predictor, VideoEncoder
 def load_initial_weights(module: nn.Module, path: Path) -> list[str]:
     """Load encoder, predictor and target encoder into a `JEPA`, all of each or nothing.
 
-    Returns what a user should know: which parts begin anew, which mask token was taken. Raises ValueError with every
+    Returns notes for the user: which parts start untrained, which mask token was taken. Raises ValueError with every
     missing, unexpected and reshaped name.
     """
     if path.suffix == ".ckpt":
@@ -31,12 +31,12 @@ def load_initial_weights(module: nn.Module, path: Path) -> list[str]:
     # The trained encoder, where the file holds it beside its moving average.
     has_both = not {"encoder", "context_encoder"}.isdisjoint(report.dropped)
     context = encoder_part_of(path, "encoder") if has_both else model.encoder
-    notes = [f"encoders begin with those of {path} ({model.family})"]
+    notes = [f"encoders start with those of {path} ({model.family})"]
     _require_same_positions(parts["context_encoder"], VideoEncoder, model.encoder, "encoder", path)
     load_all(parts["context_encoder"], context.weights, path)
     load_all(parts["target_encoder"], model.encoder.weights, path)
     if model.predictor is None:
-        return [*notes, f"{path} holds no predictor: it begins anew"]
+        return [*notes, f"{path} holds no predictor: it starts untrained"]
     _require_same_positions(parts["predictor"], Predictor, model.predictor, "predictor", path)
     weights, note = _with_as_many_mask_tokens(parts["predictor"].state_dict(), model.predictor.weights)
     load_all(parts["predictor"], weights, path)
@@ -44,7 +44,7 @@ def load_initial_weights(module: nn.Module, path: Path) -> list[str]:
 
 
 def read_teacher(path: Path, predictor: Predictor) -> VideoEncoder:
-    """The encoder that gives a student's targets. Raises ValueError where the predictor's width is not its own."""
+    """The encoder of a student's targets. Raises ValueError where the predictor's width differs from its own."""
     teacher = build(VideoEncoder, encoder_part_of(path), str(path))
     width = teacher.embed_dim * predictor.num_levels
     if predictor.target_dim != width:
@@ -63,7 +63,7 @@ def read_teacher(path: Path, predictor: Predictor) -> VideoEncoder:
 def _require_same_positions(
     ours: nn.Module, network: type[VideoEncoder] | type[Predictor], part: Part, name: str, path: Path
 ) -> None:
-    """Heads and positions have no weight that would tell them: with others the same weights mean something else."""
+    """No weight shows the number of heads or the kind of position, and with others the weights mean something else."""
     assert isinstance(ours, network)
     theirs, known = outline(network, part.settings).position, ours.position
     for key, of_path, of_run in (

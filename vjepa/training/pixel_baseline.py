@@ -1,7 +1,7 @@
-"""PixelBaseline: JEPA's twin that predicts pixels of hidden tubelets, not embeddings (VideoMAE, arXiv 2203.12602).
+"""PixelBaseline: predicts the pixels of hidden tubelets instead of their embeddings (VideoMAE, arXiv 2203.12602).
 
-Encoder, masks, data and schedules are JEPA's, and so is the narrow transformer over context and mask tokens: a
-`Predictor` whose target is as wide as a tubelet has pixels. Pixels can't collapse: there is no second encoder.
+Encoder, masks, data and schedules are JEPA's, and so is the predictor, whose `target_dim` is the number of values in a
+tubelet. There is no second encoder, and pixels can't collapse.
 """
 
 from jaxtyping import Float
@@ -19,7 +19,7 @@ from vjepa.training.schedule import Schedule
 
 
 class PixelBaseline(ClipModel):
-    """An encoder of what is visible, and a predictor of the pixels that are not.
+    """An encoder of visible tokens, and a predictor of hidden pixels.
 
     Args:
         encoder: sees only visible tokens; it is context and target encoder in one.
