@@ -1,13 +1,11 @@
 """What several tests share: the embedded world in small, and a recipe that trains on it in seconds."""
 
+import copy
 from pathlib import Path
 
-from jaxtyping import install_import_hook
+from tests.shape_checks import check_package
 
-import tests.shape_checks
-
-# Every call checks the shapes and dtypes in signatures; the hook must come before the package is imported.
-install_import_hook("vjepa", f"{tests.shape_checks.__name__}.{tests.shape_checks.check_shapes.__name__}")
+check_package()  # before anything imports the package
 
 import pytest  # noqa: E402
 import yaml  # noqa: E402
@@ -57,7 +55,7 @@ def tiny_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def tiny_recipe(tiny_world: Path, tmp_path: Path) -> Path:
     """A recipe on the small dataset, in a folder where runs may be written."""
-    recipe = dict(RECIPE)
+    recipe = copy.deepcopy(RECIPE)
     recipe["data"]["init_args"]["train_manifest"] = str(tiny_world / "train.csv")
     recipe["data"]["init_args"]["val_manifest"] = str(tiny_world / "val.csv")
     recipe["data"]["init_args"]["test_manifest"] = str(tiny_world / "test.csv")

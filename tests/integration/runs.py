@@ -1,26 +1,67 @@
 """Starts `vjepa` as a user does, in a process of its own, and reads what a run left."""
 
+import atexit
+import functools
+import json
 import os
+import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 ROOT = Path(__file__).parents[2]
+TIMEOUT = 300.0  # seconds
 
 
-def vjepa(*arguments: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [sys.executable, "-m", "vjepa", *map(str, arguments)],
-        cwd=cwd,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
+def vjepa(*arguments: str | Path, ranks: int = 0) -> subprocess.CompletedProcess[str]:
+    """Run `vjepa` in a process of its own, which starts with all modules imported (`warm_process.py`).
+
+    With `ranks`, run it as `torchrun` does: the first exit code that is not 0, and all that was said.
+    """
+    process = _warm_process()
+    with tempfile.NamedTemporaryFile("r") as stdout, tempfile.NamedTemporaryFile("r") as stderr:
+        request = {
+            "arguments": list(map(str, arguments)),
+            "stdout": stdout.name,
+            "stderr": stderr.name,
+            "ranks": ranks,
+            "port": _free_port(),
+            "timeout": TIMEOUT,
+        }
+        assert process.stdin and process.stdout
+        print(json.dumps(request), file=process.stdin, flush=True)
+        codes = json.loads(process.stdout.readline())
+        return subprocess.CompletedProcess(arguments, next(filter(None, codes), 0), stdout.read(), stderr.read())
+
+
+def cold_vjepa(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run `python -m vjepa` as a user does."""
+    command = [sys.executable, "-m", "vjepa", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, env=_environment(), capture_output=True, text=True, timeout=TIMEOUT)
+
+
+@functools.cache
+def _warm_process() -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "tests.integration.warm_process"]
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=_environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
+    atexit.register(process.communicate)  # the end of its stdin ends it
+    return process
+
+
+def _environment() -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
 
 
 def checkpoint(run: Path) -> dict:
