@@ -1,15 +1,16 @@
-"""Policies that plan nothing: what a planner must beat in a world."""
+"""Baseline policies that do not plan."""
 
 import numpy as np
+from jaxtyping import Float
 
 from vjepa.envs.behaviour import Behaviour
 from vjepa.envs.world import Suite, Tasks, World
 
 
 class StraightLine:
-    """Knows where the agent and the goal are, and goes there as the crow flies.
+    """Moves straight from the agent's true state to the goal.
 
-    The first numbers of a state are taken to be those that the numbers of an action change.
+    The first numbers of a state are assumed to be those that the numbers of an action change.
     """
 
     def begin(self, suite: Suite, tasks: Tasks) -> None:
@@ -21,12 +22,12 @@ class StraightLine:
         self._goals = tasks.goals
         self._action_dim = suite.action_dim
 
-    def act(self, world: World) -> np.ndarray:  # (B, A)
+    def act(self, world: World) -> Float[np.ndarray, "B A"]:
         return (self._goals - world.states)[:, : self._action_dim]
 
 
 class BehaviourPolicy:
-    """Behaves as in the data."""
+    """Acts as in data collection, without regard to goals."""
 
     def __init__(self, behaviour: Behaviour, steps: int):
         self._behaviour = behaviour
@@ -35,5 +36,5 @@ class BehaviourPolicy:
     def begin(self, suite: Suite, tasks: Tasks) -> None:
         self._behaviour.begin(suite, tasks, self._steps)
 
-    def act(self, world: World) -> np.ndarray:  # (B, A)
+    def act(self, world: World) -> Float[np.ndarray, "B A"]:
         return self._behaviour.act(world)
