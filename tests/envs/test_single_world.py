@@ -117,7 +117,7 @@ def test_actions_are_cut_down_to_the_limit():
     np.testing.assert_allclose(world.states, [[10.6, 10.8]], atol=0.05)
 
 
-def test_floors_and_collections_take_it(tmp_path):
+def test_baselines_and_collections_take_it(tmp_path):
     suite = suite_of(SettableDot)
     done = evaluate(StraightLine(), suite, suite.tasks(8, 0, "test"), steps=30)
     assert done.outcomes.at_end(suite.radii)[:, 0].all() and np.isnan(done.outcomes.shortest).all()
@@ -169,7 +169,7 @@ def test_who_cannot_be_brought_to_a_state_says_so():
 
 def test_goals_that_cannot_be_left_for_are_refused():
     suite = suite_of(TellingDot, radii=(100.0,), unit="px")
-    with pytest.raises(ValueError, match=r"in 50 tries of 12 steps nothing in own came farther than [\d.]+ px"):
+    with pytest.raises(ValueError, match=r"in 50 tries of 12 steps own came no farther than [\d.]+ px"):
         suite.tasks(1, 0, "test")
 
 
@@ -178,7 +178,7 @@ def test_wrong_settings_are_refused():
         suite_of(Dot, radii=(1.0, 2.0))
     with pytest.raises(ValueError, match=r"goal_steps \(0\) must be at least 1"):
         suite_of(Dot, goal_steps=0)
-    with pytest.raises(ValueError, match=r"its action_space does not say how long they are; give action_dim"):
+    with pytest.raises(ValueError, match=r"its action_space does not state their length; give action_dim"):
         suite_of(Dot, action_dim=None)
     with pytest.raises(ValueError, match=r"split 'held_out' of own must be one of train, test"):
         suite_of(Dot).tasks(1, 0, "held_out")

@@ -1,7 +1,7 @@
-"""Push-T: a round agent pushes a T-shaped block about (environment of gym-pusht, after Diffusion Policy, 2303.04137).
+"""Push-T: a round agent pushes a T-shaped block (environment of gym-pusht, after Diffusion Policy, 2303.04137).
 
-It is an extra, because gym-pusht asks for an OpenCV that would replace ours; so it is installed without what it asks
-for: `pip install "vjepa[pusht]"`, and then `pip install --no-deps "gym-pusht>=0.1.8,<0.2"`.
+An extra, installed without gym-pusht's dependencies, which would replace our OpenCV: `pip install "vjepa[pusht]"`, and
+then `pip install --no-deps "gym-pusht>=0.1.8,<0.2"`.
 """
 
 import os
@@ -11,33 +11,34 @@ from typing import Any
 
 import cv2
 import numpy as np
+from jaxtyping import Float, UInt8
 
 from vjepa.data.randomness import Purpose, generator_for
 from vjepa.envs.single_world import SingleWorlds
 from vjepa.envs.world import Suite, Tasks, World
 from vjepa.planning.limits import ActionLimit
 
-FIELD = 512  # pixels of the square's sides; places and distances are in these
+FIELD = 512  # pixels of the square's sides; positions and distances are in these
 LARGEST_MOVE = 40.0
 AGENT_RADIUS = 15.0
 WALL = 5.0  # pixels from the edge to the walls
 THICKNESS = 60.0
-MARGIN = 80.0  # from the edge: whoever pushes on there presses the block into the wall
+MARGIN = 80.0  # from the edge: targets beyond it would press the block into the wall
 WHITE, WALL_COLOUR, BLOCK_COLOUR, AGENT_COLOUR = (255,) * 3, (211, 211, 211), (119, 136, 153), (65, 105, 225)
 RADII = (30.0, 20.0, 10.0)
 PIXELS_PER_RADIAN = 30.0
 
 
 def push_t(frame_size: int = 64, goal_steps: int = 60) -> SingleWorlds:
-    """The suite. Its goals are where the block lies after somebody has pushed it about.
+    """The suite. Goals are states after a behaviour has pushed the block.
 
-    * State: x and y of the agent, x and y of the block, the block's angle in radians; y points down. How fast the agent
-      is, it does not tell; that is forgotten within two steps.
-    * Action: how far away from itself the agent is drawn, at most 40 px; it comes 0.3 times as far in the first
-      step, and 0.4 times as far in each of the next. A step is 0.1 s.
-    * Distance: pixels between the block's places plus 30 px, the width of its bars, for each radian between its angles;
-      wherever the agent is. The largest radius, 30 px, is about what a block is away that just keeps both of the usual
-      bounds, 20 px and 20 degrees.
+    * State: x and y of the agent, x and y of the block, the block's angle in radians; y points down. It does not
+      include velocities, which decay within two steps.
+    * Action: displacement of the agent's target, at most 40 px; the agent moves 0.3 times as far in the first step, and
+      0.4 times as far in each of the next. A step is 0.1 s.
+    * Distance: pixels between the block's positions plus 30 px, the width of its bars, per radian between its angles;
+      the agent does not count. The largest radius, 30 px, is about the distance of a block at both of the usual bounds,
+      20 px and 20 degrees.
 
     Args:
         frame_size: height and width of frames.
@@ -57,51 +58,48 @@ def push_t(frame_size: int = 64, goal_steps: int = 60) -> SingleWorlds:
 
 
 def block_distance(
-    states: np.ndarray,  # (..., 5)
-    goals: np.ndarray,  # (..., 5)
-) -> np.ndarray:  # (...)
-    """Pixels between places, plus 30 for each radian between angles."""
-    places = np.linalg.norm(states[..., 2:4] - goals[..., 2:4], axis=-1)
+    states: Float[np.ndarray, "*batch 5"], goals: Float[np.ndarray, "*batch 5"]
+) -> Float[np.ndarray, "*batch"]:
+    """Pixels between positions, plus 30 per radian between angles."""
+    shift = np.linalg.norm(states[..., 2:4] - goals[..., 2:4], axis=-1)
     turn = (states[..., 4] - goals[..., 4] + np.pi) % (2 * np.pi) - np.pi
-    return places + PIXELS_PER_RADIAN * np.abs(turn)
+    return np.asarray(shift + PIXELS_PER_RADIAN * np.abs(turn))
 
 
 @dataclass
 class Pushing:
-    """The agent heads for one place after another at and around the block, and what is in the way is pushed.
+    """The agent moves to random targets at and around the block, and so pushes it.
 
     Args:
-        spread: standard deviation, in pixels, of these places about the block.
+        spread: standard deviation of targets about the block, in pixels.
     """
 
     spread: float = 60.0
 
     def begin(self, suite: Suite, tasks: Tasks, steps: int) -> None:
         draws = [generator_for(int(seed), Purpose.BEHAVIOUR).standard_normal((steps + 1, 6)) for seed in tasks.seeds]
-        self._normal = np.stack(draws, axis=1)  # (steps + 1, B, 6)
-        self._step = 0
+        self._normal = iter(np.stack(draws, axis=1))  # (B, 6) per step
         self._target = np.full((len(tasks.seeds), 2), np.nan)
 
-    def act(self, world: World) -> np.ndarray:  # (B, 2)
-        states, normal = world.states, self._normal[self._step]
-        self._step += 1
-        there = np.linalg.norm(self._target - states[:, :2], axis=1) < 15
-        anew = there | np.isnan(self._target[:, 0]) | (normal[:, 0] > 1.6)  # one step in 18
+    def act(self, world: World) -> np.ndarray:
+        states, normal = world.states, next(self._normal)
+        has_arrived = np.linalg.norm(self._target - states[:, :2], axis=1) < 15
+        is_new = has_arrived | np.isnan(self._target[:, 0]) | (normal[:, 0] > 1.6)  # one step in 18
         drawn = np.clip(states[:, 2:4] + self.spread * normal[:, 1:3], MARGIN, FIELD - MARGIN)
-        self._target = np.where(anew[:, None], drawn, self._target)
+        self._target = np.where(is_new[:, None], drawn, self._target)
         return self._target - states[:, :2] + 6 * normal[:, 3:5]
 
 
 class PushTEnvironment:
-    """One environment of gym-pusht with moves instead of places for actions, thick walls, and its own picture.
+    """gym-pusht with displacements as actions, thick walls, and its own rendering.
 
-    Its walls are thin: the block can be pressed through them. Its picture shows a goal that is not ours and, in red,
-    contacts and the last action, which a world model must not see.
+    The block can be pressed through gym-pusht's thin walls. Its picture shows another goal and, in red, contacts and
+    the last action, which a world model must not see.
     """
 
     def __init__(self, frame_size: int = 64):
         if frame_size < 16:
-            raise ValueError(f"frame_size ({frame_size}) must be at least 16, or nothing can be seen; try 64")
+            raise ValueError(f"frame_size ({frame_size}) must be at least 16 to show the block; try 64")
         self.frame_size = frame_size
         self._env = _push_t_class()(obs_type="state")
 
@@ -111,21 +109,17 @@ class PushTEnvironment:
     def _reset(self, seed: int, options: dict[str, Any] | None) -> None:
         self._env.reset(seed=seed, options=options)
         space, beyond = self._env.space, WALL - THICKNESS
-        corners = [
-            (beyond, beyond),
-            (FIELD - beyond, beyond),
-            (FIELD - beyond, FIELD - beyond),
-            (beyond, FIELD - beyond),
-        ]
+        low, high = beyond, FIELD - beyond
+        corners = [(low, low), (high, low), (high, high), (low, high)]
         for first, second in zip(corners, corners[1:] + corners[:1], strict=True):
             space.add(self._env.add_segment(space, first, second, THICKNESS))
 
-    def step(self, action: np.ndarray) -> None:
-        place = np.array(self._env.agent.position) + action
-        self._env.step(np.clip(place, WALL + AGENT_RADIUS, FIELD - WALL - AGENT_RADIUS))
+    def step(self, action: Float[np.ndarray, "2"]) -> None:
+        target = np.array(self._env.agent.position) + action
+        self._env.step(np.clip(target, WALL + AGENT_RADIUS, FIELD - WALL - AGENT_RADIUS))
 
-    def render(self) -> np.ndarray:  # (H, W, 3) uint8
-        """Drawn four times as large: a pixel is the mean of what it covers."""
+    def render(self) -> UInt8[np.ndarray, "H W 3"]:
+        """Drawn four times as large and averaged, so that edges are smooth."""
         size = 4 * self.frame_size
         to_pixels = size / FIELD * 16  # sixteenths of a pixel
         picture = np.full((size, size, 3), WHITE, np.uint8)
@@ -139,15 +133,15 @@ class PushTEnvironment:
         cv2.circle(picture, (x, y), round(AGENT_RADIUS * to_pixels), AGENT_COLOUR, cv2.FILLED, shift=4)
         return cv2.resize(picture, (self.frame_size, self.frame_size), interpolation=cv2.INTER_AREA)
 
-    def get_state(self) -> np.ndarray:  # (5,)
+    def get_state(self) -> Float[np.ndarray, "5"]:
         agent, block = self._env.agent, self._env.block
         return np.array([*agent.position, *block.position, block.angle])
 
-    def set_state(self, state: np.ndarray) -> None:
-        """At rest, in a space that remembers nothing."""
+    def set_state(self, state: Float[np.ndarray, "5"]) -> None:
+        """At rest, in a new simulation."""
         self._reset(0, {"reset_to_state": state})
         agent, block = self._env.agent, self._env.block
-        # gym-pusht lets time pass after it has set a state, and turns the block about another point than it tells.
+        # gym-pusht steps after it has set a state, and rotates the block about another point than its position.
         block.angle = float(state[4])
         agent.position, block.position = state[:2].tolist(), state[2:4].tolist()
         for body in (agent, block):

@@ -1,7 +1,7 @@
 """Reacher: an arm of two links, moved by torques (model of dm_control); a goal is a pose of the whole arm.
 
-It is an extra: `pip install "vjepa[reacher]"`. Drawing without a screen needs EGL (Debian and Ubuntu: `apt install
-libegl1`), and is fast (1800 instead of 60 frames/s) because shadows, reflections, the sky and multisampling are off.
+An extra: `pip install "vjepa[reacher]"`. Rendering without a screen needs EGL (Debian and Ubuntu: `apt install
+libegl1`). Shadows, reflections, the sky and multisampling are off: 1800 instead of 60 frames/s.
 """
 
 import atexit
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float, UInt8
 
 from vjepa.envs.single_world import SingleWorlds
 from vjepa.planning.limits import ActionLimit
@@ -26,11 +27,11 @@ NOT_DRAWN = ("mjRND_SHADOW", "mjRND_REFLECTION", "mjRND_SKYBOX")
 def reacher(frame_size: int = 64, goal_steps: int = 50) -> SingleWorlds:
     """The suite.
 
-    * State: angles of shoulder and wrist in radians, and their velocities. A frame does not tell velocities: a model
-      must look back at 2 frames or more.
+    * State: angles of shoulder and wrist in radians, and their velocities. A single frame does not show velocities: a
+      model needs 2 frames or more.
     * Action: torques at shoulder and wrist, from -1 to 1. A step is 0.02 s.
-    * Distance: of elbow or fingertip from where it should be, the larger of the two, in centimetres. The radii are what
-      dm_control's easy and hard tasks ask of the fingertip.
+    * Distance: of elbow or fingertip from its goal, the larger of the two, in centimetres. The radii are those of the
+      fingertip in dm_control's easy and hard tasks.
 
     Args:
         frame_size: height and width of frames.
@@ -50,22 +51,22 @@ def reacher(frame_size: int = 64, goal_steps: int = 50) -> SingleWorlds:
 
 
 def arm_distance(
-    states: np.ndarray,  # (..., 4)
-    goals: np.ndarray,  # (..., 4)
-) -> np.ndarray:  # (...)
+    states: Float[np.ndarray, "*batch 4"], goals: Float[np.ndarray, "*batch 4"]
+) -> Float[np.ndarray, "*batch"]:
     """The larger of elbow's and fingertip's distance, in centimetres."""
-    apart = _joints(states) - _joints(goals)
-    return np.linalg.norm(apart, axis=-1).max(-1)
+    distances = np.linalg.norm(_joints(states) - _joints(goals), axis=-1)
+    return np.asarray(distances.max(-1))
 
 
-def _joints(states: np.ndarray) -> np.ndarray:  # (..., 4) -> (..., 2, 2) x and y of elbow and fingertip
+def _joints(states: Float[np.ndarray, "*batch 4"]) -> Float[np.ndarray, "*batch 2 2"]:
+    """x and y of elbow and fingertip."""
     shoulder, wrist = states[..., 0], states[..., 1]
     links = [LINK * np.stack((np.cos(angle), np.sin(angle)), axis=-1) for angle in (shoulder, shoulder + wrist)]
     return np.stack((links[0], links[0] + links[1]), axis=-2)
 
 
 class ReacherEnvironment:
-    """One arm. Arms share a simulator, which is brought to an arm's state whenever it is that arm's turn."""
+    """One arm. Arms share a simulator, which is set to an arm's state before it simulates or renders it."""
 
     def __init__(self, simulator: "_Simulator"):
         self._simulator = simulator
@@ -78,10 +79,10 @@ class ReacherEnvironment:
     def step(self, action: np.ndarray) -> None:
         self._state = self._simulator.after(self._state, action)
 
-    def render(self) -> np.ndarray:
+    def render(self) -> UInt8[np.ndarray, "H W 3"]:
         return self._simulator.frame(self._state)
 
-    def get_state(self) -> np.ndarray:  # (4,)
+    def get_state(self) -> Float[np.ndarray, "4"]:
         return self._state.copy()
 
     def set_state(self, state: np.ndarray) -> None:
@@ -89,7 +90,7 @@ class ReacherEnvironment:
 
 
 class _Simulator:
-    """MuJoCo with dm_control's model. Nothing is left of the arm that was simulated before."""
+    """MuJoCo with dm_control's model; it keeps nothing from one arm to the next."""
 
     def __init__(self, frame_size: int):
         self._mujoco, model_file = _mujoco_and_model()
@@ -103,13 +104,13 @@ class _Simulator:
         self._mujoco.mj_resetData(self._model, self._data)
         self._data.qpos[:], self._data.qvel[:] = state[:2], state[2:]
 
-    def after(self, state: np.ndarray, action: np.ndarray) -> np.ndarray:  # (4,)
+    def after(self, state: Float[np.ndarray, "4"], action: Float[np.ndarray, "2"]) -> Float[np.ndarray, "4"]:
         self._bring_to(state)
         self._data.ctrl[:] = action
         self._mujoco.mj_step(self._model, self._data)
         return np.concatenate((self._data.qpos, self._data.qvel))
 
-    def frame(self, state: np.ndarray) -> np.ndarray:  # (H, W, 3) uint8
+    def frame(self, state: Float[np.ndarray, "4"]) -> UInt8[np.ndarray, "H W 3"]:
         self._bring_to(state)
         self._mujoco.mj_forward(self._model, self._data)
         self._renderer.update_scene(self._data, camera="fixed")
@@ -119,7 +120,7 @@ class _Simulator:
 
 
 def _mujoco_and_model() -> tuple[Any, Path]:
-    """Of dm_control only the model's file is read: importing it would open the display a second time."""
+    """Only the model file of dm_control is read: importing the package would open the display a second time."""
     if sys.platform == "linux" and not os.environ.get("DISPLAY"):
         os.environ.setdefault("MUJOCO_GL", "egl")
     package = importlib.util.find_spec("dm_control")
@@ -127,7 +128,7 @@ def _mujoco_and_model() -> tuple[Any, Path]:
         raise ValueError("Reacher needs dm_control and MuJoCo; install them with `pip install 'vjepa[reacher]'`")
     try:
         import mujoco
-    except (ImportError, AttributeError) as error:  # what PyOpenGL raises where a library is missing
+    except (ImportError, AttributeError) as error:  # of PyOpenGL, where a library is missing
         raise _cannot_draw(error) from error
     return mujoco, Path(package.origin).parent / "suite" / "reacher.xml"
 
@@ -137,7 +138,7 @@ def _renderer(mujoco: Any, model: Any, frame_size: int) -> Any:
         renderer = mujoco.Renderer(model, frame_size, frame_size)
     except (ImportError, AttributeError, RuntimeError, mujoco.FatalError) as error:
         raise _cannot_draw(error) from error
-    atexit.register(_close, weakref.ref(renderer))  # at the end OpenGL is gone before the renderer is
+    atexit.register(_close, weakref.ref(renderer))  # at exit, OpenGL ends before renderers are deleted
     return renderer
 
 

@@ -1,14 +1,14 @@
-"""Bring your own environment: a suite of whatever can `reset`, `step` and `render`, one environment at a time.
+"""A suite of your own environments, which run one at a time and have `reset`, `step` and `render`.
 
-No framework is needed, and gymnasium's environments fit as they are:
+Environments of gymnasium have them:
 
-* `reset(seed=...)` begins an episode; the same seed, and then the same actions, must always lead to the same;
-* `step(action)` takes an array of A numbers; what it returns does not matter, because nobody is stopped or rewarded;
+* `reset(seed=...)` begins an episode; the same seed and actions must always lead to the same states;
+* `step(action)` takes an array of A numbers; its return value is ignored, as there are no rewards and no terminations;
 * `render()` returns (H, W, 3) uint8.
 
-An environment may also tell its state, as `get_state()` or as `state`, and be brought to one by `set_state(state)`.
-Whose state is unknown has a small grey copy of its frame as its state, and is as far from a goal as the two copies
-differ: the mean absolute difference of their pixels, in grey levels from 0 to 255.
+An environment may also have its state as `get_state()` or `state`, and be brought to a state by `set_state(state)`.
+Without a state, a small grey copy of its frame is its state, and the distance to a goal is the mean absolute difference
+of the two copies, in grey levels from 0 to 255.
 """
 
 import weakref
@@ -17,18 +17,20 @@ from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import cv2
 import numpy as np
+from jaxtyping import Float, Float64, UInt8
 
 from vjepa.data.randomness import Purpose, generator_for
 from vjepa.envs.behaviour import Behaviour, RandomWalk
 from vjepa.envs.world import Tasks
 from vjepa.planning.limits import ActionLimit
 
-GREY_SIZE = 16  # of the frame that stands for an unknown state
+GREY_SIZE = 16  # of the frame copy in place of an unknown state
 GOAL_TRIES = 50
 Split = Literal["train", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 
 
+@runtime_checkable
 @runtime_checkable
 class Environment(Protocol):
     def reset(self, *, seed: int) -> Any: ...
@@ -39,13 +41,13 @@ class Environment(Protocol):
 
 
 @runtime_checkable
-class TellsState(Protocol):
+class HasState(Protocol):
     def get_state(self) -> np.ndarray: ...  # (S,)
 
 
 @runtime_checkable
-class CanBeSet(Protocol):
-    def set_state(self, state: np.ndarray) -> None: ...  # to what get_state then returns, exactly
+class Settable(Protocol):
+    def set_state(self, state: np.ndarray) -> None: ...  # get_state then returns exactly this state
 
 
 class SingleWorlds:
@@ -53,21 +55,19 @@ class SingleWorlds:
 
     In a recipe, `make_env` and `distance` are import paths, e.g. `make_env: my_package.my_module.MyEnvironment`.
 
-    A goal is where a behaviour comes to in `goal_steps` steps from the same start; if that is not farther away than the
-    largest radius, other random numbers are tried. So every goal can be reached.
+    A goal is the state after `goal_steps` steps of a behaviour from the start, so every goal can be reached. If it is
+    no farther away than the largest radius, other random numbers are tried.
 
     Args:
-        make_env: makes an environment: a class, or a function that returns one (see above for what it must have).
-        action_limit: of its actions.
-        radii: distances to the goal at which it counts as reached.
-        name: of the suite.
+        make_env: an environment class, or a function that returns an environment.
+        radii: distances to the goal that count as success, largest first.
         action_dim: numbers of an action; read from `action_space` if None.
-        unit: of distances; "grey levels" if None and the environment tells no state.
+        unit: of distances; "grey levels" if None and the environment has no state.
         distance: from states (B, S) to goals (B, S); if None, the Euclidean norm of their difference, or the mean
-            absolute difference of grey copies where the environment tells no state.
+            absolute difference of grey copies if the environment has no state.
         goal_steps: of the behaviour that leads to a goal.
-        goal_behaviour: that one; a random walk of actions if None.
-        frame_size: height and width to which frames are made smaller; as they are if None.
+        goal_behaviour: leads to goals; a random walk of actions if None.
+        frame_size: height and width to which frames are resized; as rendered if None.
     """
 
     def __init__(
@@ -95,18 +95,15 @@ class SingleWorlds:
         self.resize = frame_size
         self._make_env = make_env
         self._idle: list[Environment] = []
-        tells_state = self._look_at_one(action_dim)
-        self.unit = unit if unit is not None else ("" if tells_state else "grey levels")
-        self._distance = distance or (_euclidean if tells_state else _mean_absolute)
-
-    def _look_at_one(self, action_dim: int | None) -> bool:  # whether it tells its state
-        env = self._make_env()
+        env = make_env()
         env.reset(seed=0)
-        self.action_dim = action_dim if action_dim is not None else _action_dim(env, self.name)
-        self.frame_size = frame_of(env, self.resize).shape[:2]
-        self.state_dim = len(state_of(env))
+        self.action_dim = action_dim if action_dim is not None else _read_action_dim(env, name)
+        self.frame_size = _render(env, frame_size).shape[:2]
+        self.state_dim = len(_read_state(env))
         self._idle.append(env)
-        return _told_state(env) is not None
+        has_state = _own_state(env) is not None
+        self.unit = unit if unit is not None else ("" if has_state else "grey levels")
+        self._distance = distance or (_euclidean if has_state else _mean_absolute)
 
     def tasks(self, count: int, seed: int, split: str = "test") -> Tasks:
         if split not in SPLITS:
@@ -114,16 +111,17 @@ class SingleWorlds:
         rows = [self._task(generator_for(seed, Purpose.TASK, SPLITS.index(split), n)) for n in range(count)]
         return Tasks(*(np.concatenate(part) for part in zip(*rows, strict=True)))
 
-    def _task(self, generator: np.random.Generator) -> Tasks:  # one row
+    def _task(self, generator: np.random.Generator) -> Tasks:
         seed = int(generator.integers(2**31))
         env = self._borrow()
         env.reset(seed=seed)
-        start = state_of(env)[None]
+        start = _read_state(env)[None]
         self._idle.append(env)
         task = Tasks(start, start, np.zeros((1, 0)), np.array([seed]))
-        return task._replace(goals=self._at_goal(task).states)
+        return task._replace(goals=self._world_at_goal(task).states)
 
-    def _at_goal(self, task: Tasks) -> "SingleWorldsWorld":  # one row; a function of its start and seed
+    def _world_at_goal(self, task: Tasks) -> "SingleWorldsWorld":
+        """For one task, as a function of its start and seed."""
         farthest = 0.0
         for attempt in range(GOAL_TRIES):
             seed = generator_for(int(task.seeds[0]), Purpose.TASK, attempt).integers(2**31)
@@ -135,9 +133,9 @@ class SingleWorlds:
             if farthest > self.radii[0]:
                 return world
         raise ValueError(
-            f"in {GOAL_TRIES} tries of {self.goal_steps} steps nothing in {self.name} came farther than {farthest:.3g} "
-            f"{self.unit} from its start, and the largest radius is {self.radii[0]:g}: every goal would be reached by "
-            f"doing nothing; give more goal_steps, smaller radii, or a goal_behaviour that does more"
+            f"in {GOAL_TRIES} tries of {self.goal_steps} steps {self.name} came no farther than {farthest:.3g} "
+            f"{self.unit} from its start, and the largest radius is {self.radii[0]:g}: every goal would be reached "
+            f"without acting; give more goal_steps, smaller radii, or a goal_behaviour that goes farther"
         )
 
     def begin(self, tasks: Tasks) -> "SingleWorldsWorld":
@@ -150,44 +148,45 @@ class SingleWorlds:
         return world
 
     def _borrow(self) -> Environment:
-        return self._idle.pop() if self._idle else self._make_env()
+        env: Environment = self._idle.pop() if self._idle else self._make_env()
+        return env
 
     def _bring_to(self, env: Environment, state: np.ndarray) -> None:
-        if np.array_equal(state_of(env), state):
-            return  # what a state does not tell of an environment stays as it is
+        if np.array_equal(_read_state(env), state):
+            return  # what the state does not include remains unchanged
         inner = getattr(env, "unwrapped", env)
-        if not isinstance(inner, CanBeSet):
+        if not isinstance(inner, Settable):
             raise ValueError(
                 f"{self.name} can only begin where its reset(seed=...) leads to, and that is another state than the "
-                f"task's; give the environment a method set_state(state), or see that reset depends on the seed alone"
+                f"task's; give the environment a method set_state(state), or make reset depend on the seed alone"
             )
         inner.set_state(state)
 
     def render_goals(self, tasks: Tasks) -> np.ndarray:
         probe = self._idle[-1] if self._idle else self._borrow()
-        if isinstance(getattr(probe, "unwrapped", probe), CanBeSet):
+        if isinstance(getattr(probe, "unwrapped", probe), Settable):
             return self.begin(tasks._replace(starts=tasks.goals)).render()
         return np.concatenate([self._replayed_goal(tasks.rows(slice(n, n + 1))) for n in range(len(tasks.seeds))])
 
-    def _replayed_goal(self, task: Tasks) -> np.ndarray:  # (1, H, W, 3)
-        """Whoever can't be brought to the goal is led there again."""
-        world = self._at_goal(task)
+    def _replayed_goal(self, task: Tasks) -> UInt8[np.ndarray, "1 H W 3"]:
+        """Without `set_state`, the behaviour leads to the goal again."""
+        world = self._world_at_goal(task)
         if not np.array_equal(world.states, task.goals):
             raise ValueError(
                 f"{self.name} does not come to the task's goal again, so its frame can't be drawn; give the "
-                f"environment a method set_state(state), or see that the same seed and actions lead to the same state"
+                f"environment a method set_state(state), or make the same seed and actions lead to the same state"
             )
         return world.render()
 
-    def distances(self, tasks: Tasks, states: np.ndarray) -> np.ndarray:
+    def distances(self, tasks: Tasks, states: Float[np.ndarray, "B S"]) -> Float[np.ndarray, " B"]:
         return self._distance(states, tasks.goals)
 
-    def shortest_paths(self, tasks: Tasks) -> np.ndarray:
+    def shortest_paths(self, tasks: Tasks) -> Float[np.ndarray, " B"]:
         return np.full(len(tasks.seeds), np.nan)
 
 
 class SingleWorldsWorld:
-    """Environments side by side, each with an episode of its own."""
+    """Environments, each with an episode of its own."""
 
     def __init__(self, envs: list[Environment], action_limit: ActionLimit, resize: tuple[int, int] | None):
         self._envs = envs
@@ -195,30 +194,30 @@ class SingleWorldsWorld:
         self._resize = resize
 
     @property
-    def states(self) -> np.ndarray:  # (B, S)
-        return np.stack([state_of(env) for env in self._envs])
+    def states(self) -> Float64[np.ndarray, "B S"]:
+        return np.stack([_read_state(env) for env in self._envs])
 
-    def step(self, actions: np.ndarray) -> None:
+    def step(self, actions: Float[np.ndarray, "B A"]) -> None:
         for env, action in zip(self._envs, self._limit.bounded_array(np.asarray(actions, float)), strict=True):
             env.step(action.astype(np.float32))
 
-    def render(self) -> np.ndarray:
-        return np.stack([frame_of(env, self._resize) for env in self._envs])
+    def render(self) -> UInt8[np.ndarray, "B H W 3"]:
+        return np.stack([_render(env, self._resize) for env in self._envs])
 
 
-def state_of(env: Environment) -> np.ndarray:  # (S,) float64
-    state = _told_state(env)
+def _read_state(env: Environment) -> Float64[np.ndarray, " S"]:
+    state = _own_state(env)
     if state is None:
-        state = cv2.cvtColor(frame_of(env, (GREY_SIZE, GREY_SIZE)), cv2.COLOR_RGB2GRAY)
+        state = cv2.cvtColor(_render(env, (GREY_SIZE, GREY_SIZE)), cv2.COLOR_RGB2GRAY)
     return np.array(state, float).reshape(-1)
 
 
-def _told_state(env: Environment) -> Any:  # None if it tells none
+def _own_state(env: Environment) -> Any:
     inner = getattr(env, "unwrapped", env)
-    return inner.get_state() if isinstance(inner, TellsState) else getattr(inner, "state", None)
+    return inner.get_state() if isinstance(inner, HasState) else getattr(inner, "state", None)
 
 
-def frame_of(env: Environment, size: tuple[int, int] | None) -> np.ndarray:  # (H, W, 3) uint8
+def _render(env: Environment, size: tuple[int, int] | None) -> UInt8[np.ndarray, "H W 3"]:
     frame = np.asarray(env.render())
     if frame.ndim != 3 or frame.shape[-1] != 3 or frame.dtype != np.uint8:
         raise ValueError(
@@ -230,19 +229,19 @@ def frame_of(env: Environment, size: tuple[int, int] | None) -> np.ndarray:  # (
     return cv2.resize(frame, (size[1], size[0]), interpolation=cv2.INTER_AREA)
 
 
-def _action_dim(env: Environment, name: str) -> int:
+def _read_action_dim(env: Environment, name: str) -> int:
     shape = getattr(getattr(env, "action_space", None), "shape", None)
     if not shape or len(shape) != 1:
         raise ValueError(
-            f"the actions of {name} must be arrays of one axis, and its action_space does not say how long they are; "
+            f"the actions of {name} must be arrays of one axis, and its action_space does not state their length; "
             f"give action_dim, or wrap the environment so that its step takes such an array"
         )
     return int(shape[0])
 
 
-def _euclidean(states: np.ndarray, goals: np.ndarray) -> np.ndarray:
+def _euclidean(states: Float[np.ndarray, "B S"], goals: Float[np.ndarray, "B S"]) -> Float[np.ndarray, " B"]:
     return np.linalg.norm(states - goals, axis=-1)
 
 
-def _mean_absolute(states: np.ndarray, goals: np.ndarray) -> np.ndarray:
+def _mean_absolute(states: Float[np.ndarray, "B S"], goals: Float[np.ndarray, "B S"]) -> Float[np.ndarray, " B"]:
     return np.abs(states - goals).mean(-1)

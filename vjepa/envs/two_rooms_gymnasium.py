@@ -1,4 +1,4 @@
-"""Two Rooms as an environment of gymnasium, one episode at a time: for agents and tools that are not ours."""
+"""Two Rooms as an environment of gymnasium, one episode at a time, for other agents and tools."""
 
 from typing import Any, Literal, get_args
 
@@ -11,35 +11,33 @@ from vjepa.envs.world import Tasks
 
 ID = "vjepa/TwoRooms-v0"
 Observe = Literal["all", "pixels"]
-PLACES = ("start", "goal", "layout")
-OPTIONS = (*PLACES, "split", "task")
+POSITIONS = ("start", "goal", "layout")
+OPTIONS = (*POSITIONS, "split", "task")
 
 
 def register_two_rooms() -> None:
-    """Makes `gymnasium.make("vjepa/TwoRooms-v0")` work; nothing is registered on import."""
+    """Register `gymnasium.make("vjepa/TwoRooms-v0")`."""
     if ID not in gymnasium.registry:
         gymnasium.register(ID, entry_point=f"{__name__}:TwoRoomsEnv")
 
 
 class TwoRoomsEnv(gymnasium.Env):
-    """From a place in one room to a goal in the other.
+    """From a position in one room to a goal in the other.
 
-    An action is a displacement in x and y, as a share of the largest one of 2.45 pixels, so from -1 to 1, as gymnasium
-    recommends; one that is longer than 1 is cut down. The reward is 1 where the goal is reached, and 0 elsewhere: an
-    episode is terminated there, and truncated after `max_steps`. `info` holds the `distance` to the goal in pixels, and
-    `is_success`.
+    An action is a displacement in x and y, in units of the largest one (2.45 pixels), so from -1 to 1 as gymnasium
+    recommends; one longer than 1 is shortened to 1. The reward is 1 at the goal, where the episode terminates, and 0
+    elsewhere; it is truncated after `max_steps`. `info` has the `distance` to the goal in pixels, and `is_success`.
 
-    `reset(seed=..., options={"start": (x, y), "goal": (x, y), "layout": (wall x, door y)})`: what options do not say is
-    drawn from the seed. `options={"split": "held_out"}` draws from another split than the environment's, until the next
-    reset. `reset(seed=7, options={"task": 3})` is task number 3 of `TwoRooms(...).tasks(count, 7, split)`, such as
-    `vjepa plan` evaluates.
+    `reset(seed=..., options={"start": (x, y), "goal": (x, y), "layout": (wall x, door y)})` draws what is not given
+    from the seed. `options={"split": "held_out"}` draws from another split for one episode. `reset(seed=7,
+    options={"task": 3})` is task 3 of `TwoRooms(...).tasks(count, 7, split)`, as in `vjepa plan`.
 
     Args:
-        layouts, distractors, fork: as of TwoRooms.
+        layouts, distractors, fork: see TwoRooms.
         split: of TwoRooms' tasks.
         observe: "all": a dictionary of `image` and `goal_image` (64, 64, 3) uint8, `state` and `goal_state` (2,)
             float32 in pixels; "pixels": the image alone.
-        radius: distance to the goal, in pixels, below which it is reached.
+        radius: distance to the goal, in pixels, that counts as success.
         max_steps: after which an episode is truncated.
         render_mode: None or "rgb_array".
     """
@@ -62,7 +60,7 @@ class TwoRoomsEnv(gymnasium.Env):
         if render_mode not in (None, "rgb_array"):
             raise ValueError(f"render_mode '{render_mode}' must be None or 'rgb_array'")
         if not radius > 0:
-            raise ValueError(f"radius ({radius}) must be more than 0 pixels, or no goal is ever reached")
+            raise ValueError(f"radius ({radius}) must be more than 0 pixels, or no goal can be reached")
         if max_steps < 1:
             raise ValueError(f"max_steps ({max_steps}) must be at least 1")
         self.suite = TwoRooms(layouts, distractors, fork)
@@ -85,16 +83,16 @@ class TwoRoomsEnv(gymnasium.Env):
         self.steps = 0
         return self._observation(), self._facts()
 
-    def _task(self, seed: int | None, options: dict[str, Any]) -> Tasks:  # one row
+    def _task(self, seed: int | None, options: dict[str, Any]) -> Tasks:
         unknown = sorted(options.keys() - set(OPTIONS))
         if unknown:
             raise ValueError(f"option '{unknown[0]}' of Two Rooms must be one of {', '.join(OPTIONS)}")
         number, split = options.get("task"), options.get("split", self.split)
         if number is None:
-            return _with_places(self.suite.tasks(1, int(self.np_random.integers(2**31)), split), options)
+            return _with_positions(self.suite.tasks(1, int(self.np_random.integers(2**31)), split), options)
         if seed is None or number < 0:
             raise ValueError(f"task number {number} must be 0 or more, and of a seed; call reset(seed=...) with it")
-        return _with_places(self.suite.tasks(number + 1, seed, split).rows(slice(number, number + 1)), options)
+        return _with_positions(self.suite.tasks(number + 1, seed, split).rows(slice(number, number + 1)), options)
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         self.world.step(LARGEST_MOVE * np.asarray(action, float)[None])
@@ -122,8 +120,8 @@ class TwoRoomsEnv(gymnasium.Env):
         return {"distance": distance, "is_success": distance < self.radius}
 
 
-def _with_places(task: Tasks, options: dict[str, Any]) -> Tasks:
-    given = {name: np.asarray(options[name], float).reshape(1, -1) for name in PLACES if name in options}
+def _with_positions(task: Tasks, options: dict[str, Any]) -> Tasks:
+    given = {name: np.asarray(options[name], float).reshape(1, -1) for name in POSITIONS if name in options}
     for name, value in given.items():
         if value.shape != (1, 2):
             raise ValueError(f"option '{name}' of Two Rooms must be two numbers, not {value.size}")
