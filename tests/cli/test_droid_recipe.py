@@ -23,7 +23,7 @@ model:
     encoder:
       init_args: {frame_size: [16, 16]}
     dynamics:
-      init_args: {embed_dim: 24, grid: [2, 2], width: 24, depth: 1, num_heads: 2}
+      init_args: {grid: [2, 2], width: 24, depth: 1, num_heads: 2}
 data:
   init_args: {resize: [16, 16], global_batch_size: 4, val_fraction: 0.3, num_workers: 0}
 """
@@ -35,8 +35,9 @@ def settings() -> dict:
 
 
 def test_the_predictor_has_the_released_shape(settings):
+    model = settings["model"]["init_args"]
     with torch.device("meta"):
-        dynamics = TokenDynamics(**settings["model"]["init_args"]["dynamics"]["init_args"])
+        dynamics = TokenDynamics(1408, model["frame_step"] * model["action_dim"], **model["dynamics"]["init_args"])
     weights = dynamics.predictor.state_dict()
     assert len(weights) == 300
     assert round(sum(each.numel() for each in weights.values()) / 1e6, 1) == 305.2
@@ -54,8 +55,10 @@ def test_clips_and_loss_are_the_released_ones(settings):
     model, data = settings["model"]["init_args"], settings["data"]["init_args"]
     clip = [data[name] for name in ("frames_per_second", "num_steps", "resize", "camera", "global_batch_size")]
     assert clip == [4, 7, [256, 256], "left", 256]
-    loss = [model[name] for name in ("loss_exponent", "teacher_forcing_weight", "rollout_weight", "rollout_steps")]
-    assert loss == [1.0, 1.0, 1.0, 2]
+    terms = {name: (term["class_path"].rpartition(".")[2], term["init_args"]) for name, term in model["terms"].items()}
+    one = {"exponent": 1.0}  # weights are 1 unless given
+    assert terms == {"rollout": ("Rollout", one), "teacher_forcing": ("TeacherForcing", one)}
+    assert (model["rollout_steps"], model["rollout_context"]) == (2, 1)
     assert (settings["trainer"]["precision"], model["normalize_actions"]) == ("bf16-mixed", False)
 
 
@@ -72,7 +75,7 @@ def test_a_tiny_model_trains_by_the_recipe(tmp_path, capsys):
     assert isinstance(model.dynamics, TokenDynamics)
     assert (model.dynamics.state_update, model.dynamics.context) == ("pose", 5)
     # Actions stay as they are, and the encoder what it was.
-    torch.testing.assert_close(model.action_std, torch.ones(7), rtol=0, atol=0)
+    torch.testing.assert_close(model.actions.std, torch.ones(7), rtol=0, atol=0)
     frozen = PretrainedFrameEncoder(checkpoint, (16, 16))
     torch.testing.assert_close(dict(model.encoder.state_dict()), dict(frozen.state_dict()), rtol=0, atol=0)
     imagined = model.imagine(torch.randn(1, 4, 24), torch.rand(1, 5, 7), torch.rand(1, 1, 7))

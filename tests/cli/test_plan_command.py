@@ -38,7 +38,7 @@ MODEL = {
         },
         "dynamics": {
             "class_path": "vjepa.models.dynamics.residual.ResidualDynamics",
-            "init_args": {"embed_dim": 6, "action_dim": 8, "hidden_dim": 8},
+            "init_args": {"hidden_dim": 8},
         },
     },
 }
@@ -70,7 +70,7 @@ def write_run(folder: Path, settings: dict, seed: int = 0) -> Path:
     torch.manual_seed(seed)
     model = built(folder / "config.yaml")
     checkpoint = folder / "checkpoints" / "last.ckpt"
-    torch.save({"state_dict": model.state_dict(), "global_step": 7 + seed, "limit_kind": "norm"}, checkpoint)
+    torch.save({"state_dict": model.state_dict(), "global_step": 7 + seed}, checkpoint)
     return checkpoint
 
 

@@ -26,10 +26,10 @@ model:
     encoder:
       init_args: {frame_size: [16, 16]}
     dynamics:
-      init_args: {embed_dim: 96, action_dim: 4, hidden_dim: 16}
+      init_args: {hidden_dim: 16}
     dynamics_phase: {steps: 4, num_windows: 8, num_steps: 5}
 data:
-  init_args: {frame_step: 2, num_steps: 4, global_batch_size: 8, val_fraction: 0.25}
+  init_args: {num_steps: 4, global_batch_size: 8, val_fraction: 0.25}
 """
 
 

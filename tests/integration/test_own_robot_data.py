@@ -67,7 +67,7 @@ def test_the_page_leads_from_recordings_to_a_plan(recorded, capsys):
     assert plan.shape == (5, recorded.action_dim)
     assert plan.isfinite().all() and plan.abs().max() <= 3
     assert names["model"].frame_step == recorded.frame_step > recorded.lag
-    assert (names["model"].action_std != 1).any(), "actions are normalised by the model"
+    assert (names["model"].actions.std != 1).any(), "actions are normalised by the model"
 
     exec(CLOSED_LOOP.replace("range(20)", "range(2)"), names)
     sent = np.stack(names["robot"].sent)

@@ -19,15 +19,19 @@ model:
       init_args: {frame_size: [16, 16], embed_dim: 8, channels: 8, num_keypoints: 4, hidden_dim: 32}
     dynamics:
       class_path: vjepa.models.dynamics.residual.ResidualDynamics
-      init_args: {embed_dim: 8, action_dim: 4, hidden_dim: 16}
-    inverse_dynamics: {embed_dim: 8, action_dim: 4, hidden_dim: 16}
-    regularizer: {class_path: vjepa.objectives.VarianceCovariance}
-    time_similarity_weight: 1.0
+      init_args: {hidden_dim: 16}
+    terms:
+      rollout: {class_path: vjepa.objectives.world.Rollout}
+      time_similarity: {class_path: vjepa.objectives.world.TimeSimilarity}
+      inverse_dynamics: {class_path: vjepa.objectives.world.InverseDynamicsTerm, init_args: {hidden_dim: 16}}
+      regularizer:
+        class_path: vjepa.objectives.world.FrameRegularization
+        init_args: {regularizer: {class_path: vjepa.objectives.VarianceCovariance}}
     dynamics_phase: {steps: 3, num_windows: 8, num_steps: 5, num_pairs: 16}
-    temporal_distance: {embed_dim: 8, hidden_dim: 16, imagined_blocks: 2}
+    temporal_distance: {hidden_dim: 16, imagined_chunks: 2}
 data:
   class_path: vjepa.data.episodes.data_module.EpisodeDataModule
-  init_args: {root: EPISODES, frame_step: 2, num_steps: 4, global_batch_size: 8, val_fraction: 0.25}
+  init_args: {root: EPISODES, num_steps: 4, global_batch_size: 8, val_fraction: 0.25}
 """
 
 
@@ -65,9 +69,9 @@ def test_a_resumed_run_is_the_unbroken_one_into_the_dynamics_phase(recipe):
 
 def test_slips_end_in_one_sentence(recipe, capsys):
     for flag, sentence in (
-        ("--model.action_dim=3", "must be that of a block: 2 raw actions of 3 numbers"),
+        ("--model.action_dim=3", "the model's action_dim is 3, the data's is 2; make them equal"),
         ("--data.num_steps=40", "longest"),
-        ("--model.predicts=sounds", "sounds"),
+        ("--model.targets=vjepa.training.Sounds", "Sounds"),
     ):
         with pytest.raises(SystemExit) as ended:
             fit(recipe, "slip", flag)

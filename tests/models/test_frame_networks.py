@@ -7,7 +7,7 @@ from vjepa.models import VideoEncoder
 from vjepa.models.dynamics.inverse_dynamics import InverseDynamics
 from vjepa.models.frame_decoder import FrameDecoder
 from vjepa.models.frame_encoder import ConvFrameEncoder, VideoFrameEncoder, spatial_softmax
-from vjepa.objectives.trajectory_shape import straightening, time_similarity
+from vjepa.objectives.world.trajectory_shape import straightening, time_similarity
 
 
 @pytest.mark.parametrize(("row", "column"), [(3.0, 11.0), (7.3, 4.6)])
@@ -21,7 +21,7 @@ def test_a_peak_is_located_to_a_fraction_of_a_cell(row, column):
 
 def test_the_small_encoder_is_small_and_sees_each_frame_alone():
     torch.manual_seed(0)
-    encoder, frames = ConvFrameEncoder(embed_dim=24, lasting_dim=8), torch.randn(4, 3, 64, 64)
+    encoder, frames = ConvFrameEncoder(embed_dim=24, static_dim=8), torch.randn(4, 3, 64, 64)
     assert sum(parameter.numel() for parameter in encoder.parameters()) < 300_000
     latents = encoder(frames)
     assert latents.shape == (4, 1, 24)
@@ -30,7 +30,7 @@ def test_the_small_encoder_is_small_and_sees_each_frame_alone():
 
 def test_what_moves_knows_of_the_picture_what_lasts_and_no_more():
     torch.manual_seed(0)
-    encoder, frames = ConvFrameEncoder(embed_dim=24, lasting_dim=8), torch.randn(2, 3, 64, 64)
+    encoder, frames = ConvFrameEncoder(embed_dim=24, static_dim=8), torch.randn(2, 3, 64, 64)
 
     def changes_with_the_picture() -> tuple[bool, bool]:  # of what moves, of what lasts
         before = encoder(frames)
@@ -48,7 +48,7 @@ def test_what_moves_knows_of_the_picture_what_lasts_and_no_more():
     ("make", "message"),
     [
         (lambda: ConvFrameEncoder((62, 64)), "must be multiples of 4"),
-        (lambda: ConvFrameEncoder(embed_dim=8, lasting_dim=8), "lasting_dim"),
+        (lambda: ConvFrameEncoder(embed_dim=8, static_dim=8), "static_dim"),
         (lambda: ConvFrameEncoder()(torch.zeros(1, 3, 32, 64)), "frames of 32x64 pixels don't fit an encoder of 64x64"),
         (lambda: video_encoder(pool_grid=(3, 3)), "must divide the grid of tokens"),
         (lambda: FrameDecoder(8, (40, 64)), "must be multiples of 16"),

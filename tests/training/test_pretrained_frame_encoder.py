@@ -30,10 +30,10 @@ model:
       init_args: {checkpoint: PRETRAINED, frame_size: [16, 16], pool: true}
     dynamics:
       class_path: vjepa.models.dynamics.residual.ResidualDynamics
-      init_args: {embed_dim: 24, action_dim: 4, hidden_dim: 16}
+      init_args: {hidden_dim: 16}
 data:
   class_path: vjepa.data.episodes.data_module.EpisodeDataModule
-  init_args: {root: EPISODES, frame_step: 2, num_steps: 4, global_batch_size: 8, val_fraction: 0.25}
+  init_args: {root: EPISODES, num_steps: 4, global_batch_size: 8, val_fraction: 0.25}
 """
 
 

@@ -1,23 +1,19 @@
 """A dot that actions move over 16 x 16 pixels: the smallest world that a world model can learn."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from tests.data.episodes.tiny_episodes import write_episodes
 from vjepa.data.episodes.data_module import EpisodeDataModule
-from vjepa.models.dynamics.inverse_dynamics import InverseDynamics
 from vjepa.models.dynamics.residual import ResidualDynamics
 from vjepa.models.frame_encoder import ConvFrameEncoder
 from vjepa.objectives import VarianceCovariance
+from vjepa.objectives.world import FrameRegularization, InverseDynamicsTerm, Rollout, Straightening, TimeSimilarity
 from vjepa.training import Schedule, WorldModel
 
 SIZE = (16, 16)
-SETTINGS = {
-    "time_similarity_weight": 1.0,
-    "straightening_weight": 0.1,
-    "learning_rate": Schedule(peak=3e-3),
-}
 
 
 def write_dot_world(folder: Path, episodes: int = 8, steps: int = 24, seed: int = 0) -> Path:
@@ -42,11 +38,19 @@ def dot_data(folder: Path, **settings) -> EpisodeDataModule:
     return EpisodeDataModule(root=folder, **settings)
 
 
-def dot_model(**settings) -> WorldModel:
+def dot_model(terms=None, **settings) -> WorldModel:
+    """With these terms in place of its own of the same names, or beside them."""
+    own = {
+        "rollout": Rollout(),
+        "time_similarity": TimeSimilarity(1.0),
+        "straightening": Straightening(0.1),
+        "inverse_dynamics": InverseDynamicsTerm(hidden_dim=32),
+        "regularizer": FrameRegularization(VarianceCovariance(weight=4.0, invariance_weight=0.0)),
+    }
     parts = {
         "encoder": ConvFrameEncoder(SIZE, embed_dim=8, channels=8, num_keypoints=4, hidden_dim=32),
-        "dynamics": ResidualDynamics(embed_dim=8, action_dim=4, hidden_dim=32),
-        "inverse_dynamics": InverseDynamics(embed_dim=8, action_dim=4, hidden_dim=32),
-        "regularizer": VarianceCovariance(weight=4.0, invariance_weight=0.0),
+        "dynamics": partial(ResidualDynamics, hidden_dim=32),
+        "terms": {**own, **(terms or {})},
+        "learning_rate": Schedule(peak=3e-3),
     }
-    return WorldModel(**{**parts, "action_dim": 2, "frame_step": 2, **SETTINGS, **settings})
+    return WorldModel(**{**parts, "action_dim": 2, "frame_step": 2, **settings})

@@ -92,6 +92,7 @@ class TrainingCLI(LightningCLI):
         )
         for key in ("tubelet", "image_tokenizer"):
             parser.link_arguments(f"model.init_args.encoder.{key}", f"data.init_args.{key}")
+        parser.link_arguments("model.init_args.frame_step", "data.init_args.frame_step")  # of world models
 
     def before_instantiate_classes(self) -> None:
         settings = self.config[self.subcommand]

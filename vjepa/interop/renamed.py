@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 import yaml
 
 # Keys whose old name means one thing wherever it stands, at any depth of a recipe.
@@ -23,8 +24,11 @@ KEYS = {
     "floors": "baselines",
     "frames_apart": "per_frame",
     "grey_share": "grayscale_probability",
+    "imagined_blocks": "imagined_chunks",
     "keep_gigabytes": "cache_gigabytes",
     "kept_every": "frame_interval",
+    "lasting_dim": "static_dim",
+    "max_blocks": "max_chunks",
     "max_bad_share": "max_bad_fraction",
     "min_ever": "min_separation",
     "share": "mask_ratio",
@@ -41,6 +45,7 @@ CLASS_PATHS = {
     "vjepa.models.causal_dynamics.CausalDynamics": "vjepa.models.dynamics.CausalDynamics",
     "vjepa.models.inverse_dynamics.InverseDynamics": "vjepa.models.dynamics.InverseDynamics",
     "vjepa.models.token_dynamics.TokenDynamics": "vjepa.models.dynamics.TokenDynamics",
+    "vjepa.objectives.temporal_distance.TemporalDistance": "vjepa.objectives.world.TemporalDistance",
 }
 
 
@@ -96,6 +101,12 @@ def renamed(settings: Any) -> tuple[Any, list[str]]:
         if _is_old_jepa(found):
             found["init_args"] = _with_terms(found["init_args"])
             notes["a JEPA's loss is a table of `terms`, and its `targets` are a class now (configs/README.md)"] = None
+        if _is_old_world_model(found):
+            found["init_args"] = _with_window_terms(found["init_args"])
+            notes[
+                "a world model's loss is a table of `terms`, its `targets` are a class, and its networks take their sizes "
+                "from `encoder`, `action_dim` and `frame_step` now (configs/worldmodel/two_rooms.yaml)"
+            ] = None
         return found
 
     return visit(settings), list(notes)
@@ -142,3 +153,119 @@ def _with_terms(old: Mapping[str, Any]) -> dict[str, Any]:
 
 def _part(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {"class_path": f"vjepa.objectives.{name}", **({"init_args": dict(arguments)} if arguments else {})}
+
+
+_OLD_WORLD_MODEL_WEIGHTS = {
+    "action_mean": "actions.mean",
+    "action_std": "actions.std",
+    "decoder.": "objective.frames.decoder.",
+    "dynamics.of_action.": "dynamics.action_layer.",
+    "dynamics.of_latent.": "dynamics.latent_layer.",
+    "encoder.moving.": "encoder.dynamic_head.",
+    "episode_contrast.": "objective.episode_contrast.contrast.",
+    "episode_regularizer.": "objective.episode_regularizer.regularizer.",
+    "inverse_dynamics.": "objective.inverse_dynamics.network.",
+    "limit_size": "actions.limit_size",
+    "regularizer.": "objective.regularizer.regularizer.",
+    "target_encoder.moving.": "targets.encoder.dynamic_head.",
+    "target_encoder.": "targets.encoder.",
+}
+
+
+def renamed_world_model_weights(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """Weights of a world model's checkpoint with today's names."""
+    weights = {}
+    for name, value in checkpoint["state_dict"].items():
+        old = next((old for old in _OLD_WORLD_MODEL_WEIGHTS if name.startswith(old)), "")
+        weights[_OLD_WORLD_MODEL_WEIGHTS.get(old, "") + name.removeprefix(old)] = value
+    if "limit_kind" in checkpoint:
+        weights["actions.limit_is_norm"] = torch.tensor(checkpoint["limit_kind"] == "norm")
+    return weights
+
+
+_OLD_WORLD_MODEL_KEYS = (
+    "detach_targets",
+    "distance",
+    "episode_contrast",
+    "episode_regularizer",
+    "inverse_dynamics",
+    "inverse_dynamics_weight",
+    "loss_exponent",
+    "predicts",
+    "regularizer",
+    "rollout_weight",
+    "static_dim",
+    "straightening_weight",
+    "teacher_forcing_weight",
+    "time_similarity_weight",
+)
+
+
+def _is_old_world_model(settings: Mapping[str, Any]) -> bool:
+    arguments = settings.get("init_args")
+    if not isinstance(arguments, Mapping) or not str(settings.get("class_path", "")).endswith(".WorldModel"):
+        return False
+    has_sizes = any("embed_dim" in _arguments(arguments.get(part)) for part in ("dynamics", "temporal_distance"))
+    return (
+        has_sizes
+        or any(key in arguments for key in _OLD_WORLD_MODEL_KEYS)
+        or isinstance(arguments.get("targets"), str)
+    )
+
+
+def _with_window_terms(old: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of a world model whose loss was described by keys of its own, as a table of terms."""
+    new = {key: value for key, value in old.items() if key not in (*_OLD_WORLD_MODEL_KEYS, "targets")}
+    for part in ("dynamics", "temporal_distance"):
+        if isinstance(new.get(part), Mapping):
+            sizes = {"embed_dim"} if part == "temporal_distance" else {"embed_dim", "action_dim"}
+            arguments = {key: value for key, value in _arguments(new[part]).items() if key not in sizes}
+            new[part] = {**new[part], "init_args": arguments} if "class_path" in new[part] else arguments
+    encoder_static_dim = _arguments(old.get("encoder")).get("static_dim", 0)
+    static_dim = old.get("static_dim", 0)
+    static = {} if static_dim == encoder_static_dim else {"static_dim": static_dim}
+    distance = {name: old[key] for name, key in (("exponent", "loss_exponent"), ("distance", "distance")) if key in old}
+    terms: dict[str, Any] = {}
+
+    def add(name: str, term: str, key: str | None = None, default: float = 1.0, **arguments: Any) -> None:
+        weight = {} if key is None else {"weight": old.get(key, default)}
+        terms[name] = _part(f"world.{term}", {**weight, **arguments})
+
+    def add_inverse_dynamics() -> None:
+        if old.get("inverse_dynamics") is not None:
+            hidden = {key: value for key, value in _arguments(old["inverse_dynamics"]).items() if key == "hidden_dim"}
+            add("inverse_dynamics", "InverseDynamicsTerm", "inverse_dynamics_weight", **hidden)
+
+    # In the order of an old optimizer's state.
+    if old.get("predicts") == "pixels":
+        add_inverse_dynamics()
+        add("frames", "FramePrediction", rollout_weight=old.get("rollout_weight", 1.0))
+    else:
+        add("rollout", "Rollout", "rollout_weight", **distance)
+        add("time_similarity", "TimeSimilarity", "time_similarity_weight", 0.0)
+        add("straightening", "Straightening", "straightening_weight", 0.0)
+        add_inverse_dynamics()
+        if old.get("teacher_forcing_weight"):
+            add("teacher_forcing", "TeacherForcing", "teacher_forcing_weight", **distance)
+        if old.get("episode_contrast") is not None:
+            contrast = _arguments(old["episode_contrast"])
+            projector = {key: value for key, value in _arguments(contrast["projector"]).items() if key != "input_dim"}
+            own = {key: value for key, value in contrast.items() if key != "projector"}
+            add("episode_contrast", "EpisodeContrast", **own, **projector, **static)
+        for name, term, more in (
+            ("regularizer", "FrameRegularization", {}),
+            ("episode_regularizer", "EpisodeRegularization", static),
+        ):
+            if old.get(name) is not None:
+                add(name, term, regularizer=old[name], **more)
+    targets = "AverageLatents" if old.get("targets") == "average" else "DetachedLatents"
+    if old.get("targets") == "average" or old.get("detach_targets"):
+        new["targets"] = {"class_path": f"vjepa.training.{targets}"}
+    return {**new, "terms": terms}
+
+
+def _arguments(part: Any) -> Mapping[str, Any]:
+    """Arguments of a part, which a recipe may give without a `class_path`."""
+    if not isinstance(part, Mapping):
+        return {}
+    return part.get("init_args") or {} if "class_path" in part else part

@@ -1,6 +1,6 @@
 """Encoders of single frames, for world models: a small convolutional one, and a video encoder that sees one frame."""
 
-from typing import final
+from typing import Any, final
 
 import torch
 import torch.nn.functional as F
@@ -11,28 +11,36 @@ from vjepa.models.encoder import VideoEncoder
 
 
 class FrameEncoder(nn.Module):
-    """What all encoders of frames are: frames (B, 3, H, W), normalised, to latents (B, N, D)."""
+    """Normalised frames (B, 3, H, W) to latents (B, N, D)."""
 
     embed_dim: int
     num_tokens: int
     frame_size: tuple[int, int]  # height, width
+    static_dim = 0  # last features of a latent, which describe what is constant within an episode
+    standardize = False  # call `fit_standardization` before training
+    settings: dict[str, Any] | None = None  # of a network from a file, for checkpoints
+
+    def fit_standardization(self, frames: Float[Tensor, "B 3 H W"]) -> None:
+        """Take statistics of latents from these frames of training data."""
+        raise NotImplementedError
 
 
 @final
 class ConvFrameEncoder(FrameEncoder):
     """A few convolutions on patches, read out in two ways, to one token per frame.
 
-    *Where* things are: each of some maps gives the mean place of its peak (spatial softmax, Finn et al. 2015, arXiv
-    1509.06113), fine to a fraction of a pixel. *What* the scene is: a coarse picture of few channels.
+    *Where* things are: each of some maps gives the mean position of its peak (spatial softmax, Finn et al. 2015, arXiv
+    1509.06113), to a fraction of a pixel. *What* the scene is: a coarse picture of few channels.
 
-    The last `lasting_dim` numbers of a latent are read from both, the others from places and from those numbers. The
-    picture itself would tell them where the agent is, too, but in jumps that no dynamics can follow; without the
-    numbers they could not know that a wall is between two places, and how long the way around it is.
+    The last `static_dim` features of a latent are read from both, the others from positions and from those features.
+    The picture itself would give them the agent's position, too, but in jumps that no dynamics can follow; without the
+    static features they could not represent that a wall is between two positions, and how long the way around it is.
 
     Args:
         frame_size: height and width, multiples of the stride of 4.
         embed_dim: width of the latent.
-        lasting_dim: numbers of it that are for what lasts over an episode, as a layout; with 0 all are read from both.
+        static_dim: features of it for what is constant within an episode, such as a layout; with 0 all are read from
+            both.
         channels: of the convolutions.
         depth: residual blocks of two convolutions each.
         num_keypoints: maps whose peak is located.
@@ -43,14 +51,14 @@ class ConvFrameEncoder(FrameEncoder):
 
     STRIDE = 4
     num_tokens = 1
-    x: Tensor  # places of columns, and y of rows
+    x: Tensor  # positions of columns, and y of rows
     y: Tensor
 
     def __init__(
         self,
         frame_size: tuple[int, int] = (64, 64),
         embed_dim: int = 32,
-        lasting_dim: int = 0,
+        static_dim: int = 0,
         channels: int = 16,
         depth: int = 1,
         num_keypoints: int = 16,
@@ -62,12 +70,13 @@ class ConvFrameEncoder(FrameEncoder):
         height, width = frame_size
         if height % self.STRIDE or width % self.STRIDE or not height or not width:
             raise ValueError(f"frame_size {tuple(frame_size)} must be multiples of {self.STRIDE}")
-        if not 0 <= lasting_dim < embed_dim:
-            raise ValueError(f"lasting_dim ({lasting_dim}) must be from 0 to below embed_dim ({embed_dim})")
+        if not 0 <= static_dim < embed_dim:
+            raise ValueError(f"static_dim ({static_dim}) must be from 0 to below embed_dim ({embed_dim})")
         if channels % 4:
             raise ValueError(f"channels ({channels}) must be a multiple of 4, the groups of its norms")
         self.frame_size = (height, width)
         self.embed_dim = embed_dim
+        self.static_dim = static_dim
         rows, columns = height // self.STRIDE, width // self.STRIDE
         self.stem = nn.Conv2d(3, channels, kernel_size=self.STRIDE + 2, stride=self.STRIDE, padding=1)
         self.blocks = nn.ModuleList(_residual_branch(channels) for _ in range(depth))
@@ -76,13 +85,13 @@ class ConvFrameEncoder(FrameEncoder):
         self.register_buffer("y", torch.linspace(-1, 1, rows), persistent=False)
         self.register_buffer("x", torch.linspace(-1, 1, columns), persistent=False)
         self.scene: nn.Module | None = None
-        of_places = of_all = 3 * num_keypoints
+        where_dim = read_dim = 3 * num_keypoints
         if scene_channels:
             coarse = nn.Conv2d(channels, scene_channels, kernel_size=1)
             self.scene = nn.Sequential(coarse, nn.Flatten(), nn.Linear(scene_channels * rows * columns, 64))
-            of_all += 64
-        self.moving = _head(of_places + lasting_dim, hidden_dim, embed_dim - lasting_dim) if lasting_dim else None
-        self.head = _head(of_all, hidden_dim, lasting_dim or embed_dim)
+            read_dim += 64
+        self.dynamic_head = _head(where_dim + static_dim, hidden_dim, embed_dim - static_dim) if static_dim else None
+        self.head = _head(read_dim, hidden_dim, static_dim or embed_dim)
 
     def forward(self, frames: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 1 D"]:
         require_frame_size(frames, self.frame_size)
@@ -91,19 +100,19 @@ class ConvFrameEncoder(FrameEncoder):
             maps = maps + block(maps)
         maps = F.silu(maps)
         peaks = self.keypoints(maps)  # (B, K, rows, columns)
-        places = torch.cat(
+        positions = torch.cat(
             (spatial_softmax(peaks, self.sharpness, self.x, self.y).flatten(1), peaks.mean((2, 3))), dim=1
         )
-        read = self.head(places if self.scene is None else torch.cat((places, self.scene(maps)), dim=1))
-        if self.moving is None:
+        read = self.head(positions if self.scene is None else torch.cat((positions, self.scene(maps)), dim=1))
+        if self.dynamic_head is None:
             return read.unsqueeze(1)
-        return torch.cat((self.moving(torch.cat((places, read), dim=1)), read), dim=1).unsqueeze(1)
+        return torch.cat((self.dynamic_head(torch.cat((positions, read), dim=1)), read), dim=1).unsqueeze(1)
 
 
 def spatial_softmax(
     maps: Float[Tensor, "B K rows columns"],
     sharpness: Float[Tensor, "K 1"],
-    x: Float[Tensor, " columns"],  # places
+    x: Float[Tensor, " columns"],  # positions
     y: Float[Tensor, " rows"],
 ) -> Float[Tensor, "B K 2"]:  # mean x and y of each map's peak
     flat = maps.flatten(2)
@@ -161,6 +170,11 @@ class VideoFrameEncoder(FrameEncoder):
             pictures = tokens.transpose(1, 2).unflatten(2, self.grid)
             tokens = F.adaptive_avg_pool2d(pictures, self.pooled_grid).flatten(2).transpose(1, 2)
         return tokens.flatten(1).unsqueeze(1) if self.flatten else tokens
+
+
+def encode_windows(encoder: nn.Module, frames: Float[Tensor, "B T 3 H W"]) -> Float[Tensor, "B T N D"]:
+    """Latents of all frames of windows."""
+    return encoder(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
 
 
 def require_frame_size(frames: Tensor, frame_size: tuple[int, int]) -> None:

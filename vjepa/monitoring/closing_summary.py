@@ -78,7 +78,7 @@ class ClosingSummary(Callback):
 def _next_of(module: object, checkpoint: object) -> str:
     if isinstance(module, JEPA | PixelBaseline | ImageSelfDistillation):
         return f"  make probe CHECKPOINT={checkpoint}"
-    if isinstance(module, WorldModel) and not module.limit_size:  # recordings, of no world that we can plan in
+    if isinstance(module, WorldModel) and module.action_limit is None:  # recordings, of no world that we can plan in
         return "  plan with it as section 5 of docs/own-robot-data.md does"
     return f"  make plan CHECKPOINT={checkpoint}"
 

@@ -1,5 +1,6 @@
 """LightningModules, schedules and checkpoints."""
 
+from vjepa.training.frame_targets import AverageLatents, DetachedLatents, FrameTargets, OwnLatents
 from vjepa.training.image_self_distillation import ImageSelfDistillation
 from vjepa.training.jepa import JEPA
 from vjepa.training.pixel_baseline import PixelBaseline
@@ -9,8 +10,12 @@ from vjepa.training.world_model import WorldModel
 
 __all__ = [
     "JEPA",
+    "AverageLatents",
+    "DetachedLatents",
+    "FrameTargets",
     "ImageSelfDistillation",
     "MovingAverage",
+    "OwnLatents",
     "OwnTokens",
     "PixelBaseline",
     "Schedule",

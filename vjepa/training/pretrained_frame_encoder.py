@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any, final
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from vjepa.interop import encoder_part_of
@@ -73,19 +74,13 @@ class PretrainedFrameEncoder(FrameEncoder):
             self.register_buffer("latent_std", torch.ones(self.num_tokens, self.embed_dim))
 
     @torch.no_grad()
-    def fit_standard(
-        self,
-        frames: Tensor,  # (B, 3, H, W), normalised, of training data
-    ) -> None:
-        """Take mean and deviation from these frames; no deviation counts as less than a tenth of the mean one."""
+    def fit_standardization(self, frames: Float[Tensor, "B 3 H W"]) -> None:
+        """Take mean and deviation of latents; no deviation counts as less than a tenth of the mean one."""
         latents = torch.cat([self.frames(part) for part in frames.split(64)])
         deviation = latents.std(0)
         self.latent_mean.copy_(latents.mean(0))
         self.latent_std.copy_(deviation.clamp_min(0.1 * float(deviation.mean()) + 1e-6))
 
-    def forward(
-        self,
-        frames: Tensor,  # (B, 3, H, W)
-    ) -> Tensor:  # (B, N, D)
+    def forward(self, frames: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B N D"]:
         latents = self.frames(frames)
         return (latents - self.latent_mean) / self.latent_std if self.standardize else latents

@@ -54,8 +54,8 @@ def read_world_model(
     if "encoder_settings" in content:  # of a PretrainedFrameEncoder, whose file may be no more
         given["model"]["init_args"]["encoder"]["init_args"]["settings"] = content["encoder_settings"]
     model = _built("model", WorldModel, given, file)
-    load_all(model, content["state_dict"], checkpoint)
     model.on_load_checkpoint(content)
+    load_all(model, content["state_dict"], checkpoint)
     model.eval().requires_grad_(False)
     return WorldModelRun(checkpoint, model, int(content.get("global_step", 0)), given)
 

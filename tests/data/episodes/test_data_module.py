@@ -215,7 +215,7 @@ def test_fewer_episodes_are_part_of_more(counted):
 def test_statistics_are_those_of_raw_actions_in_training(counted):
     data = data_of(counted, episodes=1)
     [episode] = data.split[0].tolist()
-    mean, std = data.action_statistics()
+    mean, std = data.training_episodes.action_statistics()
     times = np.arange(data.store.lengths[episode])
     np.testing.assert_allclose(mean, [times.mean(), episode], rtol=1e-6)
     np.testing.assert_allclose(std, [times.std(), 1.0], rtol=1e-6)  # the episode's number never changes

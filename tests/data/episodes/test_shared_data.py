@@ -37,7 +37,7 @@ def test_recorded_episodes(name, num_episodes, action_dim, state_dim, fps, frame
     assert frames.std() > 5, "blank frames"
     assert (frames[:, 1:] != frames[:, :-1]).flatten(2).any(dim=2).any(), "frozen frames"
     assert all(torch.isfinite(part).all() for part in (batch.actions, batch.states))
-    mean, std = data.action_statistics()
+    mean, std = data.training_episodes.action_statistics()
     assert np.isfinite(mean).all() and (std > 0).all()
 
 

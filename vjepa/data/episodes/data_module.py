@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 
 from vjepa.data.episodes.formats.detection import EpisodeFormat, open_episodes
 from vjepa.data.episodes.store import EpisodeStore
+from vjepa.data.episodes.training_episodes import TrainingEpisodes
 from vjepa.data.episodes.windows import WindowDataset, WindowOrder, Windows, identity, long_enough
 from vjepa.data.ordered_data_module import OrderedDataModule
 from vjepa.data.randomness import Purpose, generator_for
@@ -147,12 +148,9 @@ class EpisodeDataModule(OrderedDataModule):
             train = train[: max(1, num_train)]
         return np.sort(train), np.sort(val)
 
-    def action_statistics(self) -> tuple[Float32[np.ndarray, " A"], Float32[np.ndarray, " A"]]:
-        """Mean and standard deviation of raw training actions; 1 for a number that never changes."""
-        store, (train, _) = self.store, self.split
-        rows = np.concatenate([store.actions(e, 0, int(store.lengths[e])) for e in train.tolist()]).astype(np.float64)
-        std = rows.std(axis=0)
-        return rows.mean(axis=0).astype(np.float32), np.where(std > 0, std, 1).astype(np.float32)
+    @property
+    def training_episodes(self) -> TrainingEpisodes:
+        return TrainingEpisodes(self.store, self.split[0])
 
     def setup(self, stage: str) -> None:
         """Find the windows. Raises ValueError if the data are not usable."""

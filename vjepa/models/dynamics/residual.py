@@ -24,20 +24,20 @@ class ResidualDynamics(OneFrameDynamics):
             raise ValueError(f"depth ({depth}) must be at least 1")
         self.embed_dim = embed_dim
         self.action_dim = action_dim
-        self.of_latent = nn.Linear(embed_dim, hidden_dim)
-        self.of_action = nn.Linear(action_dim, hidden_dim, bias=False)
+        self.latent_layer = nn.Linear(embed_dim, hidden_dim)
+        self.action_layer = nn.Linear(action_dim, hidden_dim, bias=False)
         hidden: list[nn.Module] = [nn.SiLU()]
         for _ in range(depth - 1):
             hidden += [nn.Linear(hidden_dim, hidden_dim), nn.SiLU()]
         self.change = nn.Sequential(*hidden, nn.Linear(hidden_dim, embed_dim))
 
     def conditions(self, actions: Tensor) -> Tensor:
-        return self.of_action(actions)
+        return self.action_layer(actions)
 
     def step(
         self, latents: Float[Tensor, "... N D"], conditions: Float[Tensor, "... hidden_dim"]
     ) -> Float[Tensor, "... N D"]:
-        return latents + self.change(self.of_latent(latents) + conditions.unsqueeze(-2))
+        return latents + self.change(self.latent_layer(latents) + conditions.unsqueeze(-2))
 
 
 @final

@@ -82,7 +82,7 @@ class WorldModelHealth(Callback):
 
     def _examples(self, data: EpisodeDataModule, of_episodes: np.ndarray, module: WorldModel) -> Examples:
         parts = [
-            (seen, module.normalized_actions(done), batch.states)
+            (seen, module.actions.normalized(done), batch.states)
             for batch, seen, done in self._read_windows(data, of_episodes, module)
         ]
         return Examples(*(torch.cat(each) for each in zip(*parts, strict=True)))
@@ -96,7 +96,7 @@ class WorldModelHealth(Callback):
             rolled = module.imagine(seen[:, 0], done, *given)
             # Of windows half a part away: neighbours overlap, and do much the same.
             by_others = module.imagine(seen[:, 0], done.roll(len(done) // 2, 0), *given)
-            parts.append((seen, rolled, by_others, module.normalized_actions(done), batch.states))
+            parts.append((seen, rolled, by_others, module.actions.normalized(done), batch.states))
         return Windows(*(torch.cat(each) for each in zip(*parts, strict=True)))
 
     def _read_windows(

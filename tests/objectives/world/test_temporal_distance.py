@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vjepa.objectives.temporal_distance import TemporalDistance
+from vjepa.objectives.world.temporal_distance import TemporalDistance
 
 SIDE, WALL, DOOR = 7, 3, 1  # a square of cells, with a wall in column 3 whose door is in row 1
 
@@ -44,7 +44,7 @@ def learned_from_random_walks(steps: int = 1000, batch: int = 256) -> TemporalDi
     generator = np.random.default_rng(0)
     torch.manual_seed(0)
     distance = TemporalDistance(embed_dim=2, hidden_dim=64, output_dim=16, expectile=0.97)
-    distance.fit_standard(latents_of(CELLS))
+    distance.fit_standardization(latents_of(CELLS))
     optimizer = torch.optim.AdamW(distance.network.parameters(), lr=2e-3)
     for _ in range(steps):
         now = [CELLS[k] for k in generator.integers(len(CELLS), size=batch)]
