@@ -28,7 +28,7 @@ def test_the_small_encoder_is_small_and_sees_each_frame_alone():
     torch.testing.assert_close(encoder(frames[1:2]), latents[1:2], atol=1e-5, rtol=1e-5)
 
 
-def test_what_moves_knows_of_the_picture_what_lasts_and_no_more():
+def test_dynamic_features_have_from_the_picture_only_the_static_ones():
     torch.manual_seed(0)
     encoder, frames = ConvFrameEncoder(embed_dim=24, static_dim=8), torch.randn(2, 3, 64, 64)
 
@@ -40,7 +40,7 @@ def test_what_moves_knows_of_the_picture_what_lasts_and_no_more():
 
     assert changes_with_the_picture() == (True, True)
     with torch.no_grad():
-        encoder.moving[0].weight[:, -8:] = 0  # what lasts is no longer heard
+        encoder.dynamic_head[0].weight[:, -8:] = 0  # what lasts is no longer heard
     assert changes_with_the_picture() == (False, True)
 
 

@@ -74,7 +74,7 @@ def test_it_is_the_moving_average_unless_another_is_asked_for(tmp_path):
 def test_an_encoder_that_sees_changes_alone_is_refused(tmp_path):
     checkpoint = pretrained(tmp_path / "run", difference_gain=3.0)
     with pytest.raises(
-        ValueError, match=r"sees only what changes in a clip \(difference_gain 3\), and nothing in a single"
+        ValueError, match=r"sees only what changes in a clip \(difference_gain: 3\), and nothing in a single"
     ):
         PretrainedFrameEncoder(checkpoint, (16, 16))
 

@@ -101,7 +101,7 @@ class WorldModel(ScheduledModule):
         return first, num_frames if self.rollout_steps is None else min(num_frames, first + self.rollout_steps)
 
     def phase_losses(self) -> dict[str, Tensor]:
-        """Losses of a step of the dynamics phase, when it begins all training episodes are encoded."""
+        """Losses of a step of the dynamics phase. All training episodes are encoded when it begins."""
         phase, distance = self.dynamics_phase, self.temporal_distance
         assert phase is not None
         if self.latent_episodes is None:

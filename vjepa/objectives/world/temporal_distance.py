@@ -83,7 +83,7 @@ class TemporalDistance(nn.Module):
     def embed(self, latents: Float[Tensor, "*batch N D"]) -> Float[Tensor, "*batch E"]:  # distances are in chunks
         return self.network(self._standardized(latents))
 
-    def forward(self, latents: Float[Tensor, "*batch N D"], goals: Float[Tensor, "*batch N D"]) -> Tensor:
+    def forward(self, latents: Float[Tensor, "*#batch N D"], goals: Float[Tensor, "*#batch N D"]) -> Tensor:
         """Chunks to the goals, of shape `batch`."""
         return euclidean_distance(self.embed(latents), self.embed(goals))
 
