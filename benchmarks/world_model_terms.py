@@ -30,14 +30,19 @@ from vjepa.training.world_model_run import read_world_model
 RECIPE = Path("configs/worldmodel/two_rooms.yaml")
 BARLOW = '{"class_path": "vjepa.objectives.BarlowTwins", "init_args": {"weight": 8.0, "off_diagonal_weight": 0.1}}'
 SIGREG = '{"class_path": "vjepa.objectives.SIGReg", "init_args": {"weight": 40.0, "invariance_weight": 0.0}}'
-NONE = "--model.regularizer=null"
+WORLD = "vjepa.objectives.world"
+PIXELS = {
+    "inverse_dynamics": {"class_path": f"{WORLD}.InverseDynamicsTerm"},
+    "frames": {"class_path": f"{WORLD}.FramePrediction", "init_args": {"rollout_weight": 2.0}},
+}
+NONE = "--model.terms.regularizer=null"
 TERMS = {
     "none": [NONE],
-    "EMA": [NONE, "--model.targets=average"],
+    "EMA": [NONE, "--model.targets=vjepa.training.AverageLatents"],
     "VICReg": [],
-    "Barlow Twins": [f"--model.regularizer={BARLOW}"],
-    "SIGReg": [f"--model.regularizer={SIGREG}"],
-    "pixel twin": [NONE, "--model.predicts=pixels"],
+    "Barlow Twins": [f"--model.terms.regularizer.regularizer={BARLOW}"],
+    "SIGReg": [f"--model.terms.regularizer.regularizer={SIGREG}"],
+    "pixel twin": [f"--model.terms={json.dumps(PIXELS)}"],
 }
 EVALUATION_SEED = 1_000_003
 

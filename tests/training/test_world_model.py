@@ -260,7 +260,9 @@ def test_parts_that_do_not_fit_are_refused(settings, message):
 def test_networks_take_their_sizes_from_the_encoder_and_the_action_chunk():
     phase = DynamicsPhase()
     model = dot_model(action_dim=3, frame_step=5, dynamics_phase=phase, temporal_distance=TemporalDistance)
-    sizes = {(part.embed_dim, part.action_dim) for part in (model.dynamics, model.objective["inverse_dynamics"].network)}
+    sizes = {
+        (part.embed_dim, part.action_dim) for part in (model.dynamics, model.objective["inverse_dynamics"].network)
+    }
     assert sizes == {(8, 15)}
     assert model.temporal_distance.embed_dim == 8
 

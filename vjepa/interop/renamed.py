@@ -104,8 +104,8 @@ def renamed(settings: Any) -> tuple[Any, list[str]]:
         if _is_old_world_model(found):
             found["init_args"] = _with_window_terms(found["init_args"])
             notes[
-                "a world model's loss is a table of `terms`, its `targets` are a class, and its networks take their sizes "
-                "from `encoder`, `action_dim` and `frame_step` now (configs/worldmodel/two_rooms.yaml)"
+                "a world model's loss is a table of `terms`, its `targets` are a class, and its networks take their "
+                "sizes from `encoder`, `action_dim` and `frame_step` now (configs/worldmodel/two_rooms.yaml)"
             ] = None
         return found
 
@@ -207,9 +207,7 @@ def _is_old_world_model(settings: Mapping[str, Any]) -> bool:
         return False
     has_sizes = any("embed_dim" in _arguments(arguments.get(part)) for part in ("dynamics", "temporal_distance"))
     return (
-        has_sizes
-        or any(key in arguments for key in _OLD_WORLD_MODEL_KEYS)
-        or isinstance(arguments.get("targets"), str)
+        has_sizes or any(key in arguments for key in _OLD_WORLD_MODEL_KEYS) or isinstance(arguments.get("targets"), str)
     )
 
 

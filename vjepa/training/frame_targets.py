@@ -1,4 +1,4 @@
-"""Where the latents that a world model predicts come from: its encoder, with or without gradient, or a moving average."""
+"""Where the latents that a world model predicts come from: its encoder or the encoder's moving average."""
 
 from typing import Self, final
 

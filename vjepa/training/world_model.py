@@ -119,9 +119,7 @@ class WorldModel(ScheduledModule):
     # For planning and evaluation.
 
     @torch.no_grad()
-    def encode_frames(
-        self, frames: UInt8[np.ndarray, "B H W 3"] | UInt8[Tensor, "B 3 H W"]
-    ) -> Float[Tensor, "B N D"]:
+    def encode_frames(self, frames: UInt8[np.ndarray, "B H W 3"] | UInt8[Tensor, "B 3 H W"]) -> Float[Tensor, "B N D"]:
         """Latents of single frames. Raises ValueError where they have another size than the model's."""
         if isinstance(frames, np.ndarray):
             frames = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2)

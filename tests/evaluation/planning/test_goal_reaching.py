@@ -181,10 +181,12 @@ def wandering(episodes: int = 30, blocks: int = 12) -> SimpleNamespace:
     )
     return SimpleNamespace(
         store=store,
-        split=(np.arange(episodes), np.arange(0)),
+        training_episodes=SimpleNamespace(
+            numbers=np.arange(episodes),
+            action_statistics=lambda: (np.zeros(2, np.float32), np.full(2, 0.5, np.float32)),
+        ),
         action_dim=2,
         frame_step=2,
-        action_statistics=lambda: (np.zeros(2, np.float32), np.full(2, 0.5, np.float32)),
     )
 
 

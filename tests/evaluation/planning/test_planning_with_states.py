@@ -15,11 +15,11 @@ from vjepa.planning.cross_entropy import CrossEntropyMethod
 from vjepa.training import WorldModel
 
 PLANNER = CrossEntropyMethod(horizon=3, samples=8, elites=2, iterations=2)
-D, BLOCK = 8, 8
+D, CHUNK = 8, 8
 DYNAMICS = {
-    "token": lambda: TokenDynamics(D, BLOCK, (1, 1), state_dim=2, context=3, width=24, depth=1, num_heads=2),
-    "causal": lambda: CausalDynamics(D, BLOCK, width=16, depth=1, num_heads=2, context=2, state_dim=2),
-    "causal, one frame": lambda: CausalDynamics(D, BLOCK, width=16, depth=1, num_heads=2, context=1, state_dim=2),
+    "token": lambda: TokenDynamics(D, CHUNK, (1, 1), state_dim=2, context=3, width=24, depth=1, num_heads=2),
+    "causal": lambda: CausalDynamics(D, CHUNK, width=16, depth=1, num_heads=2, context=2, state_dim=2),
+    "causal, one frame": lambda: CausalDynamics(D, CHUNK, width=16, depth=1, num_heads=2, context=1, state_dim=2),
 }
 
 
@@ -27,7 +27,7 @@ def model_with(dynamics: Dynamics) -> WorldModel:
     for parameter in dynamics.parameters():  # what begins at zero would hide that it is looked at
         torch.nn.init.normal_(parameter, std=0.2)
     encoder = ConvFrameEncoder((64, 64), embed_dim=D, channels=8, num_keypoints=4, hidden_dim=32)
-    return WorldModel(encoder, dynamics, action_dim=2, frame_step=4)
+    return WorldModel(encoder, lambda *sizes: dynamics, action_dim=2, frame_step=4)
 
 
 @pytest.fixture(params=DYNAMICS)
@@ -86,7 +86,7 @@ def test_states_are_not_asked_of_a_world_that_need_not_give_them():
     torch.manual_seed(0)
     suite = TwoRooms()
     tasks = suite.tasks(1, seed=0, split="test")
-    policy = ModelPolicy(model_with(CausalDynamics(D, BLOCK, width=16, depth=1, num_heads=2)), PLANNER)
+    policy = ModelPolicy(model_with(CausalDynamics(D, CHUNK, width=16, depth=1, num_heads=2)), PLANNER)
     policy.begin(suite, tasks)
     policy.act(suite.begin(tasks))
     assert policy.past_states is None

@@ -11,7 +11,8 @@ from vjepa.models.dynamics.pose import moved_pose
 from vjepa.models.dynamics.residual import ResidualDynamics
 from vjepa.models.dynamics.rollout import rollout
 from vjepa.models.dynamics.token_dynamics import TokenDynamics
-from vjepa.models.frame_encoder import ConvFrameEncoder
+from vjepa.models.frame_encoder import ConvFrameEncoder, encode_windows
+from vjepa.objectives.world import Rollout, TeacherForcing
 from vjepa.training import WorldModel
 
 B, D, KNOWN, STEPS = 2, 8, 2, 4  # actions after frames 0 .. 3; frames 2 .. 5 would be imagined
@@ -110,8 +111,8 @@ def test_updates_that_can_not_be_are_refused(settings, message):
 
 def test_poses_need_actions_as_they_are():
     encoder = ConvFrameEncoder((16, 16), embed_dim=D, channels=8, num_keypoints=4, hidden_dim=32)
-    parts = {"encoder": encoder, "dynamics": dynamics(grid=(1, 1)), "action_dim": 7, "frame_step": 1}
-    with pytest.raises(ValueError, match=r"move states by actions as the data has them .*normalize_actions=false"):
+    parts = {"encoder": encoder, "dynamics": lambda *sizes: dynamics(grid=(1, 1)), "action_dim": 7, "frame_step": 1}
+    with pytest.raises(ValueError, match=r"move states by actions in the data's units .*normalize_actions=false"):
         WorldModel(**parts)
     assert not WorldModel(**parts, normalize_actions=False).normalize_actions
 
@@ -120,27 +121,27 @@ def test_a_rollout_of_training_sees_as_many_frames_as_are_asked_for():
     encoder = ConvFrameEncoder((16, 16), embed_dim=D, channels=8, num_keypoints=4, hidden_dim=32)
     parts = {"encoder": encoder, "action_dim": 7, "frame_step": 1, "normalize_actions": False, "rollout_steps": 2}
     of_all, of_one = (
-        WorldModel(dynamics=dynamics(grid=(1, 1)), rollout_context=frames, **parts).rollout_range(8)
+        WorldModel(dynamics=lambda *sizes: dynamics(grid=(1, 1)), rollout_context=frames, **parts).rollout_range(8)
         for frames in (None, 1)
     )
     assert (of_all, of_one) == ((6, 8), (1, 3))
-    residual = ResidualDynamics(D, 7)
     with pytest.raises(ValueError, match=r"rollout_context \(2\) must be from 1 to the dynamics' context \(1\)"):
-        WorldModel(dynamics=residual, rollout_context=2, **parts)
+        WorldModel(dynamics=ResidualDynamics, rollout_context=2, **parts)
 
 
 def test_the_loss_is_that_of_the_released_training():
     """By its own loop: single steps over the clip; the first of them, fed back, with true actions and states."""
     torch.manual_seed(0)
     encoder = ConvFrameEncoder((16, 16), embed_dim=D, channels=8, num_keypoints=4, hidden_dim=32)
-    settings = {"freeze_encoder": True, "normalize_actions": False, "teacher_forcing_weight": 1.0, "loss_exponent": 1.0}
+    terms = {"rollout": Rollout(exponent=1.0), "teacher_forcing": TeacherForcing(exponent=1.0)}
+    settings = {"freeze_encoder": True, "normalize_actions": False, "terms": terms}
     predict = dynamics(grid=(1, 1), context=7)
-    model = WorldModel(encoder, predict, 7, frame_step=1, rollout_steps=2, rollout_context=1, **settings)
+    model = WorldModel(encoder, lambda *sizes: predict, 7, 1, rollout_steps=2, rollout_context=1, **settings)
     frames = torch.randint(0, 256, (B, 8, 3, 16, 16), dtype=torch.uint8)
     actions, states, numbers = torch.rand(B, 7, 7) - 0.5, torch.rand(B, 8, 7), torch.arange(B)
     with torch.no_grad():
-        losses = model.losses(EpisodeBatch(frames, actions, states, torch.zeros(B, 0), numbers, numbers, numbers))
-        clips = model.encode(encoder, normalize_frames(frames))
+        losses = model.step(EpisodeBatch(frames, actions, states, torch.zeros(B, 0), numbers, numbers, numbers)).losses
+        clips = encode_windows(encoder, normalize_frames(frames))
         single = predict(clips[:, :-1], actions, states[:, :-1])
         fed_back = torch.cat((clips[:, :1], single[:, :1]), dim=1)
         second = predict(fed_back, actions[:, :2], states[:, :2])[:, -1:]

@@ -1,5 +1,7 @@
 """The watch over world models reads episodes that are not trained on, and changes nothing."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -41,7 +43,7 @@ def test_it_leaves_the_networks_in_their_modes(folder, tmp_path):
             super().on_train_batch_end(trainer, module, *rest)
             modes.append((module.training, module.dynamics.training, module.encoder.training))
 
-    fit(folder, tmp_path, Noted(every_n_steps=1, num_windows=6), freeze_encoder=True, regularizer=None)
+    fit(folder, tmp_path, Noted(every_n_steps=1, num_windows=6), freeze_encoder=True, terms={"regularizer": None})
     assert modes == [(True, True, False)] * 2
 
 
@@ -76,9 +78,8 @@ def test_actions_of_others_are_others_where_agents_walk_on_and_on(tmp_path):
 
 
 def test_dynamics_that_need_states_and_a_camera_get_those_of_the_first_frame(folder, monkeypatch):
-    dynamics = TokenDynamics(
-        8, 4, (1, 1), state_dim=2, width=24, depth=1, num_heads=2, extrinsics_dim=3, use_extrinsics=True
-    )
+    shape = {"grid": (1, 1), "state_dim": 2, "width": 24, "depth": 1, "num_heads": 2, "extrinsics_dim": 3}
+    dynamics = partial(TokenDynamics, use_extrinsics=True, **shape)
     model, watch, data = dot_model(dynamics=dynamics), WorldModelHealth(num_windows=6), dot_data(folder)
 
     def rolled(later: float, camera: float) -> torch.Tensor:

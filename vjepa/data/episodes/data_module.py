@@ -5,7 +5,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, Int64
+from jaxtyping import Int64
 from torch.utils.data import DataLoader
 
 from vjepa.data.episodes.formats.detection import EpisodeFormat, open_episodes

@@ -44,7 +44,7 @@ class EpisodeContrast(WindowTerm):
         self.contrast = ClipContrast(projector, self.temperature, self.weight)
 
     def forward(self, step: WindowStep) -> TermValue:
-        # One frame of each window in turn: every frame must identify its episode, which a mean over frames would not ask.
+        # One frame of each window in turn: every frame must identify its episode, not only their mean.
         frame = step.latents[:, step.number % step.latents.shape[1]]
         static = frame[..., -(self.static_dim or 0) :]  # (B, N, static_dim or D)
         value = self.contrast(static, static, step.number)

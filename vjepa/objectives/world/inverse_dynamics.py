@@ -1,4 +1,4 @@
-"""Inverse dynamics as a term: the action chunk between two frames is predicted from their latents (PLDM, 2502.14819)."""
+"""Inverse dynamics as a term: latents of two frames predict the action chunk between them (PLDM, arXiv 2502.14819)."""
 
 from typing import final
 

@@ -1,7 +1,7 @@
 """Temporal distance: the number of action chunks to a goal, learned from latents of episodes (HILP, arXiv 2402.15567).
 
-Latents that are close may be far apart to travel, as the two sides of a wall are. A planner whose cost is the difference
-of latents stays behind the wall; one whose cost is the number of chunks takes the door.
+Latents that are close may be far apart to travel, as the two sides of a wall are. A planner whose cost is the
+difference of latents stays behind the wall; one whose cost is the number of chunks takes the door.
 """
 
 import itertools
