@@ -63,7 +63,7 @@ def test_nothing_is_overwritten_unless_asked(released: Path, tmp_path: Path, cap
         (("synthetic", "out", "--to=huggingface"), "transformers' model has position rotary_tiled where this encoder"),
         (("synthetic", ".", "--to=meta"), "is a folder; for --to meta give a file, e.g. model.pt"),
         (("synthetic", "out", "--to=onnx"), "'to': expected one of ['native', 'meta', 'huggingface']"),
-        (("synthetic", "out"), "nothing says what 'to' is; see `--help`"),
+        (("synthetic", "out"), "missing 'to'; see `--help`"),
         (("synthetic", "out", "--to=native", "--numheads=3"), "unknown key 'numheads'; did you mean 'num_heads'?"),
         (("synthetic", "out", "--to=native", "--which=target"), "has one encoder; leave out which"),
     ],

@@ -61,8 +61,8 @@ def test_a_folder_is_embedded_with_the_newest_run(run, clips, tmp_path, capsys, 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ((), "nothing says what 'sources', 'output' is; see `--help`"),
-        (("clips",), "nothing says what 'output' is"),
+        ((), "missing 'sources', 'output'; see `--help`"),
+        (("clips",), "missing 'output'"),
         (("clips", "-o=out", "--strid=1"), "unknown key 'strid'; did you mean 'stride'?"),
         (("clips", "-o=out", "--features=mean"), "'features': expected one of ['pooled', 'dense']"),
         (("clips", "-o=out", "--runs=none"), "there is no run below none"),

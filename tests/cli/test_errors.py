@@ -78,7 +78,7 @@ def test_a_wrong_line_of_a_recipe_is_named(tiny_recipe, tmp_path, capsys, recipe
 
 
 def test_a_command_without_a_recipe_says_so(capsys):
-    assert "nothing says what 'data', 'model' is; give a recipe" in slip(capsys, "fit")
+    assert "missing 'data', 'model'; give a recipe" in slip(capsys, "fit")
 
 
 def test_an_empty_folder_is_named(tiny_recipe, tmp_path, capsys):
@@ -110,8 +110,8 @@ def test_help_lists_the_commands(capsys):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("manifest",), "nothing says what 'sources', 'output' is; see `--help`"),
-        (("doctor",), "nothing says what 'manifest' is; see `--help`"),
+        (("manifest",), "missing 'sources', 'output'; see `--help`"),
+        (("doctor",), "missing 'manifest'; see `--help`"),
         (("manifest", "none.csv", "--output=a.csv"), "there is no file or folder none.csv"),
         (("manifest", ".", "--output=a.txt"), "the manifest's name (a.txt) must end in .csv or .parquet"),
         (("manifest", ".", "--outptu=a.csv"), "unknown key 'outptu'; did you mean 'output'?"),

@@ -183,4 +183,4 @@ def test_a_wrong_key_in_a_recipe_is_named(probe_recipe, tmp_path, capsys):
     (tmp_path / "wrong.yaml").write_text("data:\n  num_frame: 3\n")
     said = slip(capsys, "probe", "-c", probe_recipe, "-c", tmp_path / "wrong.yaml")
     assert "unknown key 'data.num_frame'; did you mean 'data.num_frames'?" in said
-    assert "nothing says what 'train_manifest' is" in slip(capsys, "probe")
+    assert "missing 'train_manifest'" in slip(capsys, "probe")

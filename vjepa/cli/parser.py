@@ -33,7 +33,7 @@ class HelpfulParser(LightningArgumentParser):
         """Add `-c`, which may be given several times."""
         self.add_argument("-c", "--config", action=RecipeAction, help="a recipe; later ones and flags win")
 
-    def parse_args(self, args: Sequence[str] | None = None, *more: Any, **options: Any) -> Namespace:  # type: ignore[override]
+    def parse_args(self, args: Sequence[str] | None = None, *more: Any, **options: Any) -> Namespace:
         """Accepts old names of keys, and null for an entry of a mapping (`--model.terms.agreement=null`)."""
         arguments = list(sys.argv[1:] if args is None else args)
         if self._reports_errors():
@@ -41,12 +41,14 @@ class HelpfulParser(LightningArgumentParser):
         else:
             # jsonargparse passes a flag to the parser of a class as f"--{key}={value}", which makes "None" of null.
             arguments = [re.sub("=None$", "=null", argument) for argument in arguments]
-        return super().parse_args(arguments, *more, **options)
+        parsed: Namespace = super().parse_args(arguments, *more, **options)
+        return parsed
 
-    def parse_string(self, content: str, path: str | os.PathLike[str] = "", *more: Any, **options: Any) -> Namespace:  # type: ignore[override]
+    def parse_string(self, content: str, path: str | os.PathLike[str] = "", *more: Any, **options: Any) -> Namespace:
         """Read a recipe with its layers; jsonargparse calls this in the recipe's folder."""
         settings = parse_recipe(content, Path(path or "the given recipe"))
-        return super().parse_string(yaml.safe_dump(settings, sort_keys=False), path, *more, **options)
+        parsed: Namespace = super().parse_string(yaml.safe_dump(settings, sort_keys=False), path, *more, **options)
+        return parsed
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         if not self._reports_errors():
@@ -181,7 +183,7 @@ def _explain_missing(missing: list[str], known_keys: list[str]) -> str:
     recipe = next((recipe for key, recipe in RECIPE_BY_KEY.items() if key in names), "pretrain/synthetic")
     way_out = f"give a recipe, e.g. `-c configs/{recipe}.yaml`" if "config" in names else "see `--help`"
     listed = ", ".join(f"'{key.rpartition('.')[2]}'" for key in missing)
-    return f"nothing says what {listed} is; {way_out}"
+    return f"missing {listed}; {way_out}"
 
 
 def _nearest(key: str, candidates: list[str]) -> str | None:

@@ -81,6 +81,7 @@ def _whole(content: Any, file: Path, above: tuple[Path, ...]) -> dict[str, Any]:
     """A file's content over that of its base; `above` are the files that start from this one."""
     if not isinstance(content, dict):
         raise ValueError(f"{file} is not a recipe: it has no keys such as model, data or trainer")
+    settings: dict[str, Any]
     settings, notes = renamed(_nested(content))
     for line in notes:
         note(f"{file.name}: {line}")
@@ -94,7 +95,8 @@ def _whole(content: Any, file: Path, above: tuple[Path, ...]) -> dict[str, Any]:
         raise ValueError(f"base ({name}) in {file} leads back to {base.name}; a recipe can't start from itself")
     if not base.is_file():
         raise ValueError(f"base ({name}) in {file} must be a recipe beside it; there is no {base.resolve()}")
-    return merged(_read(base, chain), settings)
+    whole: dict[str, Any] = merged(_read(base, chain), settings)
+    return whole
 
 
 def _nested(content: Any) -> Any:

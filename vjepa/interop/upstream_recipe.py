@@ -501,7 +501,7 @@ def _sources(settings: Settings, section: str, lengths: Sequence[int]) -> list[d
 def _add_images(settings: Settings, data: dict[str, Any], num_gpus: int) -> int:
     """Add sources of images to those of videos; returns the batches per optimizer step, 0 without images."""
     batch = settings.number("img_data.batch_size", None, int)
-    ratio = settings.number("img_data.rank_ratio", 0.0)
+    ratio: float = settings.number("img_data.rank_ratio", 0.0)
     lengths = settings.numbers("img_data.dataset_fpcs", int) or [1]
     crop = settings.numbers("img_data.crop_size", int)
     kind = settings.take("img_data.dataset_type")
