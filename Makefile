@@ -20,8 +20,8 @@ LAYERS = $(shell recipe=$(CONFIG); for _ in 1 2 3 4 5 6 7 8; do echo $$recipe; \
 	base=$$(sed -n 's,^base: *\([^ ]*\).*,\1,p' $$recipe 2>/dev/null); \
 	[ -n "$$base" ] || break; recipe=$$(dirname $$recipe)/$$base; done)
 DATA = $(shell grep -qs 'data/synthetic/' $(LAYERS) && echo $(EMBEDDED_DATA))
-EPISODES = $(addsuffix /episodes.json,$(firstword $(shell \
-	sed -n 's,^.*root: *\(data/two_rooms[a-z_]*\).*,\1,p' $(LAYERS) 2>/dev/null)))
+ROOT = $(firstword $(shell sed -n 's,^[^\#]*root: *\([^ ,}]*\).*,\1,p' $(LAYERS) 2>/dev/null))
+EPISODES = $(addsuffix /episodes.json,$(filter data/two_rooms%,$(ROOT)))
 
 .SECONDEXPANSION:
 .PHONY: help install simulators data pretrain probe compare worldmodel plan test bench bench-data recipes check \
