@@ -103,7 +103,8 @@ class SingleWorlds:
         self._idle.append(env)
         has_state = _own_state(env) is not None
         self.unit = unit if unit is not None else ("" if has_state else "grey levels")
-        self._distance = distance or (_euclidean if has_state else _mean_absolute)
+        self._distance = distance
+        self._has_state = has_state
 
     def tasks(self, count: int, seed: int, split: str = "test") -> Tasks:
         if split not in SPLITS:
@@ -129,7 +130,7 @@ class SingleWorlds:
             self.goal_behaviour.begin(self, task._replace(seeds=np.array([seed])), self.goal_steps)
             for _ in range(self.goal_steps):
                 world.step(self.goal_behaviour.act(world))
-            farthest = max(farthest, float(self._distance(world.states, task.starts)[0]))
+            farthest = max(farthest, float(self._distances(world.states, task.starts)[0]))
             if farthest > self.radii[0]:
                 return world
         raise ValueError(
@@ -179,7 +180,12 @@ class SingleWorlds:
         return world.render()
 
     def distances(self, tasks: Tasks, states: Float[np.ndarray, "B S"]) -> Float[np.ndarray, " B"]:
-        return self._distance(states, tasks.goals)
+        return self._distances(states, tasks.goals)
+
+    def _distances(self, states: Float[np.ndarray, "B S"], goals: Float[np.ndarray, "B S"]) -> Float[np.ndarray, " B"]:
+        if self._distance is not None:
+            return self._distance(states, goals)
+        return np.linalg.norm(states - goals, axis=-1) if self._has_state else np.abs(states - goals).mean(-1)
 
     def shortest_paths(self, tasks: Tasks) -> Float[np.ndarray, " B"]:
         return np.full(len(tasks.seeds), np.nan)
@@ -237,11 +243,3 @@ def _read_action_dim(env: Environment, name: str) -> int:
             f"give action_dim, or wrap the environment so that its step takes such an array"
         )
     return int(shape[0])
-
-
-def _euclidean(states: Float[np.ndarray, "B S"], goals: Float[np.ndarray, "B S"]) -> Float[np.ndarray, " B"]:
-    return np.linalg.norm(states - goals, axis=-1)
-
-
-def _mean_absolute(states: Float[np.ndarray, "B S"], goals: Float[np.ndarray, "B S"]) -> Float[np.ndarray, " B"]:
-    return np.abs(states - goals).mean(-1)

@@ -383,7 +383,9 @@ def test_a_call_with_other_arguments_is_refused_with_the_difference_and_a_way_ou
 
 def test_videos_of_unknown_origin_are_never_mixed_in(tmp_path: Path) -> None:
     (tmp_path / "videos").mkdir()
-    with pytest.raises(ValueError, match=r"no dataset\.json says what made it.*delete it or choose another folder"):
+    with pytest.raises(
+        ValueError, match=r"without a dataset\.json, and two datasets must not mix.*delete it or choose another folder"
+    ):
         write_dataset(tmp_path, **SMALL, progress=False)
 
 

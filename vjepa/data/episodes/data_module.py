@@ -9,6 +9,7 @@ from jaxtyping import Int64
 from torch.utils.data import DataLoader
 
 from vjepa.data.episodes.formats.detection import EpisodeFormat, open_episodes
+from vjepa.data.episodes.recordings import ReadOptions
 from vjepa.data.episodes.store import EpisodeStore
 from vjepa.data.episodes.training_episodes import TrainingEpisodes
 from vjepa.data.episodes.windows import WindowDataset, WindowOrder, Windows, identity, long_enough
@@ -78,31 +79,17 @@ class EpisodeDataModule(OrderedDataModule):
         self.num_steps = num_steps
         self.global_batch_size = global_batch_size
         self.windows_per_episode = windows_per_episode
-        self.resize = resize
         self.val_fraction = val_fraction
         self.seed = seed
         self.num_workers = num_workers
         self.episodes = episodes
-        self.frames_per_second = frames_per_second
-        self.camera = camera
-        self.action_key = action_key
-        self.state_key = state_key
-        self.cache_gigabytes = cache_gigabytes
+        self.options = ReadOptions(resize, camera, action_key, state_key, frames_per_second, cache_gigabytes)
         self.check_batch_size()
 
     @cached_property
     def store(self) -> EpisodeStore:
         """The episodes, opened on first use."""
-        return open_episodes(
-            self.root,
-            self.format,
-            self.resize,
-            self.camera,
-            self.action_key,
-            self.state_key,
-            self.frames_per_second,
-            self.cache_gigabytes,
-        )
+        return open_episodes(self.root, self.format, **vars(self.options))
 
     @property
     def action_dim(self) -> int:
@@ -125,14 +112,15 @@ class EpisodeDataModule(OrderedDataModule):
 
     @property
     def frame_step(self) -> int:
-        if self.frames_per_second is None:
+        rate = self.options.frames_per_second
+        if rate is None:
             return self.given_frame_step
         if self.store.fps is None:
             raise ValueError(
-                f"frames_per_second ({self.frames_per_second}) needs recordings of one known rate, and those in "
+                f"frames_per_second ({rate}) needs recordings of one known rate, and those in "
                 f"{self.root} have none; give frame_step"
             )
-        return max(1, math.ceil(self.store.fps / self.frames_per_second - 1e-6))
+        return max(1, math.ceil(self.store.fps / rate - 1e-6))
 
     @cached_property
     def split(self) -> tuple[Int64[np.ndarray, " train"], Int64[np.ndarray, " val"]]:

@@ -120,6 +120,14 @@ def find_key(names: Sequence[str], requested: str | None, usual: Sequence[str], 
     raise ValueError(f"there are no {what} called '{requested}' in {where}; there is {', '.join(names) or 'nothing'}")
 
 
+def action_and_state_keys(
+    names: Sequence[str], options: ReadOptions, where: str, usual_states: Sequence[str] = STATE_KEYS
+) -> tuple[str, str | None]:
+    """Names of the arrays of actions and of states, which may be absent."""
+    actions = require_key(names, options.action_key, ACTION_KEYS, "actions", where)
+    return actions, find_key(names, options.state_key, usual_states, "states", where)
+
+
 def require_key(names: Sequence[str], requested: str | None, usual: Sequence[str], what: str, where: str) -> str:
     """As `find_key`. Raises ValueError if there is none."""
     found = find_key(names, requested, usual, what, where)

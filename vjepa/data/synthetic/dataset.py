@@ -1,10 +1,8 @@
-"""The synthetic world on disk: H.264 clips, object masks and manifests, made on the spot and the same every time.
+"""The synthetic world on disk: H.264 clips, object masks and manifests.
 
-Clip i of a split is a function of (seed, split, i) alone: neither the number of workers nor an interruption changes
-a byte of it.
+Clip i of a split is a function of (seed, split, i) alone: neither the number of workers nor an interruption changes a
+byte of it.
 """
-
-from __future__ import annotations
 
 import json
 import multiprocessing
@@ -27,18 +25,8 @@ from vjepa.data.video.facts import VideoFacts
 
 FORMAT_VERSION = 3  # raise it when the same arguments give other files
 SPLITS = ("train", "val", "test")
-COLUMNS = (
-    "path",
-    "label",
-    "motion_id",
-    "shape",
-    "texture",
-    "colour",
-    "num_objects",
-    "mask",
-    *FACT_COLUMNS,
-)
-CLIPS_PER_TASK = 25  # what one worker is handed at a time
+COLUMNS = ("path", "label", "motion_id", "shape", "texture", "colour", "num_objects", "mask", *FACT_COLUMNS)
+CLIPS_PER_TASK = 25  # that one worker renders at a time
 
 Row = dict[str, str | int]
 Bytes = NDArray[np.uint8]
@@ -56,11 +44,11 @@ def write_dataset(
     num_workers: int | None = None,  # processes; None is one per processor, 0 or 1 is this process alone
     progress: bool = True,
 ) -> Path:
-    """Make the dataset in `folder` unless it is there already, and return the folder.
+    """Make the dataset in `folder` unless it exists, and return the folder.
 
     Writes `videos/{split}/{00000}.mp4`, `masks/{split}/{00000}.npz` (key `mask`, (T, H, W) uint8), `{split}.csv` with
-    the columns of COLUMNS, and, last of all, `dataset.json`. A call that was interrupted is taken up where it stopped.
-    A script that calls this needs the usual `if __name__ == "__main__":`, because its worker processes import it.
+    the columns of COLUMNS, and finally `dataset.json`. An interrupted call is resumed. A script that calls this needs
+    the usual `if __name__ == "__main__":`, because its worker processes import it.
     """
     folder, counts = Path(folder), {"train": num_train, "val": num_val, "test": num_test}
     arguments = {"num_train": num_train, "num_val": num_val, "num_test": num_test}
@@ -96,17 +84,14 @@ def write_dataset(
 
 def clip_state(seed: int, split: str, index: int, size: int) -> WorldState:
     """The first state of clip `index`. Every 12 clips in a row show each motion class once, in a shuffled order."""
-    split_number, (block, place) = SPLITS.index(split), divmod(index, len(MOTIONS))
-    order = np.random.default_rng([seed, split_number, 0, block]).permutation(len(MOTIONS))
-    return sample_world(np.random.default_rng([seed, split_number, 1, index]), MOTIONS[order[place]], size)
-
-
-# ---- one clip ----
+    split_number, (group, position) = SPLITS.index(split), divmod(index, len(MOTIONS))
+    order = np.random.default_rng([seed, split_number, 0, group]).permutation(len(MOTIONS))
+    return sample_world(np.random.default_rng([seed, split_number, 1, index]), MOTIONS[order[position]], size)
 
 
 @dataclass(frozen=True)
 class Task:
-    """Some clips of a split, and all that decides what they are and where they go."""
+    """Some clips of a split."""
 
     folder: Path
     split: str
@@ -118,12 +103,12 @@ class Task:
 
 
 def write_clips(task: Task) -> list[Row]:
-    """Write those clips that are not there yet; return the manifest rows of all of them."""
+    """Write the missing clips; return the manifest rows of all."""
     return [write_clip(task, index) for index in task.indices]
 
 
 def write_clip(task: Task, index: int) -> Row:
-    """Write a clip and its masks unless they are there; return its manifest row."""
+    """Write a clip and its masks unless they exist; return its manifest row."""
     video, mask = f"videos/{task.split}/{index:05d}.mp4", f"masks/{task.split}/{index:05d}.npz"
     state = clip_state(task.seed, task.split, index, task.size)
     if not ((task.folder / video).exists() and (task.folder / mask).exists()):
@@ -133,7 +118,7 @@ def write_clip(task: Task, index: int) -> Row:
         with new_file(task.folder / video) as temporary:
             encode_video(temporary, frames, task.fps)
     shape = state.shapes[0]
-    # As a scan would find them (a test says so), so that no training run needs to scan.
+    # As a scan would find them (a test compares), so that no training run needs to scan.
     facts = VideoFacts(
         num_frames=task.num_frames,
         fps=float(task.fps),
@@ -157,25 +142,18 @@ def write_clip(task: Task, index: int) -> Row:
     }
 
 
-# ---- many clips ----
-
-
 def run_tasks(tasks: list[Task], num_workers: int) -> Iterator[list[Row]]:
     """The results of `write_clips`, task by task."""
     if num_workers <= 1:
         yield from map(write_clips, tasks)
         return
-    # Spawned, not forked: a fork copies the locks of whatever threads the caller runs.
+    # Spawned, not forked: a fork copies the locks of the caller's threads.
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(max(1, min(num_workers, len(tasks))), mp_context=spawn) as pool:
         yield from pool.map(write_clips, tasks)
 
 
-# ---- what is there already ----
-
-
 def check_arguments(arguments: dict[str, int]) -> None:
-    """Refuse what cannot be rendered or encoded."""
     size, num_frames, fps = arguments["size"], arguments["num_frames"], arguments["fps"]
     if size < 16 or size % 2:
         raise ValueError(f"size ({size}) must be an even number of pixels, 16 or more; try {max(16, size + size % 2)}")
@@ -188,29 +166,28 @@ def check_arguments(arguments: dict[str, int]) -> None:
 
 def is_finished(folder: Path, arguments: dict[str, int]) -> bool:
     """Whether the dataset is complete; if not, claim the folder for it. A folder that holds another one is refused."""
-    claim = {"format_version": FORMAT_VERSION, "arguments": arguments}
     for name in ("dataset.json", "dataset.partial.json"):
         if (folder / name).exists():
-            refuse_other_dataset(folder, json.loads((folder / name).read_text()), claim)
+            _require_same(folder, json.loads((folder / name).read_text()), arguments)
             return name == "dataset.json"
     for name in ("videos", "masks"):
         if (folder / name).exists():
             raise ValueError(
-                f"{folder / name} exists but no dataset.json says what made it, and two datasets must not mix; "
+                f"{folder / name} exists without a dataset.json, and two datasets must not mix; "
                 f"delete it or choose another folder"
             )
     folder.mkdir(parents=True, exist_ok=True)
+    claim = {"format_version": FORMAT_VERSION, "arguments": arguments}
     write_json(folder / "dataset.partial.json", claim, indent=2)
     return False
 
 
-def refuse_other_dataset(folder: Path, found: dict[str, Any], claim: dict[str, Any]) -> None:
-    """Raise if what the folder holds was made with other arguments or by another version of this file."""
+def _require_same(folder: Path, found: dict[str, Any], arguments: dict[str, int]) -> None:
+    """Raise ValueError if the folder's dataset has other arguments or another version."""
     before = {"format_version": found.get("format_version"), **found.get("arguments", {})}
-    now = {"format_version": claim["format_version"], **claim["arguments"]}
-    changed = [name for name, value in now.items() if before.get(name) != value]
-    if changed:
-        differences = [f"{name}={before.get(name)} instead of {now[name]}" for name in changed]
+    now = {"format_version": FORMAT_VERSION, **arguments}
+    differences = [f"{k}={before.get(k)} instead of {value}" for k, value in now.items() if before.get(k) != value]
+    if differences:
         raise ValueError(
             f"{folder} holds a synthetic dataset with {', '.join(differences)}, and a folder can hold only one; "
             f"choose another folder, delete its videos/, masks/ and dataset*.json, or ask for the same arguments"

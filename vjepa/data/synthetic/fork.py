@@ -1,20 +1,20 @@
-"""A tiny world with an open future: a ball runs up a road to a fork and there goes left or right, at random.
+"""A tiny world with an unpredictable future: a ball moves up a road to a fork and goes left or right, at random.
 
-Nothing before the fork tells which way it will be. What stays the same all the while can be told: the ground, the
-colour of the ball, its size and its pace. So one sees what a model does with what nobody can know.
-Lengths are in frame sides (1.0 is the whole frame), x to the right, y down.
+Nothing before the fork shows the turn. The ground and the ball's colour, size and speed are constant and can be
+predicted. Lengths are in frame sides (1.0 is the whole frame), x to the right, y down.
 """
 
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
+from jaxtyping import Float, UInt8
 
 Turn = Literal["left", "right"]
 TURNS: tuple[Turn, Turn] = ("left", "right")
 
 NUM_FRAMES = 8
-PAST_FRAMES = 4  # of these both futures are the same
+PAST_FRAMES = 4  # the same for both turns
 SIZE = 64  # pixels
 
 Colour = tuple[float, float, float]  # red, green, blue, 0 to 1
@@ -31,12 +31,12 @@ GROUND_COLOURS: dict[str, Colour] = {
 }
 ROAD_COLOUR: Colour = (0.66, 0.63, 0.58)
 ROAD_WIDTH = 0.26
-FORK = (0.5, 0.5)  # where the road parts
+FORK = (0.5, 0.5)
 HEADINGS = {"left": (-np.sqrt(0.5), -np.sqrt(0.5)), "right": (np.sqrt(0.5), -np.sqrt(0.5))}
 
 
 class Fork(NamedTuple):
-    """All of a clip but which way the ball goes."""
+    """All of a clip but the ball's turn."""
 
     ball: str  # one of BALL_COLOURS
     ground: str  # one of GROUND_COLOURS
@@ -60,12 +60,12 @@ def draw_turn(rng: np.random.Generator) -> Turn:
     return TURNS[rng.integers(2)]
 
 
-def render_fork(fork: Fork, turn: Turn) -> np.ndarray:  # (NUM_FRAMES, SIZE, SIZE, 3) uint8 RGB
-    """The clip in which the ball goes this way; the first PAST_FRAMES are the same for both."""
+def render_fork(fork: Fork, turn: Turn) -> UInt8[np.ndarray, "T H W 3"]:
+    """NUM_FRAMES of SIZE x SIZE pixels; the first PAST_FRAMES are the same for both turns."""
     x, y = (np.arange(SIZE) + 0.5) / SIZE, (np.arange(SIZE)[:, None] + 0.5) / SIZE
     ground = _grained(GROUND_COLOURS[fork.ground], fork.grain)
-    arms = [_covered_by_line(x, y, FORK, (FORK[0] + heading[0], FORK[1] + heading[1])) for heading in HEADINGS.values()]
-    road = np.maximum.reduce([_covered_by_line(x, y, (FORK[0], 1.2), FORK), *arms])
+    arms = [_road_coverage(x, y, FORK, (FORK[0] + heading[0], FORK[1] + heading[1])) for heading in HEADINGS.values()]
+    road = np.maximum.reduce([_road_coverage(x, y, (FORK[0], 1.2), FORK), *arms])
     still = _painted(ground, ROAD_COLOUR, road)
     frames = []
     for frame in range(NUM_FRAMES):
@@ -84,14 +84,11 @@ def ball_position(fork: Fork, turn: Turn, frame: int) -> tuple[float, float]:
     return FORK[0] + away * heading[0], FORK[1] + away * heading[1]
 
 
-def fork_clips(
-    seed: int,
-    numbers: Sequence[int],  # of the clips in the endless sequence of this seed
-) -> tuple[np.ndarray, list[Fork], list[Turn]]:  # clips (B, 3, NUM_FRAMES, SIZE, SIZE) uint8
-    """Clips as a function of seed and number, each with the way that its ball goes."""
+def fork_clips(seed: int, indices: Sequence[int]) -> tuple[UInt8[np.ndarray, "B 3 T H W"], list[Fork], list[Turn]]:
+    """Clips of the endless sequence of a seed, as a function of seed and index, with their turns."""
     clips, forks, turns = [], [], []
-    for number in numbers:
-        rng = np.random.default_rng((seed, number))
+    for index in indices:
+        rng = np.random.default_rng((seed, index))
         fork, turn = draw_fork(rng), draw_turn(rng)
         clips.append(as_clip(render_fork(fork, turn)))
         forks.append(fork)
@@ -99,32 +96,28 @@ def fork_clips(
     return np.stack(clips), forks, turns
 
 
-def as_clip(
-    frames: np.ndarray,  # (T, H, W, 3)
-) -> np.ndarray:  # (3, T, H, W)
+def as_clip(frames: UInt8[np.ndarray, "T H W 3"]) -> UInt8[np.ndarray, "3 T H W"]:
     return np.ascontiguousarray(np.moveaxis(frames, -1, 0))
 
 
-def _grained(colour: Colour, seed: int) -> np.ndarray:  # (SIZE, SIZE, 3), 0 to 1
-    """A colour with a grain of four pixels."""
+def _grained(colour: Colour, seed: int) -> Float[np.ndarray, "H W 3"]:
+    """A colour, 0 to 1, with a grain of four pixels."""
     coarse = np.random.default_rng(seed).normal(0, 0.02, (SIZE // 4, SIZE // 4))
     grain = coarse.repeat(4, axis=0).repeat(4, axis=1)
     return np.clip(np.asarray(colour) + grain[..., None], 0, 1)
 
 
-def _covered_by_line(
-    x: np.ndarray,  # (W,)
-    y: np.ndarray,  # (H, 1)
-    start: tuple[float, float],
-    end: tuple[float, float],
-) -> np.ndarray:  # (H, W), 0 to 1
-    """How much of each pixel the road from start to end covers."""
+def _road_coverage(
+    x: Float[np.ndarray, " W"], y: Float[np.ndarray, "H 1"], start: tuple[float, float], end: tuple[float, float]
+) -> Float[np.ndarray, "H W"]:
+    """Fraction of each pixel that the road from start to end covers."""
     along_x, along_y = end[0] - start[0], end[1] - start[1]
-    share = np.clip(((x - start[0]) * along_x + (y - start[1]) * along_y) / (along_x**2 + along_y**2), 0, 1)
-    distance = np.hypot(x - start[0] - share * along_x, y - start[1] - share * along_y)
+    t = np.clip(((x - start[0]) * along_x + (y - start[1]) * along_y) / (along_x**2 + along_y**2), 0, 1)
+    distance = np.hypot(x - start[0] - t * along_x, y - start[1] - t * along_y)
     return np.clip((ROAD_WIDTH / 2 - distance) * SIZE + 0.5, 0, 1)
 
 
-def _painted(picture: np.ndarray, colour: Colour, amount: np.ndarray) -> np.ndarray:
-    """The picture with so much (H, W) of a colour over it."""
-    return picture + amount[..., None] * (np.asarray(colour) - picture)
+def _painted(
+    picture: Float[np.ndarray, "H W 3"], colour: Colour, opacity: Float[np.ndarray, "H W"]
+) -> Float[np.ndarray, "H W 3"]:
+    return picture + opacity[..., None] * (np.asarray(colour) - picture)

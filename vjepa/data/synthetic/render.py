@@ -22,10 +22,10 @@ Bytes = NDArray[np.uint8]
 def render(
     states: Sequence[WorldState],  # T states of one frame size
 ) -> tuple[Bytes, Bytes]:  # frames (T, H, W, 3) RGB 0-255, object masks (T, H, W)
-    """Draw every state. In the masks 0 is background, k is the k-th shape where it is seen, 255 is an occluder."""
+    """Draw every state. In the masks 0 is background, k is the visible part of the k-th shape, 255 is an occluder."""
     size = states[0].size
     assert all(state.size == size for state in states), "the states of one clip share one frame size"
-    # Colour by colour, not pixel by pixel: numpy is quick on long last axes.
+    # Colours first: NumPy is fast on long last axes.
     canvas = np.empty((3, len(states), size, size), np.float32)
     masks = np.zeros((len(states), size, size), np.uint8)
 
@@ -46,7 +46,7 @@ def render(
 
 
 def group_equal(keys: Sequence[Hashable | None]) -> list[NDArray[np.intp]]:
-    """The frames that share a key, for each key; frames of key None are left out."""
+    """Indices of the frames with each key; frames with key None are skipped."""
     groups: dict[Hashable, list[int]] = {}
     for frame, key in enumerate(keys):
         if key is not None:
@@ -55,7 +55,7 @@ def group_equal(keys: Sequence[Hashable | None]) -> list[NDArray[np.intp]]:
 
 
 def look_of(shape: Shape) -> Hashable | None:
-    """What must be equal for two frames of a shape to be drawn together; None draws nothing."""
+    """Frames of a shape with an equal look are drawn together; None is invisible."""
     return (shape.kind, shape.texture, shape.tones, shape.texture_phase) if shape.visible else None
 
 
@@ -180,7 +180,7 @@ def outline_distance(kind: str, u: Floats, v: Floats) -> Floats:
                 highest = np.maximum(highest, side)
             return second - 0.35
         case _:
-            raise ValueError(f"shape kind ({kind!r}) must be one of SHAPES in synthetic_world")
+            raise ValueError(f"shape kind ({kind!r}) must be one of SHAPES in vjepa.data.synthetic.world")
 
 
 def half_planes(u: Floats, v: Floats, count: int) -> list[Floats]:
@@ -190,7 +190,7 @@ def half_planes(u: Floats, v: Floats, count: int) -> list[Floats]:
 
 
 def texture_field(kind: str, u: Floats, v: Floats, phase: float, radius: Floats) -> Floats:
-    """Share of the first tone once clipped to 0..1, with edges about a pixel wide. Each one shows when it turns."""
+    """Fraction of the first tone once clipped to 0..1, with edges about a pixel wide. Each one shows rotation."""
     shift = np.float32(2.0 * math.pi * phase)
     match kind:
         case "stripes":
@@ -208,7 +208,7 @@ def texture_field(kind: str, u: Floats, v: Floats, phase: float, radius: Floats)
         case "chevrons":
             return 0.5 + np.sin(4.4 * (u + 0.8 * np.abs(v)) + shift) * (radius / 4.4)
         case _:
-            raise ValueError(f"texture ({kind!r}) must be one of TEXTURES in synthetic_world")
+            raise ValueError(f"texture ({kind!r}) must be one of TEXTURES in vjepa.data.synthetic.world")
 
 
 # ---- occluders ----

@@ -1,9 +1,9 @@
 """A small procedural world in which ground and shapes move in one named way: its state, and one step of it.
 
 The shapes live on a torus, the ground is an endless pattern. Where each starts, at what angle and in what phase is
-drawn uniformly, and independently of how it moves. So single frames, at any time, look alike whatever the motion class:
-only several together tell the class. All of a clip moves in one way, each part at its own speed and in its own phase,
-and all clips share one palette: what two distant parts of a clip have in common is how they move, and little else.
+drawn uniformly, independently of its motion. So the distribution of single frames, at any time, is the same for all
+motion classes: only several frames show the class. All parts of a clip move in one way, each at its own speed and
+phase, and all clips have one palette: two distant parts of a clip have little in common but their motion.
 
 Lengths are in frame sides (1.0 is the whole frame), x to the right, y down, angles in radians clockwise on the screen,
 time in frames. A state is a plain frozen value: change it in mid-clip with `dataclasses.replace` and go on stepping.
@@ -39,7 +39,7 @@ COLOURS = ("red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink")
 
 GROUND_COLOUR = (0.42, 0.48, 0.50)
 GROUND_CONTRASTS = ((0.17, 0.17, 0.16), (-0.05, 0.0, 0.06), (0.045, -0.035, 0.01))  # light, blue, rust
-HUES = dict(zip(COLOURS, (0.0, 0.075, 0.15, 0.33, 0.49, 0.61, 0.76, 0.9), strict=True))  # share of the colour wheel
+HUES = dict(zip(COLOURS, (0.0, 0.075, 0.15, 0.33, 0.49, 0.61, 0.76, 0.9), strict=True))  # fraction of the colour wheel
 
 Vector = tuple[float, float]  # (x, y), frame sides
 Colour = tuple[float, float, float]  # (red, green, blue), 0 to 1
@@ -47,7 +47,7 @@ Colour = tuple[float, float, float]  # (red, green, blue), 0 to 1
 
 @dataclass(frozen=True)
 class Motion:
-    """What one frame adds to a shape. All zero is a shape at rest; the named motions set one or two of these."""
+    """Change per frame. All zero is a shape at rest; the named motions set one or two of these."""
 
     velocity: Vector = (0.0, 0.0)  # frame sides per frame
     spin: float = 0.0  # radians per frame, positive is clockwise
@@ -59,17 +59,17 @@ class Motion:
 
 @dataclass(frozen=True)
 class Shape:
-    """One object: what it looks like, where it is, and how it moves."""
+    """Appearance, position and motion of one object."""
 
     kind: str  # one of SHAPES
     texture: str  # one of TEXTURES
-    colour: str  # one of COLOURS; what is painted are the two tones below
+    colour: str  # one of COLOURS; painted in the two tones below
     tones: tuple[Colour, Colour]  # the colour itself, and the darker or paler second tone of the texture
     texture_phase: float  # shifts the texture across the shape, 0 to 1
     position: Vector  # of the centre, frame sides, each in [0, 1)
     angle: float  # radians in [0, 2 pi), positive is clockwise
     base_size: float  # mean radius, frame sides
-    pulse_depth: float  # share of base_size by which the size swings
+    pulse_depth: float  # amplitude of the size, relative to base_size
     pulse_phase: float  # cycles, 0 to 1; stands still in every motion but `pulsate`
     cycle_phase: float  # cycles, 0 to 1; where the shape is on its orbit or swing
     motion: Motion
@@ -85,8 +85,8 @@ class Shape:
 class Ground:
     """An endless grain of three independent noises under the shapes; it turns and grows about the middle of the frame.
 
-    The noises mix three contrasts into one colour. They are as fine as a few pixels, and nothing about them but how
-    they move is the same here and there.
+    The noises mix three contrasts into one colour. They are as fine as a few pixels, and distant parts have nothing in
+    common but their motion.
     """
 
     grain: int  # seed of the noises
@@ -101,7 +101,7 @@ class Ground:
 
     @property
     def scale(self) -> float:
-        """How coarse the grain is now, beside its mean over a pulse."""
+        """Coarseness of the grain now, relative to its mean over a pulse."""
         return 1.0 + self.pulse_depth * math.sin(2.0 * math.pi * self.pulse_phase)
 
 
@@ -117,7 +117,7 @@ class Occluder:
 
 @dataclass(frozen=True)
 class WorldState:
-    """Everything that one frame shows and all that the next frame follows from."""
+    """All that determines a frame and the next one."""
 
     size: int  # side of the frame in pixels
     motion: str  # the motion class of the ground and of every shape, one of MOTIONS
@@ -135,7 +135,7 @@ def sample_world(
     size: int = 64,  # pixels
     max_objects: int = 3,
     ground_moves: bool = True,
-    occluder_share: float = 0.0,
+    occluder_probability: float = 0.0,
     colours: tuple[str, ...] = ("orange",),
 ) -> WorldState:
     """Draw the first state of a clip. `colours` is what a shape's colour is drawn from."""
@@ -145,7 +145,7 @@ def sample_world(
     # How things look is drawn before the motion, so one seed gives one first frame for all motion classes.
     shapes = tuple(draw_shape(rng, colours, is_main=number == 0) for number in range(num_objects))
     ground = draw_ground(rng)
-    occluders = draw_occluders(rng) if rng.random() < occluder_share else ()
+    occluders = draw_occluders(rng) if rng.random() < occluder_probability else ()
     motion = motion or MOTIONS[rng.integers(len(MOTIONS))]
     shapes = tuple(replace(shape, motion=draw_motion(rng, motion)) for shape in shapes)
     if ground_moves:
@@ -170,7 +170,7 @@ def roll_out(state: WorldState, num_frames: int) -> list[WorldState]:
 
 
 def moved(part: Part, place: Callable[[Vector, Vector], Vector]) -> Part:
-    """A shape or the ground one frame later. Orbit and swing add differences: `position` is always what is seen."""
+    """A shape or the ground one frame later. Orbit and swing are added as differences to `position`."""
     motion = part.motion
     next_phase = part.cycle_phase + motion.cycle_rate
     x, y = motion.velocity
@@ -207,41 +207,29 @@ def add(position: Vector, displacement: Vector) -> Vector:
 
 
 def draw_motion(rng: np.random.Generator, name: str) -> Motion:
-    """One shape's own speed within a motion class; each is plain to see within 16 frames of 64 pixels."""
+    """A motion of this class, at a random speed that is visible within 16 frames of 64 pixels."""
     speed = rng.uniform(0.75, 2.0) / 64  # frame sides per frame
     spin = math.radians(rng.uniform(6.0, 13.0))  # 90 degrees in 15 to 7 frames
     reach = rng.uniform(0.10, 0.15)  # radius of an orbit, half the length of a swing, in frame sides
     rate = 1.0 / rng.uniform(14.0, 20.0)  # cycles per frame
     heading = int(rng.integers(4))
-    match name:
-        case "move_right":
-            return Motion(velocity=(speed, 0.0))
-        case "move_left":
-            return Motion(velocity=(-speed, 0.0))
-        case "move_up":
-            return Motion(velocity=(0.0, -speed))
-        case "move_down":
-            return Motion(velocity=(0.0, speed))
-        case "rotate_clockwise":
-            return Motion(spin=spin)
-        case "rotate_counterclockwise":
-            return Motion(spin=-spin)
-        case "orbit_clockwise":
-            return Motion(orbit_radius=reach, cycle_rate=rate)
-        case "orbit_counterclockwise":
-            return Motion(orbit_radius=reach, cycle_rate=-rate)
-        case "bounce_horizontally":
-            return Motion(swing=(reach, 0.0), cycle_rate=rate)
-        case "bounce_vertically":
-            return Motion(swing=(0.0, reach), cycle_rate=rate)
-        case "pulsate":
-            return Motion(pulse_rate=rate)
-        case "zigzag":  # travels in one of four directions and swings across it
-            along = ((speed, 0.0), (-speed, 0.0), (0.0, speed), (0.0, -speed))[heading]
-            across = (0.0, reach) if along[1] == 0.0 else (reach, 0.0)
-            return Motion(velocity=along, swing=across, cycle_rate=rate)
-        case _:
-            raise AssertionError(f"motion class {name!r} has no draw")
+    # A zigzag moves in one of four directions and swings across it.
+    along = ((speed, 0.0), (-speed, 0.0), (0.0, speed), (0.0, -speed))[heading]
+    across = (0.0, reach) if along[1] == 0.0 else (reach, 0.0)
+    return {
+        "move_right": Motion(velocity=(speed, 0.0)),
+        "move_left": Motion(velocity=(-speed, 0.0)),
+        "move_up": Motion(velocity=(0.0, -speed)),
+        "move_down": Motion(velocity=(0.0, speed)),
+        "rotate_clockwise": Motion(spin=spin),
+        "rotate_counterclockwise": Motion(spin=-spin),
+        "orbit_clockwise": Motion(orbit_radius=reach, cycle_rate=rate),
+        "orbit_counterclockwise": Motion(orbit_radius=reach, cycle_rate=-rate),
+        "bounce_horizontally": Motion(swing=(reach, 0.0), cycle_rate=rate),
+        "bounce_vertically": Motion(swing=(0.0, reach), cycle_rate=rate),
+        "pulsate": Motion(pulse_rate=rate),
+        "zigzag": Motion(velocity=along, swing=across, cycle_rate=rate),
+    }[name]
 
 
 # ---- looks ----

@@ -9,15 +9,7 @@ from pathlib import Path
 
 from vjepa.data.episodes.formats.files import check_present, open_npz
 from vjepa.data.episodes.frames import VideoFrames, common_fps, scan_videos
-from vjepa.data.episodes.recordings import (
-    ACTION_KEYS,
-    STATE_KEYS,
-    ReadOptions,
-    Recording,
-    find_key,
-    require_key,
-    store_recordings,
-)
+from vjepa.data.episodes.recordings import ReadOptions, Recording, action_and_state_keys, store_recordings
 from vjepa.data.episodes.store import EpisodeStore
 
 TABLE = "episodes.csv"
@@ -53,6 +45,5 @@ def _rows(table: Path) -> list[dict[str, str]]:
 
 def _recording(video: VideoFrames, path: Path, options: ReadOptions) -> Recording:
     with open_npz(path) as arrays:
-        states = find_key(arrays.files, options.state_key, STATE_KEYS, "states", str(path))
-        actions = require_key(arrays.files, options.action_key, ACTION_KEYS, "actions", str(path))
+        actions, states = action_and_state_keys(arrays.files, options, str(path))
         return Recording(video.path, video, arrays[actions], None if states is None else arrays[states])

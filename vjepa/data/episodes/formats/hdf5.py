@@ -20,13 +20,11 @@ from jaxtyping import Int64, UInt8
 
 from vjepa.data.episodes.formats.files import import_h5py
 from vjepa.data.episodes.recordings import (
-    ACTION_KEYS,
     FRAME_KEYS,
-    STATE_KEYS,
     ReadOptions,
     Recording,
+    action_and_state_keys,
     find_key,
-    require_key,
     store_recordings,
 )
 from vjepa.data.episodes.store import EpisodeStore
@@ -128,9 +126,8 @@ def _group_recordings(
     frames = datasets[frames_key]
     if frames.shape[-1] != 3:
         raise ValueError(f"frames {frames_key} of {where} must be (T, H, W, 3), not {frames.shape}")
-    actions = datasets[require_key(list(datasets), options.action_key, ACTION_KEYS, "actions", where)][()]
-    states_key = find_key(list(datasets), options.state_key, STATE_KEYS, "states", where)
-    states = None if states_key is None else datasets[states_key][()]
+    actions_key, states_key = action_and_state_keys(list(datasets), options, where)
+    actions, states = datasets[actions_key][()], None if states_key is None else datasets[states_key][()]
     for number, span in enumerate([slice(0, None)] if spans is None else spans):
         name = where if spans is None else f"{where} episode {number}"
         num_frames = len(range(len(frames))[span])

@@ -14,11 +14,10 @@ import numpy as np
 
 from vjepa.data.episodes.formats.files import check_present, import_parquet
 from vjepa.data.episodes.frames import scan_videos
-from vjepa.data.episodes.recordings import ReadOptions, Recording, find_key, require_key, store_recordings
+from vjepa.data.episodes.recordings import ReadOptions, Recording, action_and_state_keys, store_recordings
 from vjepa.data.episodes.store import EpisodeStore
 
 INFO = Path("meta", "info.json")
-ACTION_COLUMNS = ("action", "actions")
 STATE_COLUMNS = ("observation.state", "state")
 
 
@@ -103,8 +102,7 @@ def _rows_by_episode(tables: list[Path], options: ReadOptions) -> dict[int, tupl
     rows: dict[int, tuple[np.ndarray, np.ndarray | None]] = {}
     for path in tables:
         names = import_parquet(path).read_schema(path).names
-        actions_key = require_key(names, options.action_key, ACTION_COLUMNS, "actions", str(path))
-        states_key = find_key(names, options.state_key, STATE_COLUMNS, "states", str(path))
+        actions_key, states_key = action_and_state_keys(names, options, str(path), STATE_COLUMNS)
         table = _read_table(path, ["episode_index", *filter(None, (actions_key, states_key))])
         numbers = table["episode_index"].to_numpy()
         actions = np.array(table[actions_key].to_pylist())

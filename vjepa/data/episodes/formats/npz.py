@@ -9,12 +9,10 @@ import numpy as np
 from vjepa.data.episodes.formats.files import open_npz
 from vjepa.data.episodes.frames import ArrayFrames, resized
 from vjepa.data.episodes.recordings import (
-    ACTION_KEYS,
     FRAME_KEYS,
-    STATE_KEYS,
     ReadOptions,
     Recording,
-    find_key,
+    action_and_state_keys,
     require_key,
     store_recordings,
 )
@@ -37,9 +35,8 @@ def read(root: Path, options: ReadOptions) -> EpisodeStore:
 def _recordings(file: Path, options: ReadOptions) -> Iterator[Recording]:
     with open_npz(file) as arrays:
         images = arrays[require_key(arrays.files, options.camera, FRAME_KEYS, "frames", str(file))]
-        actions = arrays[require_key(arrays.files, options.action_key, ACTION_KEYS, "actions", str(file))]
-        states_key = find_key(arrays.files, options.state_key, STATE_KEYS, "states", str(file))
-        states = None if states_key is None else arrays[states_key]
+        actions_key, states_key = action_and_state_keys(arrays.files, options, str(file))
+        actions, states = arrays[actions_key], None if states_key is None else arrays[states_key]
     if images.dtype != np.uint8 or images.ndim not in (4, 5) or images.shape[-1] != 3:
         raise ValueError(
             f"frames of {file} must be (T, H, W, 3) or (E, T, H, W, 3) uint8, not {images.shape} {images.dtype}"
