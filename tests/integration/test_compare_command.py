@@ -11,9 +11,10 @@ import yaml
 
 import vjepa
 from tests.cli.test_errors import slip
-from vjepa.cli.compare_command import trained_run
 from vjepa.cli.main import main
-from vjepa.evaluation.comparison.comparison import Measured, table, winners
+from vjepa.evaluation.comparison.comparison import Measured
+from vjepa.evaluation.comparison.page import table, winners
+from vjepa.evaluation.comparison.training import trained_run
 from vjepa.interop.loading import read_checkpoint
 from vjepa.interop.run_folder import read_run
 

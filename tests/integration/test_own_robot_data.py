@@ -56,7 +56,8 @@ def test_the_page_leads_from_recordings_to_a_plan(recorded, capsys):
 
     main([*fit_command(recorded.name), *A_FEW_STEPS])
     said = capsys.readouterr().out
-    for line in ("effective rank", "of what changes in a block", "times that by other actions", "state", "health "):
+    lines = ("effective rank", "of the change in an action chunk", "times that with other actions", "state", "health ")
+    for line in lines:
         assert line in said
 
     names: dict[str, Any] = {"robot": Robot()}

@@ -52,7 +52,7 @@ def fit(recipe, name: str, *flags: str) -> dict:
 def test_a_run_says_whether_its_model_is_fit_to_plan_with(recipe, capsys):
     fit(recipe, "whole")
     said = capsys.readouterr().out
-    for line in ("Finished at step 8", "of what changes in a block", "health ", "docs/own-robot-data.md"):
+    for line in ("Finished at step 8", "of the change in an action chunk", "health ", "docs/own-robot-data.md"):
         assert line in said
 
 

@@ -1,4 +1,4 @@
-"""`vjepa convert`: a model from one format to another, every weight accounted for."""
+"""`vjepa convert`: a model from one format to another; every weight is accounted for."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +24,7 @@ def convert(
     licence: str | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Read a model, write it in another format with a card, print what was found.
+    """Read a model, write it in another format with a card, print the report.
 
     Args:
         source: a released file, a Hugging Face or native folder, a run's folder or checkpoint, or a recipe.
@@ -34,9 +34,9 @@ def convert(
             average if None.
         num_heads: of the encoder, for released files of a width that no released model has.
         predictor_num_heads: the same for its predictor.
-        image_size: height and width of clips in pixels, where the source says none or another.
-        licence: of the weights, for the card; that of the released code if None, where they are released ones.
-        overwrite: replace what is at the destination.
+        image_size: height and width of clips in pixels, in place of the source's.
+        licence: of the weights, for the card; for released weights that of the released code if None.
+        overwrite: replace the destination.
     """
     is_file = to == "meta"
     if is_file and destination.is_dir():
@@ -61,6 +61,6 @@ def run_convert_command(arguments: list[str]) -> None:
     parser = HelpfulParser(prog="vjepa convert", description="Convert a model between formats.")
     parser.add_argument("source", help="a released file, a Hugging Face or native folder, a run, or a recipe")
     parser.add_argument("destination", type=Path, help="a folder; for --to meta a file")
-    parser.add_argument("--overwrite", action="store_true", help="replace what is at the destination")
+    parser.add_argument("--overwrite", action="store_true", help="replace the destination")
     parser.add_function_arguments(convert, skip={"source", "destination", "overwrite"})
     convert(**parser.parse_args(arguments).as_dict())

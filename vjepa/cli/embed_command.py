@@ -13,10 +13,10 @@ def run_embed_command(arguments: list[str]) -> None:
     parser = HelpfulParser(prog="vjepa embed", description="Write features of whole videos, a file for each.")
     parser.add_argument("sources", nargs="+", help="videos, folders of videos, and manifests")
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder of the feature files")
-    of_encoder = parser.add_function_arguments(chosen_encoder)
+    encoder_keys = parser.add_function_arguments(chosen_encoder)
     parser.add_function_arguments(embed_videos, skip={"sources", "encoder", "output"})
     given = parser.parse_args(arguments).as_dict()
-    encoder = chosen_encoder(**{name: given.pop(name) for name in of_encoder})
+    encoder = chosen_encoder(**{name: given.pop(name) for name in encoder_keys})
     embed_videos(given.pop("sources"), encoder, given.pop("output"), **given)
 
 
@@ -27,13 +27,13 @@ def chosen_encoder(
     image_size: int | None = None,
     runs: Path = Path("runs"),
 ) -> LoadedEncoder:
-    """The encoder that features come from.
+    """The encoder of the features.
 
     Args:
         checkpoint: of any format that `vjepa convert` reads, or a run's folder; the newest below `runs` if None.
         which: encoder of a checkpoint that has several.
-        num_heads: of the encoder, where the checkpoint does not tell.
-        image_size: height and width that it was trained on, where the checkpoint does not tell.
+        num_heads: of the encoder, where the checkpoint does not contain it.
+        image_size: height and width of training clips, where the checkpoint does not contain them.
         runs: folder of all runs.
     """
     path = checkpoint or newest_checkpoint(runs)

@@ -15,17 +15,17 @@ from vjepa.monitoring.health.health_bands import (
 def health_bands(
     runs: list[Path], output: Path | None = None, bands: Path | None = None, pictures: Path | None = None
 ) -> None:
-    """Bands of healthy runs, or one's own runs over those of others.
+    """Bands of healthy runs, or pictures of runs over such bands.
 
     Args:
         runs: folders of runs, or folders of such.
-        output: JSON file that the bands of `runs` are written to; a recipe names it as `collapse_monitor.bands`.
-        bands: JSON file to draw the runs over; those of `runs` if None.
-        pictures: folder of a picture for each run.
+        output: JSON file for the bands of `runs`; a recipe names it as `collapse_monitor.bands`.
+        bands: JSON file to draw the runs over; the bands of `runs` if None.
+        pictures: folder of the pictures, one for each run.
     """
     if output is None and pictures is None:
         raise ValueError(
-            "nothing is asked for; give `-o FILE.json` for bands, `--pictures FOLDER` for pictures, or both"
+            "there is nothing to do; give `-o FILE.json` for bands, `--pictures FOLDER` for pictures, or both"
         )
     folders = folders_of_runs(runs)
     found = None if bands is not None and output is None else bands_of_runs(folders)
@@ -47,6 +47,6 @@ def run_health_bands_command(arguments: list[str]) -> None:
         prog="vjepa health-bands", description="Curves of healthy runs, from their TensorBoard events."
     )
     parser.add_argument("runs", nargs="+", type=Path, help="folders of runs, or folders of such")
-    parser.add_argument("-o", "--output", type=Path | None, help="JSON file that the bands of the runs are written to")
+    parser.add_argument("-o", "--output", type=Path | None, help="JSON file for the bands of the runs")
     parser.add_function_arguments(health_bands, skip={"runs", "output"})
     health_bands(**parser.parse_args(arguments).as_dict())

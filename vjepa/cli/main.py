@@ -85,9 +85,9 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         _exit_with(_plain_reason(str(error)))
     except RuntimeError as error:
-        from vjepa.monitoring.health.collapse_watch_actions import SickRunError
+        from vjepa.monitoring.health.collapse_watch_actions import CollapsedRunError
 
-        if not isinstance(error, SickRunError):
+        if not isinstance(error, CollapsedRunError):
             raise
         _exit_with(str(error), code=3)
 

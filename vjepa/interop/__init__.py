@@ -1,4 +1,4 @@
-"""Checkpoints of other projects, in and out."""
+"""Models in other formats: reading and writing."""
 
 from vjepa.interop.load_encoder import LoadedEncoder
 from vjepa.interop.opening import encoder_part_of, open_model

@@ -1,19 +1,19 @@
-"""Folders of Hugging Face's transformers, in and out: `VJEPA2Model` and `VJEPA2ForVideoClassification`.
+"""Folders of Hugging Face's transformers, read and written: `VJEPA2Model` and `VJEPA2ForVideoClassification`.
 
-transformers knows V-JEPA 2 alone. Its attention keeps queries, keys and values apart, its mask tokens are one tensor.
+transformers has only V-JEPA 2. Its attention has separate queries, keys and values, its mask tokens are one tensor.
 """
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from vjepa.data.atomic_file import new_file
-from vjepa.interop.loading import read_tensors
+from vjepa.data.atomic_file import write_json
+from vjepa.interop.loading import read_tensors, write_weights
 from vjepa.interop.networks import outline, parts_of, require_fit, whole_settings
 from vjepa.interop.portable import Origin, Part, PortableModel, Preprocessing
 from vjepa.interop.report import Report
@@ -23,7 +23,26 @@ WEIGHTS, INDEX, CONFIG = "model.safetensors", "model.safetensors.index.json", "c
 _PREPROCESSOR = "video_preprocessor_config.json"
 _MASK_TOKENS = "predictor.embeddings.mask_tokens"  # (number, 1, 1, D)
 
-# Beginnings of names; what follows `layer.0.` and its like is below.
+_Keys = dict[str, tuple[str, Any]]  # keywords of our constructor: key of their config, its default
+_ENCODER_KEYS: _Keys = {
+    "embed_dim": ("hidden_size", 1024),
+    "depth": ("num_hidden_layers", 24),
+    "num_heads": ("num_attention_heads", 16),
+    "mlp_ratio": ("mlp_ratio", 4.0),
+    "norm_eps": ("layer_norm_eps", 1e-6),
+}
+_PREDICTOR_KEYS: _Keys = {
+    "encoder_dim": ("hidden_size", 1024),
+    "embed_dim": ("pred_hidden_size", 384),
+    "depth": ("pred_num_hidden_layers", 12),
+    "num_heads": ("pred_num_attention_heads", 12),
+    "mlp_ratio": ("pred_mlp_ratio", 4.0),
+    "num_mask_tokens": ("pred_num_mask_tokens", 10),
+    "norm_eps": ("layer_norm_eps", 1e-6),
+}
+_FIXED = {"hidden_act": "gelu", "qkv_bias": True, "in_chans": 3}  # of every V-JEPA 2 model
+
+# Prefixes of names; names inside a block follow below.
 _ENCODER = {
     "patch_embed.": "encoder.embeddings.patch_embeddings.",
     "blocks.": "encoder.layer.",
@@ -41,7 +60,7 @@ _PROBE = {
     "cross_attention_block.": "pooler.cross_attention_layer.",
     "classifiers.0.": "classifier.",
 }
-# Inside a block; several names stand for one tensor of ours, cut along its rows.
+# Inside a block. Several names stand for one tensor of ours, split along its rows.
 _IN_BLOCK = {
     ".attn.qkv.": [".attention.query.", ".attention.key.", ".attention.value."],
     ".attn.proj.": [".attention.proj."],
@@ -57,22 +76,19 @@ _IN_POOLER = {
 
 
 def read_hugging_face(folder: Path) -> tuple[PortableModel, Report]:
-    """Read a folder. Raises ValueError where it holds another model, or weights and config don't fit."""
+    """Read a folder. Raises ValueError where it has another model, or weights and config don't fit."""
     config = _read_json(folder / CONFIG)
     if config.get("model_type") != "vjepa2":
         raise ValueError(
             f"{folder} holds a model of type '{config.get('model_type')}'; of Hugging Face's models 'vjepa2' is read"
         )
-    for key, must in {"hidden_act": "gelu", "qkv_bias": True, "in_chans": 3}.items():
+    for key, must in _FIXED.items():
         if config.get(key, must) != must:
             raise ValueError(f"{folder / CONFIG}: {key} is {config[key]}, but every V-JEPA 2 model has {must}")
-    preprocessing, assumed = _read_preprocessing(folder, config)
+    preprocessing = _read_preprocessing(folder, config)
     model, report = from_hugging_face(config, _read_weights(folder), folder)
-    report.notes += assumed
-    origin = Origin(str(folder), licence=None)
-    return PortableModel(
-        model.family, model.encoder, model.predictor, None, model.classifiers, preprocessing, origin
-    ), report
+    report.notes.append("assumed: 4 frames per second")
+    return replace(model, preprocessing=preprocessing, origin=Origin(str(folder))), report
 
 
 def from_hugging_face(
@@ -113,9 +129,8 @@ def write_hugging_face(model: PortableModel, folder: Path) -> None:
     """Write a folder that transformers' `from_pretrained` reads. Raises ValueError as `to_hugging_face`."""
     config, weights = to_hugging_face(model)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / CONFIG).unlink(missing_ok=True)  # written last: a folder without it is not whole
-    with new_file(folder / WEIGHTS) as temporary:
-        save_file({name: tensor.contiguous() for name, tensor in weights.items()}, temporary, {"format": "pt"})
+    (folder / CONFIG).unlink(missing_ok=True)  # written last: a folder without it is incomplete
+    write_weights(weights, folder / WEIGHTS)
     side = config["crop_size"]
     preprocessor = {
         "video_processor_type": "VJEPA2VideoProcessor",
@@ -128,15 +143,14 @@ def write_hugging_face(model: PortableModel, folder: Path) -> None:
         "image_mean": list(model.preprocessing.mean),
         "image_std": list(model.preprocessing.std),
     }
-    for name, content in ((_PREPROCESSOR, preprocessor), (CONFIG, config)):
-        with new_file(folder / name) as temporary:
-            temporary.write_text(json.dumps(content, indent=2) + "\n")
+    write_json(folder / _PREPROCESSOR, preprocessor, indent=2)
+    write_json(folder / CONFIG, config, indent=2)
 
 
 def _taken(
     network: type[nn.Module], settings: dict[str, Any], unread: dict[str, Tensor], name: str, report: Report
 ) -> Part:
-    """One network's weights under our names, taken out of what is not yet read."""
+    """One network's weights under our names, removed from the unread ones."""
     weights = {}
     if name == "predictor" and _MASK_TOKENS in unread:
         for number, token in enumerate(unread.pop(_MASK_TOKENS)):
@@ -159,7 +173,7 @@ def _their_weights(part: Part, name: str) -> dict[str, Tensor]:
             tokens.append((int(ours.rpartition(".")[2]), tensor))
             continue
         theirs = _their_names(ours, name)
-        # Copies: files of safetensors hold no two tensors of one memory.
+        # Copies: tensors in a safetensors file must not share memory.
         rows = [tensor] if len(theirs) == 1 else [rows.clone() for rows in tensor.chunk(len(theirs))]
         weights |= dict(zip(theirs, rows, strict=True))
     if tokens:
@@ -168,7 +182,7 @@ def _their_weights(part: Part, name: str) -> dict[str, Tensor]:
 
 
 def _their_names(ours: str, name: str) -> list[str]:
-    """Their names of what is one tensor of ours; its rows are theirs, one behind the other."""
+    """Their names of one tensor of ours, whose rows are theirs, concatenated."""
     prefixes = {"encoder": _ENCODER, "predictor": _PREDICTOR}.get(name, _PROBE)
     inside = _IN_BLOCK if name in ("encoder", "predictor") else _IN_POOLER
     renamed = next((new + ours.removeprefix(old) for old, new in prefixes.items() if ours.startswith(old)), ours)
@@ -179,29 +193,18 @@ def _their_names(ours: str, name: str) -> list[str]:
 
 
 def _encoder_settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    height, width = _pair(config.get("patch_size", 16))
-    return {
-        "embed_dim": config.get("hidden_size", 1024),
-        "depth": config.get("num_hidden_layers", 24),
-        "num_heads": config.get("num_attention_heads", 16),
-        "mlp_ratio": config.get("mlp_ratio", 4.0),
-        "tubelet": (config.get("tubelet_size", 2), height, width),
-        "position": "rotary_tiled",
-        "norm_eps": config.get("layer_norm_eps", 1e-6),
-    }
+    size = config.get("patch_size", 16)
+    height, width = (size, size) if isinstance(size, int) else size
+    return {"tubelet": (config.get("tubelet_size", 2), height, width), **_settings(config, _ENCODER_KEYS)}
 
 
 def _predictor_settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "encoder_dim": config.get("hidden_size", 1024),
-        "embed_dim": config.get("pred_hidden_size", 384),
-        "depth": config.get("pred_num_hidden_layers", 12),
-        "num_heads": config.get("pred_num_attention_heads", 12),
-        "mlp_ratio": config.get("pred_mlp_ratio", 4.0),
-        "position": "rotary_tiled",
-        "num_mask_tokens": config.get("pred_num_mask_tokens", 10),
-        "norm_eps": config.get("layer_norm_eps", 1e-6),
-    }
+    return _settings(config, _PREDICTOR_KEYS)
+
+
+def _settings(config: Mapping[str, Any], keys: _Keys) -> dict[str, Any]:
+    values = {ours: config.get(theirs, default) for ours, (theirs, default) in keys.items()}
+    return {"position": "rotary_tiled", **values}
 
 
 def _probe_settings(config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -226,20 +229,10 @@ def _config(model: PortableModel) -> dict[str, Any]:
         "crop_size": model.preprocessing.crop_size[0],
         "frames_per_clip": model.preprocessing.num_frames,
         "tubelet_size": encoder["tubelet"][0],
-        "hidden_size": encoder["embed_dim"],
-        "in_chans": 3,
-        "num_attention_heads": encoder["num_heads"],
-        "num_hidden_layers": encoder["depth"],
-        "mlp_ratio": encoder["mlp_ratio"],
-        "layer_norm_eps": encoder["norm_eps"],
-        "qkv_bias": True,
-        "hidden_act": "gelu",
+        **_FIXED,
         "num_pooler_layers": 3,
-        "pred_hidden_size": predictor["embed_dim"],
-        "pred_num_attention_heads": predictor["num_heads"],
-        "pred_num_hidden_layers": predictor["depth"],
-        "pred_num_mask_tokens": predictor["num_mask_tokens"],
-        "pred_mlp_ratio": predictor["mlp_ratio"],
+        **{theirs: predictor[ours] for ours, (theirs, _) in _PREDICTOR_KEYS.items()},
+        **{theirs: encoder[ours] for ours, (theirs, _) in _ENCODER_KEYS.items()},
     }
     for part in model.classifiers:
         probe = whole_settings(AttentiveProbe, part.settings)
@@ -302,7 +295,7 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
     return weights
 
 
-def _read_preprocessing(folder: Path, config: Mapping[str, Any]) -> tuple[Preprocessing, list[str]]:
+def _read_preprocessing(folder: Path, config: Mapping[str, Any]) -> Preprocessing:
     side = config.get("crop_size", 256)
     known = Preprocessing()
     mean, std = known.mean, known.std
@@ -311,9 +304,7 @@ def _read_preprocessing(folder: Path, config: Mapping[str, Any]) -> tuple[Prepro
             content = _read_json(folder / name)
             mean, std = (tuple(content.get(key, value)) for key, value in (("image_mean", mean), ("image_std", std)))
             break
-    return Preprocessing(config.get("frames_per_clip", 64), (side, side), mean=mean, std=std), [
-        "assumed: 4 frames per second"
-    ]
+    return Preprocessing(config.get("frames_per_clip", 64), (side, side), mean=mean, std=std)
 
 
 def _read_json(file: Path) -> dict[str, Any]:
@@ -326,7 +317,3 @@ def _read_json(file: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f"{file} holds a {type(content).__name__}, not settings")
     return content
-
-
-def _pair(size: int | list[int]) -> tuple[int, int]:
-    return (size, size) if isinstance(size, int) else (size[0], size[1])

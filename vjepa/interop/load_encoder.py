@@ -1,10 +1,11 @@
-"""A frozen encoder from a file of any format, for whoever wants features of clips."""
+"""A frozen encoder from a file of any format."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import final
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from vjepa.data.clips.batch import PIXEL_MEAN, PIXEL_STD, normalize_clips
@@ -19,10 +20,10 @@ class LoadedEncoder(nn.Module):
     """Clips of uint8 pixels to tokens, without gradients.
 
     Args:
-        encoder: a trained one.
-        preprocessing: of the clips that it was trained on: frames, rate, size.
-        family: whose model it is.
-        source: where its weights are from.
+        encoder: a trained encoder.
+        preprocessing: frames, rate and size of its training clips.
+        family: released family, or "vjepa".
+        source: file of its weights.
     """
 
     def __init__(self, encoder: VideoEncoder, preprocessing: Preprocessing, family: Family, source: str):
@@ -41,17 +42,17 @@ class LoadedEncoder(nn.Module):
     @torch.no_grad()
     def forward(
         self,
-        clips: Tensor,  # (B, 3, T, H, W) uint8
-    ) -> Tensor:  # (B, N, D)
-        """Raises ValueError where the clip is not uint8, or no whole number of tubelets."""
+        clips: Tensor,  # (B, 3, T, H, W) uint8; checked here
+    ) -> Float[Tensor, "B N D"]:
+        """Raises ValueError where clips are not uint8, or not a whole number of tubelets."""
         return self.encoder(_normalized(clips))
 
     @torch.no_grad()
     def levels(
         self,
-        clips: Tensor,  # (B, 3, T, H, W) uint8
+        clips: Tensor,  # (B, 3, T, H, W) uint8; checked here
         levels: Sequence[int],  # numbers of blocks, from 0
-    ) -> list[Tensor]:  # one (B, N, D) per level
+    ) -> list[Float[Tensor, "B N D"]]:
         """Tokens after several blocks. Raises ValueError where there is no such level."""
         return self.encoder.forward_levels(_normalized(clips), levels)
 
@@ -69,6 +70,6 @@ def _normalized(clips: Tensor) -> Tensor:
     if clips.dtype != torch.uint8 or clips.ndim != 5 or clips.shape[1] != 3:
         raise ValueError(
             f"clips of shape {tuple(clips.shape)} and {clips.dtype} must be (clips, 3 colours, frames, height, width) "
-            f"of torch.uint8, as they are decoded; they are normalised here"
+            f"of torch.uint8, as they are decoded; the encoder normalises them"
         )
     return normalize_clips(clips)

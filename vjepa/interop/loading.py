@@ -1,4 +1,4 @@
-"""Reading weights of others: tensors and plain values only, never code, and all of them or none."""
+"""Weights in files: tensors and plain values only, never code, and all of them or none."""
 
 import errno
 import pickle
@@ -10,15 +10,18 @@ from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.serialization import MAP_LOCATION
+
+from vjepa.data.atomic_file import new_file
 
 
-def read_checkpoint(path: str | Path, map_location: Any = "cpu", lazily: bool = False) -> dict[str, Any]:
+def read_checkpoint(path: str | Path, map_location: MAP_LOCATION = "cpu", lazily: bool = False) -> dict[str, Any]:
     """Read a checkpoint of tensors and plain values.
 
-    With `lazily` a tensor is read from the disk when it is used: of a checkpoint with optimizer states most never are.
-    Raises ValueError where there is no such file, it is not a checkpoint, or it holds pickled code.
+    With `lazily` a tensor is read when it is used; optimizer states never are.
+    Raises ValueError where there is no such file, it is not a checkpoint, or it contains pickled code.
     """
     try:
         mapped = lazily and zipfile.is_zipfile(path)
@@ -32,10 +35,10 @@ def read_checkpoint(path: str | Path, map_location: Any = "cpu", lazily: bool = 
             raise ValueError(f"{path} holds more than tensors and plain values, so it was not loaded: {what}") from None
         raise ValueError(f"{path} is not a checkpoint (or was cut short)") from None
     except OSError as error:
-        if error.errno != errno.EINVAL:  # a disk that fails must not pass for a bad file
+        if error.errno != errno.EINVAL:  # a failing disk is not a bad file
             raise
         raise ValueError(f"{path} is not a checkpoint (or was cut short)") from None
-    except Exception:  # reading what is no pickle can fail in any way
+    except Exception:  # any error can come of a file that is not a pickle
         raise ValueError(f"{path} is not a checkpoint (or was cut short)") from None
     if not isinstance(checkpoint, dict):
         raise ValueError(f"{path} holds a {type(checkpoint).__name__}, not a checkpoint")
@@ -43,7 +46,7 @@ def read_checkpoint(path: str | Path, map_location: Any = "cpu", lazily: bool = 
 
 
 def read_run_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Read a checkpoint of `vjepa fit`, lazily. Raises ValueError as `read_checkpoint`, and where it is of no run."""
+    """Read a checkpoint of `vjepa fit`, lazily. Raises ValueError as `read_checkpoint`, and for other checkpoints."""
     content = read_checkpoint(path, lazily=True)
     if "state_dict" not in content:
         raise ValueError(f"{path} has no 'state_dict': it is no checkpoint of a vjepa run")
@@ -51,7 +54,7 @@ def read_run_checkpoint(path: str | Path) -> dict[str, Any]:
 
 
 def read_tensors(path: str | Path) -> dict[str, Tensor]:
-    """Weights by name: of a safetensors file, or of a checkpoint (what is below its `state_dict` if it has one).
+    """Weights by name, of a safetensors file or a checkpoint (its `state_dict` if it has one).
 
     Raises ValueError where there is no such file, or it holds no tensors.
     """
@@ -69,8 +72,14 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
     return {str(name): value for name, value in tensors.items() if isinstance(value, Tensor)}
 
 
+def write_weights(weights: Mapping[str, Tensor], file: Path) -> None:
+    """Write a safetensors file."""
+    with new_file(file) as temporary:
+        save_file({name: tensor.contiguous() for name, tensor in weights.items()}, temporary, {"format": "pt"})
+
+
 class WeightDifferences(NamedTuple):
-    """Names, each with what is wrong where that is not plain."""
+    """Names of weights that do not fit; reshaped ones with both shapes."""
 
     missing: list[str]
     unexpected: list[str]
@@ -78,7 +87,7 @@ class WeightDifferences(NamedTuple):
 
 
 def weight_differences(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> WeightDifferences:
-    """How found weights differ from those that a network has, by name and shape."""
+    """How the weights of a file differ from those of a network, by name and shape."""
     return WeightDifferences(
         [name for name in wanted if name not in found],
         [name for name in found if name not in wanted],
@@ -91,7 +100,7 @@ def weight_differences(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]
 
 
 def load_all(module: nn.Module, found: Mapping[str, Tensor], path: str | Path) -> None:
-    """Load weights under exactly the module's names and shapes, or raise ValueError with every difference."""
+    """Load weights whose names and shapes are exactly the module's, or raise ValueError with every difference."""
     differences = weight_differences(module.state_dict(), found)
     problems = [f"{kind}: {name}" for kind, names in differences._asdict().items() for name in names]
     if problems:

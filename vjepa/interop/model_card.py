@@ -1,9 +1,9 @@
-"""The card beside an exported model: what it is, where from, and how to use it."""
+"""The model card of an exported model: sizes, origin and usage."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from vjepa.data.atomic_file import new_file
+from vjepa.data.atomic_file import write_text
 from vjepa.interop.networks import outline, parts_of, whole_settings
 from vjepa.interop.portable import PortableModel, Preprocessing
 
@@ -48,11 +48,10 @@ Weights of {family}, written by `vjepa convert` ({format}).
 
 
 def write_model_card(model: PortableModel, format: Format, where: Path, file: Path) -> None:
-    with new_file(file) as temporary:
-        temporary.write_text(model_card(model, format, where))
+    write_text(file, model_card(model, format, where))
 
 
-def _sizes(settings: dict) -> str:
+def _sizes(settings: dict[str, Any]) -> str:
     shown = ("embed_dim", "depth", "num_heads", "tubelet", "position", "num_classes")
     return ", ".join(f"{name} {settings[name]}" for name in shown if name in settings)
 

@@ -1,15 +1,14 @@
-"""Our own format: a folder with weights (safetensors), settings of each network (YAML) and a model card."""
+"""The native format: a folder with weights (safetensors), settings of each network (YAML) and a model card."""
 
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
 import yaml
-from safetensors.torch import save_file
 from torch import nn
 
-from vjepa.data.atomic_file import new_file
-from vjepa.interop.loading import read_tensors
+from vjepa.data.atomic_file import write_text
+from vjepa.interop.loading import read_tensors, write_weights
 from vjepa.interop.networks import as_tuple, parts_of, require_fit, whole_settings
 from vjepa.interop.portable import Family, Origin, Part, PortableModel, Preprocessing
 from vjepa.interop.report import Report
@@ -20,7 +19,7 @@ _FORMAT = 1
 
 
 def read_native(folder: Path) -> tuple[PortableModel, Report]:
-    """Read a folder that `write_native` wrote. Raises ValueError where it is none, or not whole."""
+    """Read a folder of `write_native`. Raises ValueError where it is not one, or incomplete."""
     report = Report(str(folder), "native")
     content = _read_settings(folder / SETTINGS)
     weights = read_tensors(folder / WEIGHTS)
@@ -59,7 +58,7 @@ def read_native(folder: Path) -> tuple[PortableModel, Report]:
 
 
 def write_native(model: PortableModel, folder: Path) -> None:
-    """Write weights first and settings last, so that a folder with settings is whole."""
+    """Write weights first and settings last, so that a folder with settings is complete."""
     parts = parts_of(model)
     weights = {f"{name}.{key}": tensor for name, (_, part) in parts.items() for key, tensor in part.weights.items()}
     settings: dict[str, Any] = {"format": _FORMAT, "family": model.family, "classifiers": []}
@@ -73,10 +72,8 @@ def write_native(model: PortableModel, folder: Path) -> None:
     settings["origin"] = asdict(model.origin)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / SETTINGS).unlink(missing_ok=True)
-    with new_file(folder / WEIGHTS) as temporary:
-        save_file({name: tensor.contiguous() for name, tensor in weights.items()}, temporary, {"format": "pt"})
-    with new_file(folder / SETTINGS) as temporary:
-        temporary.write_text(yaml.safe_dump(settings, sort_keys=False))
+    write_weights(weights, folder / WEIGHTS)
+    write_text(folder / SETTINGS, yaml.safe_dump(settings, sort_keys=False))
 
 
 def _read_settings(file: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""From settings and weights to networks, and back: what a network needs is asked of the network itself."""
+"""Networks from settings and weights. The signatures of constructors define the settings."""
 
 import inspect
 from collections.abc import Iterator, Mapping
@@ -16,12 +16,12 @@ from vjepa.models.position import Position
 
 Network = TypeVar("Network", bound=nn.Module)
 
-# Of training, not of a trained network.
+# Settings of training without effect on a trained network.
 _WITHOUT_EFFECT_ON_WEIGHTS = ("activation_checkpointing", "zero_init_mask_tokens")
 
 
 def parts_of(model: PortableModel) -> dict[str, tuple[type[nn.Module], Part]]:
-    """A model's networks by the names that their weights have in files."""
+    """The networks of a model by the prefixes of their weights in files."""
     parts: dict[str, tuple[type[nn.Module], Part | None]] = {
         "encoder": (VideoEncoder, model.encoder),
         "predictor": (Predictor, model.predictor),
@@ -32,9 +32,9 @@ def parts_of(model: PortableModel) -> dict[str, tuple[type[nn.Module], Part]]:
 
 
 def whole_settings(network: type[nn.Module], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """All keywords that decide what a network computes, those left to defaults too; lists as tuples.
+    """All keyword arguments that determine the output of a network, defaults included; lists as tuples.
 
-    Raises ValueError where there is no such keyword.
+    Raises ValueError for an unknown keyword.
     """
     defaults = {name: each.default for name, each in inspect.signature(network).parameters.items()}
     unknown = [name for name in settings if name not in defaults]
@@ -50,7 +50,7 @@ def whole_settings(network: type[nn.Module], settings: Mapping[str, Any]) -> dic
 
 
 def outline(network: type[Network], settings: Mapping[str, Any]) -> Network:
-    """A network without memory for its weights: names and shapes. Raises ValueError where settings don't fit."""
+    """A network on the meta device: names and shapes of weights. Raises ValueError where settings don't fit."""
     with torch.device("meta"):
         try:
             return network(**settings)
@@ -59,11 +59,11 @@ def outline(network: type[Network], settings: Mapping[str, Any]) -> Network:
 
 
 def build(network: type[Network], part: Part, source: str) -> Network:
-    """A network with these weights in fp32; draws no random number. Raises ValueError where they don't fit."""
+    """A network with these weights in fp32, without drawing initial ones. Raises ValueError where they don't fit."""
     module = outline(network, part.settings).to_empty(device="cpu")
     load_all(module, part.weights, source)
     for name, child in list(module.named_children()):
-        if isinstance(child, Position):  # its table is no weight, and was not made on the meta device
+        if isinstance(child, Position):  # its table is not a weight, so the meta device left it empty
             heads = child.embed_dim // child.head_dim
             setattr(module, name, Position(child.kind, child.embed_dim, heads, child.position_grid))
     return module
@@ -78,7 +78,7 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 def note_fit(name: str, network: type[nn.Module], part: Part, report: Report) -> None:
-    """Write into the report how weights differ from what the settings ask for."""
+    """Add to the report how weights differ from the network of these settings."""
     differences = weight_differences(outline(network, part.settings).state_dict(), part.weights)
     for kind, keys in differences._asdict().items():
         getattr(report, kind).extend(f"{name}.{key}" for key in keys)
@@ -94,11 +94,11 @@ def require_fit(model: PortableModel, report: Report) -> None:
 
 
 def trained_mask_tokens(predictor: Mapping[str, Tensor]) -> list[int]:
-    """Numbers of the mask tokens that are not all zero."""
+    """Indices of the mask tokens that are not all zero."""
     tokens = [(name, token) for name, token in predictor.items() if name.startswith("mask_tokens.")]
     return [int(name.rpartition(".")[2]) for name, token in tokens if not token.is_meta and bool(token.any())]
 
 
 def as_tuple(value: Any) -> Any:
-    """Lists, as YAML and JSON have them, as the tuples that constructors take."""
+    """Lists of YAML and JSON as the tuples of constructors."""
     return tuple(value) if isinstance(value, list) else value

@@ -1,4 +1,4 @@
-"""Opens a model of any format, which it tells by looking at what is there."""
+"""Opens a model of any format, which it detects."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -33,10 +33,10 @@ def open_model(
             "context" of a run; the moving average if None.
         num_heads: of the encoder, for released files of a width that no released model has.
         predictor_num_heads: the same for its predictor.
-        image_size: height and width of clips in pixels, where the source says none or another.
+        image_size: height and width of clips in pixels, in place of the source's.
         encoder_only: leave predictor and probes of a released file unread.
 
-    Raises ValueError, a sentence or the report's text, where there is nothing, or it does not fit.
+    Raises ValueError, with a sentence or the report, where there is no model or weights do not fit.
     """
     found = _found(Path(path))
     hints = Hints(which, num_heads, predictor_num_heads, image_size, encoder_only)
@@ -74,7 +74,7 @@ def encoder_part_of(
 def with_encoder(
     path: str | Path, which: str | None = None, num_heads: int | None = None, image_size: int | None = None
 ) -> tuple[PortableModel, Part]:
-    """A model, at least its encoder, and that. Raises ValueError where it has none."""
+    """A model with at least its encoder, and the encoder. Raises ValueError where it has none."""
     model, _ = open_model(path, which, num_heads, image_size=image_size, encoder_only=True)
     if model.encoder is None:
         raise ValueError(f"{path} holds probes without an encoder; give the file that has their encoder")

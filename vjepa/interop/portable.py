@@ -1,4 +1,4 @@
-"""A model between formats: settings of our constructors, weights under our names, and how its clips are cut."""
+"""A model independent of file formats: settings of constructors, weights by name, preprocessing of clips."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
@@ -13,13 +13,13 @@ Family = Literal["V-JEPA 1", "V-JEPA 2", "V-JEPA 2.1", "V-JEPA 2-AC", "vjepa"]
 class Part(NamedTuple):
     """One network."""
 
-    settings: dict[str, Any]  # keywords of its constructor
-    weights: dict[str, Tensor]  # its whole state dict
+    settings: dict[str, Any]  # keyword arguments of its constructor
+    weights: dict[str, Tensor]  # its state dict
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What a clip must be: this many frames at this rate, cut to this size, normalised by these statistics."""
+    """Frames, rate, size and normalisation of clips."""
 
     num_frames: int = 16
     crop_size: tuple[int, int] = (256, 256)
@@ -45,10 +45,10 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a model comes from, for its card; None where the source doesn't say."""
+    """Origin of a model, for its card; None where it is unknown."""
 
     source: str
-    encoder: str | None = None  # which of the source's encoders it is
+    encoder: str | None = None  # name of the encoder in the source
     data: str | None = None
     command: str | None = None
     licence: str | None = None
@@ -56,16 +56,16 @@ class Origin:
 
 @dataclass(frozen=True)
 class PortableModel:
-    """What a file of any format holds.
+    """Networks and settings of a model file.
 
     Args:
-        family: whose model it is; "vjepa" is a run or recipe of ours.
+        family: released family; "vjepa" for a run or recipe of this package.
         encoder: a `VideoEncoder`.
-        predictor: a `Predictor`, where the file has one.
-        action_predictor: an `ActionPredictor`, where the file has one.
+        predictor: a `Predictor`.
+        action_predictor: an `ActionPredictor`.
         classifiers: `AttentiveProbe`s.
         preprocessing: of clips.
-        origin: where it comes from.
+        origin: for the model card.
     """
 
     family: Family

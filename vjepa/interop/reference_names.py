@@ -1,4 +1,4 @@
-"""Names of parameters in the released V-JEPA code, and ours."""
+"""Names of parameters: of the released V-JEPA code and of this package."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -7,8 +7,8 @@ from torch import Tensor
 
 NetworkName = Literal["encoder", "predictor", "action_predictor", "classifier"]
 
-# By the beginning of a name. Ours differ where the module already says it: `predictor.blocks`, not
-# `predictor.predictor_blocks`. A released name means the same in every network; one of ours ("norm.") does not.
+# Prefixes. Ours do not repeat the module: `predictor.blocks`, not `predictor.predictor_blocks`. A released name means
+# the same in every network; one of ours ("norm.") does not.
 _MODALITY = {"img_mod_embed": "modality.image", "video_mod_embed": "modality.video"}
 _OURS_FOR_REFERENCE_PREFIX: dict[NetworkName, dict[str, str]] = {
     "encoder": {"norms_block.": "level_norms.", "patch_embed_img.": "image_embed.", **_MODALITY},
@@ -34,7 +34,7 @@ _OURS_FOR_REFERENCE_PREFIX: dict[NetworkName, dict[str, str]] = {
 # The linear layers of a probe: of one task; of EPIC-Kitchens-100's three tasks; of its actions alone.
 _CLASSIFIERS_OF_TASKS = (("linear.",), ("verb_classifier.", "noun_classifier.", "action_classifier."))
 _ACTION_CLASSIFIER = "action_classifier."
-# Fixed tables that we compute from their formula instead of loading.
+# Fixed tables, computed instead of loaded.
 POSITION_TABLES = ("pos_embed", "predictor_pos_embed")
 
 
@@ -44,7 +44,7 @@ def from_reference_names(reference: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def to_reference_names(ours: Mapping[str, Tensor], network: NetworkName) -> dict[str, Tensor]:
-    """Our weights under the released names. Raises ValueError for a probe of a number of tasks that has no names."""
+    """Our weights under the released names. Raises ValueError for a probe with other than one or three tasks."""
     prefixes = {prefix: theirs for theirs, prefix in _OURS_FOR_REFERENCE_PREFIX[network].items() if prefix}
     if network == "classifier":
         tasks = len({name.split(".")[1] for name in ours if name.startswith("classifiers.")})

@@ -1,7 +1,7 @@
-"""Released V-JEPA checkpoints (`.pt`, `.pth.tar`), in and out: V-JEPA 1, 2, 2.1, 2-AC, distilled models and probes.
+"""Released V-JEPA checkpoints (`.pt`, `.pth.tar`): V-JEPA 1, 2, 2.1, 2-AC, distilled models and probes.
 
-The files hold weights alone. Sizes are read from their shapes; what shapes don't tell (heads, the size of clips) is
-known for the released models and must be given for others.
+The files hold only weights. Sizes are read from their shapes; heads and the size of clips are known for the released
+models and must be given for others.
 """
 
 import math
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vjepa.data.atomic_file import new_file
 from vjepa.grid import TokenGrid
@@ -23,10 +23,12 @@ from vjepa.interop.report import Report
 from vjepa.models import OUTPUT_LEVELS, SIZES, ActionPredictor, PositionKind, Predictor, VideoEncoder
 from vjepa.models.position import sincos_table
 
-# In the order in which they are looked for: in distilled files a `target_encoder` could be the teacher.
+# In order of preference: in distilled files a `target_encoder` could be the teacher.
 ENCODER_KEYS = ("ema_encoder", "target_encoder", "encoder")
 _ALIASES = {"target": "target_encoder", "context": "encoder"}
-_HEADS_OF_PREDICTOR = {384: 12}  # by its width
+# Number of heads by width.
+_HEADS_OF_ENCODER = {row.embed_dim: row.num_heads for row in reversed(SIZES.values())}
+_HEADS_OF_PREDICTOR = {384: 12}
 _HEADS_OF_ACTION_PREDICTOR = {1024: 16}
 _HEADS_OF_PROBE = 16
 
@@ -40,7 +42,7 @@ LICENCES: dict[Family, str | None] = {
 
 
 class Hints(NamedTuple):
-    """What a user says of a file that its weights don't tell."""
+    """Settings that weights do not determine, given by the user."""
 
     which: str | None = None  # the key of its encoder
     num_heads: int | None = None  # of the encoder
@@ -50,12 +52,12 @@ class Hints(NamedTuple):
 
 
 def read_released(path: Path, hints: Hints = Hints()) -> tuple[PortableModel, Report]:  # noqa: B008 (immutable)
-    """Read a released checkpoint. Raises ValueError where it is none, or does not fit a model that we know."""
+    """Read a released checkpoint. Raises ValueError where it is none, or does not fit a known model."""
     return from_released(read_checkpoint(path, lazily=True), path, hints)
 
 
 def from_released(content: Mapping[str, Any], path: Path, hints: Hints) -> tuple[PortableModel, Report]:
-    """A model from what a released checkpoint holds."""
+    """A model from the content of a released checkpoint."""
     report = Report(str(path), "released checkpoint")
     networks = {key: plain_names(content[key]) for key in (*ENCODER_KEYS, "predictor") if _is_weights(content.get(key))}
     probes = content.get("classifiers", [])
@@ -99,7 +101,7 @@ def _is_weights(value: Any) -> bool:
 
 
 def _bare_encoder(content: Mapping[str, Any], path: Path) -> dict[str, dict[str, Tensor]]:
-    """A file that is an encoder's state dict itself."""
+    """The encoder of a file that is its state dict."""
     if _is_weights(content):
         weights = plain_names(content)
         if "patch_embed.proj.weight" in weights and "blocks.0.attn.qkv.weight" in weights:
@@ -138,7 +140,8 @@ def _require_video_encoder(weights: Mapping[str, Tensor], key: str, path: Path) 
 
 def _some(names: Mapping[str, Any]) -> str:
     first = [str(name) for name in names][:3]
-    return ", ".join(first) + (f", ... ({len(names)} in all)" if len(names) > 3 else "") if first else "nothing"
+    more = f", ... ({len(names)} in all)" if len(names) > 3 else ""
+    return ", ".join(first) + more or "nothing"
 
 
 def _family(encoder: Mapping[str, Tensor], predictor: Mapping[str, Tensor]) -> Family:
@@ -154,7 +157,7 @@ def _encoder_part(
 ) -> tuple[Part, TokenGrid | None]:
     patch = weights["patch_embed.proj.weight"]
     embed_dim, depth = patch.shape[0], _depth(weights, "blocks.")
-    num_heads = hints.num_heads or next((row.num_heads for row in SIZES.values() if row.embed_dim == embed_dim), None)
+    num_heads = hints.num_heads or _HEADS_OF_ENCODER.get(embed_dim)
     if num_heads is None:
         raise ValueError(
             f"{path} has an encoder of width {embed_dim}, which is none of the known sizes "
@@ -181,18 +184,13 @@ def _encoder_part(
             )
         settings |= {
             "position": "rotary",
-            "position_grid": _rotary_grid(tubelet[1]),
+            # V-JEPA 2.1 stretches positions to the grid of 256 pixels, whatever size a model was trained at.
+            "position_grid": (1, 256 // tubelet[1], 256 // tubelet[1]),
             "output_levels": OUTPUT_LEVELS[depth],
             "image_tokenizer": "patch_embed_img.proj.weight" in weights,
             "modality_embeddings": "video_mod_embed" in weights,
         }
     return Part(settings, from_reference_names(weights)), grid
-
-
-def _rotary_grid(patch: int) -> tuple[int, int, int]:
-    """The grid that V-JEPA 2.1 stretches positions to, whatever size a model was trained at."""
-    side = 256 // patch
-    return (1, side, side)
 
 
 def _predictor_part(
@@ -278,7 +276,7 @@ def _known_heads(num_heads: int | None, embed_dim: int, path: Path) -> int:
 
 
 def _depth(weights: Mapping[str, Tensor], prefix: str) -> int:
-    """How many blocks there are, by the highest number."""
+    """The number of blocks, by the highest index."""
     numbers = [int(name.removeprefix(prefix).partition(".")[0]) for name in weights if name.startswith(prefix)]
     return max(numbers, default=-1) + 1
 
@@ -286,7 +284,7 @@ def _depth(weights: Mapping[str, Tensor], prefix: str) -> int:
 def _mlp(weights: Mapping[str, Tensor], prefix: str, embed_dim: int) -> dict[str, Any]:
     """Kind and `mlp_ratio` of an MLP, by its weights."""
     if f"{prefix}fc1.weight" not in weights:
-        return {"mlp_ratio": 4.0}  # the report will say that it is missing
+        return {"mlp_ratio": 4.0}  # the report names it as missing
     hidden = weights[f"{prefix}fc1.weight"].shape[0]
     if f"{prefix}fc3.weight" in weights:
         return {"mlp": "swiglu", "mlp_ratio": 1.5 * hidden / embed_dim}
@@ -298,7 +296,7 @@ def _mlp(weights: Mapping[str, Tensor], prefix: str, embed_dim: int) -> dict[str
 
 
 def _kind_and_grid(table: Tensor, name: str, path: Path) -> tuple[PositionKind, TokenGrid]:
-    """Which of our tables this is. Raises ValueError where it is none: then ours would place tokens otherwise."""
+    """The formula and grid of a position table. Raises ValueError where it is not a sine-cosine table."""
     num_tokens, embed_dim = table.shape[-2:]
     tolerance = 1e-5 if table.dtype == torch.float32 else 1e-2
     for frames in range(1, num_tokens + 1):
@@ -320,7 +318,7 @@ def _kind_and_grid(table: Tensor, name: str, path: Path) -> tuple[PositionKind, 
 def _preprocessing(
     family: Family, encoder: Part | None, grid: TokenGrid | None, path: Path, hints: Hints
 ) -> tuple[Preprocessing, list[str]]:
-    """How clips are cut, and what of it is only assumed."""
+    """How clips are cut, and what is assumed of it."""
     if encoder is None:
         return Preprocessing(), []
     if grid is not None:
@@ -328,12 +326,12 @@ def _preprocessing(
         size = (hints.image_size,) * 2 if hints.image_size else (grid.height * height, grid.width * width)
         num_frames = grid.frames * frames
         return Preprocessing(num_frames, size, fps=None, frame_step=4.0), ["assumed: every fourth frame"]
-    of_name = re.search(r"[-_](256|384)\b", path.name)
+    in_name = re.search(r"[-_](256|384)\b", path.name)
     side, why = 384 if family == "V-JEPA 2.1" else 256, "as released"
     if hints.image_size:
         side, why = hints.image_size, "as given"
-    elif of_name:
-        side, why = int(of_name[1]), "by the file's name"
+    elif in_name:
+        side, why = int(in_name[1]), "by the file's name"
     num_frames = 8 if family == "V-JEPA 2-AC" else 64
     return Preprocessing(num_frames, (side, side)), [
         f"weights don't tell clips: {num_frames} frames at 4 per second (as released), {side} x {side} pixels ({why}; "
@@ -342,7 +340,7 @@ def _preprocessing(
 
 
 def to_released(model: PortableModel) -> dict[str, Any]:
-    """What a released checkpoint of this model holds.
+    """The content of a released checkpoint of this model.
 
     Raises ValueError where the released code would read another model out of it, or has no such model.
     """
@@ -406,12 +404,16 @@ def _position_table(model: PortableModel, name: str) -> dict[str, Tensor]:
 
 
 def _require_same_reading(model: PortableModel, content: Mapping[str, Any]) -> None:
-    """The released code knows settings by convention: what weights don't tell must be as it is in released models."""
-    hints = Hints(num_heads=_unknown_heads(model.encoder), predictor_num_heads=_unknown_heads_of_predictor(model))
+    """The released code has settings by convention: those that weights don't determine must be as released."""
+    hints = Hints(
+        num_heads=_unknown_heads(VideoEncoder, model.encoder, _HEADS_OF_ENCODER),
+        predictor_num_heads=_unknown_heads(ActionPredictor, model.action_predictor, _HEADS_OF_ACTION_PREDICTOR)
+        or _unknown_heads(Predictor, model.predictor, _HEADS_OF_PREDICTOR),
+    )
     read, _ = from_released(content, Path("this model"), hints)
-    there = parts_of(read)
+    reread = parts_of(read)
     for name, (network, part) in parts_of(model).items():
-        ours, theirs = (whole_settings(network, each.settings) for each in (part, there[name][1]))
+        ours, theirs = (whole_settings(network, each.settings) for each in (part, reread[name][1]))
         if str(ours.get("position", "")).startswith("sincos") and ours["position_grid"] is None:
             ours["position_grid"] = theirs["position_grid"]  # without a grid of its own: that of its clips
         for key, value in ours.items():
@@ -422,20 +424,11 @@ def _require_same_reading(model: PortableModel, content: Mapping[str, Any]) -> N
                 )
 
 
-def _unknown_heads(encoder: Part | None) -> int | None:
-    """The heads of an encoder whose width no released model has: there any number is as good."""
-    if encoder is None or encoder.settings.get("embed_dim") in (None, *(row.embed_dim for row in SIZES.values())):
+def _unknown_heads(network: type[nn.Module], part: Part | None, known: Mapping[int, int]) -> int | None:
+    """The heads of a network whose width no released model has; None where they follow from the width."""
+    if part is None:
         return None
-    return encoder.settings.get("num_heads")
-
-
-def _unknown_heads_of_predictor(model: PortableModel) -> int | None:
-    """The same for a predictor; that of V-JEPA 1 has the encoder's number."""
-    if model.action_predictor is not None:
-        settings, known = whole_settings(ActionPredictor, model.action_predictor.settings), _HEADS_OF_ACTION_PREDICTOR
-    elif model.predictor is not None:
-        settings, known = whole_settings(Predictor, model.predictor.settings), _HEADS_OF_PREDICTOR
-    else:
-        return None
-    is_known = settings["embed_dim"] in known or settings["position"].startswith("sincos")
-    return None if is_known else settings["num_heads"]
+    settings = whole_settings(network, part.settings)
+    # The predictor of V-JEPA 1, the one with sine-cosine positions, has the heads of its encoder.
+    follows = settings["embed_dim"] in known or (network is Predictor and settings["position"].startswith("sincos"))
+    return None if follows else settings["num_heads"]

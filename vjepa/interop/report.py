@@ -1,23 +1,23 @@
-"""What a reader found in a file: what fitted, what did not, and what was left out."""
+"""Report of reading a model: weights that fit, do not fit, or are left out."""
 
 from dataclasses import dataclass, field
 
-_SHOWN = 8  # names per list in the text; the lists hold all
+_SHOWN = 8  # names of each list in the text
 
 
 @dataclass
 class Report:
-    """Names are of the file's networks: `encoder.blocks.0.norm1.weight`.
+    """Names of weights begin with their network: `encoder.blocks.0.norm1.weight`.
 
     Args:
         source: the file or folder.
-        format: what it was read as.
-        missing: what the model needs and the file has not.
-        unexpected: what the file has and the model has not.
-        reshaped: what has another shape.
-        dropped: what was left out on purpose: position tables that are computed, optimizer states, other encoders.
-        trained_mask_tokens: numbers of the predictor's mask tokens that are not all zero.
-        notes: what was assumed, since the file doesn't say it.
+        format: format of the source.
+        missing: weights of the model that the file lacks.
+        unexpected: weights of the file that the model lacks.
+        reshaped: weights of another shape.
+        dropped: parts left out on purpose: computed position tables, optimizer states, other encoders.
+        trained_mask_tokens: indices of the predictor's mask tokens that are not all zero.
+        notes: assumptions.
     """
 
     source: str
@@ -34,7 +34,7 @@ class Report:
         return not (self.missing or self.unexpected or self.reshaped)
 
     def require_fit(self) -> None:
-        """Raises ValueError with the whole text where weights and settings don't fit."""
+        """Raises ValueError with the text of the report where weights and settings don't fit."""
         if not self.fits:
             raise ValueError(str(self))
 

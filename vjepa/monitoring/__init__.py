@@ -1,4 +1,4 @@
-"""Things that watch training."""
+"""Callbacks of training runs."""
 
 from vjepa.monitoring.closing_summary import ClosingSummary
 from vjepa.monitoring.data_usage import DataUsage

@@ -1,4 +1,4 @@
-"""What a run has seen of each source, and what it could not read, as `data/...`."""
+"""Clips of each source that a run has used, and unreadable files, as `data/...`."""
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -9,9 +9,9 @@ from vjepa.training.scheduled_module import mean_over_ranks
 
 
 class DataUsage(Callback):
-    """Clips and hours of video per source so far, clips that were replaced since the start, and files in quarantine.
+    """Clips and hours of video per source, replaced clips and files in quarantine, over all ranks.
 
-    All are over all ranks, written every `log_every_n_steps`.
+    Logged every `log_every_n_steps`.
     """
 
     def on_train_batch_end(

@@ -1,4 +1,4 @@
-"""The size of the gradient, before any clipping, as `health/gradient_norm`."""
+"""The norm of the gradient, before any clipping, as `health/gradient_norm`."""
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer

@@ -23,7 +23,7 @@ from vjepa.models import VideoEncoder
 from vjepa.monitoring.log_now import log_at_end, log_now
 from vjepa.monitoring.probe_memory import HeldClips, HeldFeatures, LiveFeatures, hold_clips
 from vjepa.monitoring.throughput import Throughput
-from vjepa.training import JEPA
+from vjepa.training.clip_model import ClipModel
 from vjepa.training.schedule import cosine_decay
 
 # Fractions of the budget after which encoding and training should be done; the rest is for scoring.
@@ -95,7 +95,7 @@ class OnlineProbe(Callback):
         self._seconds_per_clip: float | None = None
         self._probed_step: int | None = None
 
-    def on_train_start(self, trainer: Trainer, module: JEPA) -> None:
+    def on_train_start(self, trainer: Trainer, module: ClipModel) -> None:
         if self.data is None or not self.every_n_steps:
             return
         if trainer.world_size > 1 and not isinstance(trainer.strategy, DDPStrategy):
@@ -108,14 +108,14 @@ class OnlineProbe(Callback):
             with isolate_rng():  # workers of a loader take their seeds from torch's generator
                 self._held = self._decode(self.data)
 
-    def on_train_batch_start(self, trainer: Trainer, module: JEPA, batch: ClipBatch, batch_idx: int) -> None:
+    def on_train_batch_start(self, trainer: Trainer, module: ClipModel, batch: ClipBatch, batch_idx: int) -> None:
         if self._held and trainer.global_step % self.every_n_steps == 0 and trainer.global_step != self._probed_step:
             log_now(trainer, module, self._probe(trainer, module))
             for callback in trainer.callbacks:  # type: ignore[attr-defined]
                 if isinstance(callback, Throughput):
                     callback.pause()
 
-    def on_train_end(self, trainer: Trainer, module: JEPA) -> None:
+    def on_train_end(self, trainer: Trainer, module: ClipModel) -> None:
         if self._held and trainer.global_step != self._probed_step:
             log_at_end(trainer, self._probe(trainer, module))
 
@@ -125,13 +125,12 @@ class OnlineProbe(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.first = state_dict["first"]
 
-    def summary(self) -> str | None:
-        """First and last accuracies in a line; None where nothing was probed."""
-        if not self.last:
-            return None
-        return ", ".join(f"{name} {self.first.get(name, math.nan):.1%} -> {now:.1%}" for name, now in self.last.items())
+    def summary(self) -> dict[str, str]:
+        """First and last accuracies."""
+        accuracies = [f"{name} {self.first.get(name, math.nan):.1%} -> {now:.1%}" for name, now in self.last.items()]
+        return {"online probe": ", ".join(accuracies)} if accuracies else {}
 
-    def _encoder(self, module: JEPA) -> VideoEncoder:
+    def _encoder(self, module: ClipModel) -> VideoEncoder:
         return module.get_encoder(self.encoder)
 
     def _rows(self, data: LabelledClips, split: SplitName) -> np.ndarray:  # (n,) int64, of the split's manifest
@@ -169,7 +168,7 @@ class OnlineProbe(Callback):
             )
         return held
 
-    def _probe(self, trainer: Trainer, module: JEPA) -> dict[str, float]:
+    def _probe(self, trainer: Trainer, module: ClipModel) -> dict[str, float]:
         """Probe the encoder as it is, print the accuracies and return them as `probe/...`."""
         assert self.data is not None
         with isolate_rng():

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Int64, UInt8
 from lightning.pytorch.plugins.precision import Precision
 from torch import Tensor, nn
 
@@ -21,12 +22,12 @@ from vjepa.models import VideoEncoder
 class HeldClips(NamedTuple):
     """Decoded clips of one split, without the files that could not be read."""
 
-    clips: Tensor  # (R, clips of a file, 3, T, H, W) uint8
-    labels: Tensor  # (R,) int64
-    rows: Tensor  # (R,) int64, of the split's manifest
-    ranks: Tensor  # (R,) int64: random order within a class for training files, among all files for val and test
+    clips: UInt8[Tensor, "R C 3 T H W"]  # C clips of each file
+    labels: Int64[Tensor, " R"]
+    rows: Int64[Tensor, " R"]  # of the split's manifest
+    ranks: Int64[Tensor, " R"]  # random order within a class for training files, among all files for val and test
 
-    def kept(self, halvings: int) -> Tensor:  # (R,) bool
+    def kept(self, halvings: int) -> Bool[Tensor, " R"]:
         """The first half of the ranks, or a quarter, and so on: each halving keeps a subset of the one before."""
         return self.ranks < max(1, (int(self.ranks.max()) + 1) >> halvings)
 
@@ -55,9 +56,8 @@ def hold_clips(data: LabelledClips, split: SplitName, rows: np.ndarray) -> HeldC
 
 
 def drawn_ranks(
-    groups: Tensor,  # (R,) int64
-    generator: np.random.Generator,
-) -> Tensor:  # (R,) int64, from 0 in each group
+    groups: Int64[Tensor, " R"], generator: np.random.Generator
+) -> Int64[Tensor, " R"]:  # from 0 in each group
     order = torch.from_numpy(generator.permutation(len(groups)))
     ranks = torch.empty_like(groups)
     for group in groups.unique():
@@ -84,14 +84,10 @@ class LiveFeatures(FrozenFeatures):
     @torch.no_grad()
     def forward(self, clips: Tensor) -> Tensor:
         with evaluation_mode(self.encoder), self.precision.forward_context():
-            # Not by calling the encoder: other callbacks listen there to what the training step computes.
             return self.encoder.forward_levels(normalize_clips(clips), [len(self.encoder.blocks) - 1])[0]
 
     def encode(
-        self,
-        clips: Tensor,  # (B, 3, T, H, W) uint8
-        batch_size: int,
-        device: torch.device,
+        self, clips: UInt8[Tensor, "B 3 T H W"], batch_size: int, device: torch.device
     ) -> tuple[Tensor, float]:  # (B, N, D) float16 in main memory, seconds taken
         started = time.monotonic()
         tokens = torch.cat([self(part.to(device)).half().cpu() for part in clips.split(batch_size)])

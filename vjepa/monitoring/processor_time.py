@@ -1,16 +1,17 @@
-"""What a step costs on a processor, as `speed/processor_seconds_per_step`."""
+"""Processor time of a step, as `speed/processor_seconds_per_step`."""
 
 import time
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from vjepa.monitoring.log_now import log_at_end
+
 
 class ProcessorTime(Callback):
-    """Processor seconds of this process per step, from after the first step to the end; written once, at the end.
+    """Processor seconds of rank 0's process per step, from after the first step to the end; logged once, at the end.
 
-    Other jobs lengthen it less than the clock's time, but threads that wait for one another spin, and that counts.
-    All threads of rank 0 do. Workers that decode are processes of their own and do not; what other callbacks and
-    validation take does.
+    Other jobs change it less than wall-clock time. It includes all threads (also spinning ones), other callbacks and
+    validation, but no decoding, which is done by other processes.
     """
 
     def __init__(self) -> None:
@@ -27,5 +28,4 @@ class ProcessorTime(Callback):
             return
         first, started = self._since
         value = (time.process_time() - started) / (trainer.global_step - first)
-        for logger in trainer.loggers:  # Lightning takes no `log` any more
-            logger.log_metrics({"speed/processor_seconds_per_step": value}, step=trainer.global_step)
+        log_at_end(trainer, {"speed/processor_seconds_per_step": value})

@@ -1,4 +1,4 @@
-"""What a person sees of a run: a bar on a terminal, plain lines in a log file, and a summary at the end."""
+"""Progress of a run: a bar on a terminal, plain lines in a log file."""
 
 import sys
 import time
@@ -20,9 +20,9 @@ SHOWN = {
 
 
 class RunProgress(ProgressBar):
-    """Step, loss, clips per second, share of time waiting for data, effective rank, verdict on health.
+    """Step, loss, clips per second, fraction of time waiting for data, effective rank, verdict on health.
 
-    On a terminal a bar; elsewhere (log files, SLURM) a plain line every `seconds_between_lines`.
+    A bar on a terminal; elsewhere (log files, SLURM) a plain line every `seconds_between_lines`.
     """
 
     def __init__(self, seconds_between_lines: float = 10.0):

@@ -1,4 +1,4 @@
-"""Keeps `checkpoints/last.ckpt` in the run's folder up to date, and some steps for good."""
+"""Writes `checkpoints/last.ckpt` in the run's folder, and permanent checkpoints of some steps."""
 
 import math
 from pathlib import Path
@@ -8,12 +8,10 @@ from lightning.pytorch.callbacks import Checkpoint
 
 
 class RunCheckpoint(Checkpoint):
-    """Saves over `last.ckpt` every `every_n_steps` steps and at the end.
+    """Overwrites `last.ckpt` every `every_n_steps` steps and at the end; `keep_every_n_steps` adds `step_N.ckpt`.
 
-    Every `keep_every_n_steps` it also saves `step_N.ckpt`, which is never overwritten.
-
-    Files are replaced whole (`vjepa.training.checkpoint.AtomicCheckpointIO`), so a kill leaves the last good one.
-    A loss that is not finite ends the run with a ValueError before it can spoil a checkpoint.
+    Files are replaced atomically (`vjepa.training.checkpoint.AtomicCheckpointIO`). Where the loss is not finite, a
+    ValueError ends the run before a checkpoint is written.
     """
 
     def __init__(self, every_n_steps: int = 200, keep_every_n_steps: int | None = None):

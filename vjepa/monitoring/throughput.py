@@ -1,4 +1,4 @@
-"""How fast a run goes and how much of its time it waits for data, as `speed/...`."""
+"""Speed of a run and its time spent waiting for data, as `speed/...`."""
 
 import time
 
@@ -10,9 +10,9 @@ from vjepa.monitoring.log_now import log_now
 
 
 class Throughput(Callback):
-    """Clips per second over all ranks and the share of time between steps that is spent waiting for the next batch.
+    """Clips per second over all ranks, and the fraction of time that is spent waiting for the next batch.
 
-    Both are means over at least `seconds_between_logs`; the first step (start-up of workers, compilation) is left out.
+    Both are means over at least `seconds_between_logs`, without the first step (start-up of workers, compilation).
     """
 
     def __init__(self, seconds_between_logs: float = 2.0):
@@ -43,21 +43,17 @@ class Throughput(Callback):
         self._step_ended = now
         elapsed = now - self._since
         if elapsed >= self.seconds_between_logs:
-            log_now(
-                trainer,
-                module,
-                {"speed/clips_per_second": self._clips / elapsed, "speed/data_wait": self._waited / elapsed},
-            )
+            speed = {"speed/clips_per_second": self._clips / elapsed, "speed/data_wait": self._waited / elapsed}
+            log_now(trainer, module, speed)
             self._restart(now)
 
     def on_validation_start(self, trainer: Trainer, module: LightningModule) -> None:
         self.pause()
 
     def pause(self) -> None:
-        """What happens until the next step is no part of the training speed."""
+        """Leave the time until the next step out of the training speed."""
         self._since = None
 
     def _restart(self, now: float) -> None:
         self._since = self._step_ended = now
-        self._waited = 0.0
-        self._clips = 0
+        self._waited, self._clips = 0.0, 0

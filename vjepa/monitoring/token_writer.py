@@ -1,7 +1,7 @@
-"""Keeps what `vjepa predict` computes: tokens of each batch, in the run's folder."""
+"""Writes the tokens of `vjepa predict`, batch by batch, to the run's folder."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
@@ -26,7 +26,7 @@ class TokenWriter(BasePredictionWriter):
         trainer: Trainer,
         module: LightningModule,
         prediction: Tensor,
-        batch_indices: Any,
+        batch_indices: Sequence[int] | None,
         batch: ClipBatch,
         batch_idx: int,
         dataloader_idx: int,

@@ -222,7 +222,7 @@ def test_folds_are_scored_as_one_test_set():
     def outcome(guessed: list[int], labels: list[int], chosen: str) -> Outcome:
         guesses = torch.nn.functional.one_hot(torch.tensor(guessed), 3).float()
         trial = Trial("linear", chosen, 0.5, guesses, torch.tensor(labels))
-        return Outcome(Setting(CLASSES, ["a", "b", "c"], "all", 0), "pixels", trial, 1.0)
+        return Outcome(Setting(CLASSES, ["a", "b", "c"], "all", np.arange(1), 0), "pixels", trial, 1.0)
 
     (result,) = scored([outcome([0, 1, 2], [0, 1, 1], "this"), outcome([2], [2], "that")])
     assert result.scores.num_clips == 4 and result.scores.top1 == 0.75

@@ -16,7 +16,7 @@ from vjepa.models import Predictor, VideoEncoder, encode_levels
 from vjepa.monitoring import CollapseMonitor
 from vjepa.monitoring.health.collapse_monitor import prediction_health
 from vjepa.monitoring.health.collapse_watch import HealthLimits, Judgement, Verdict
-from vjepa.monitoring.health.collapse_watch_actions import SickRunError
+from vjepa.monitoring.health.collapse_watch_actions import CollapsedRunError
 from vjepa.objectives import LatentPrediction, normalized_targets
 from vjepa.training import JEPA, OwnTokens, PixelBaseline, Schedule
 
@@ -216,7 +216,7 @@ def test_rewinds_are_counted_and_then_the_run_stops(tmp_path):
     script = [Verdict.HEALTHY, Verdict.COLLAPSED, Verdict.COLLAPSED, Verdict.COLLAPSED, Verdict.HEALTHY]
     monitor = ScriptedMonitor(script, action="rewind", max_rewinds=2)
     module = jepa()
-    with pytest.raises(SickRunError, match=r"stopped at step 4 after 2 rewinds, collapsed: by the script"):
+    with pytest.raises(CollapsedRunError, match=r"stopped at step 4 after 2 rewinds, collapsed: by the script"):
         train(module, tmp_path, 9, [monitor])
     assert module.learning_rate.peak == pytest.approx(1e-2 / 4)
     resumed, onward = jepa(), CollapseMonitor(action="rewind")

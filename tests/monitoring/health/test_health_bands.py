@@ -121,7 +121,7 @@ def test_the_command_writes_bands_and_pictures_and_a_recipe_names_them(tmp_path,
 
 
 def test_a_users_slips_are_one_sentence(tmp_path, capsys, tiny_recipe):
-    assert "nothing is asked for; give `-o FILE.json`" in slip(capsys, "health-bands", tmp_path)
+    assert "there is nothing to do; give `-o FILE.json`" in slip(capsys, "health-bands", tmp_path)
     assert "there are no TensorBoard events in" in slip(capsys, "health-bands", tmp_path, "-o", tmp_path / "a.json")
     bands = f"--collapse_monitor.bands={tmp_path / 'none.json'}"
     assert "there is no file of health bands" in slip(capsys, "fit", "-c", tiny_recipe, bands)

@@ -2,6 +2,7 @@
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Int64
 from torch import Tensor
 from torchmetrics.classification import MulticlassRecall
 
@@ -22,11 +23,7 @@ class ClassMeanRecall(MulticlassRecall):
         super().__init__(num_classes=num_classes, top_k=min(top_k, num_scored), average="none")
         self.num_never = num_classes - num_scored
 
-    def update(
-        self,
-        scores: Tensor,  # (B, num_scored)
-        labels: Tensor,  # (B,) int64
-    ) -> None:
+    def update(self, scores: Float[Tensor, "B num_scored"], labels: Int64[Tensor, " B"]) -> None:
         super().update(F.pad(scores.float(), (0, self.num_never), value=-torch.inf), labels)
 
     def compute(self) -> Tensor:

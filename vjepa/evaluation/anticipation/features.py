@@ -1,6 +1,7 @@
 """Tokens of a clip and of its predicted future, frozen."""
 
 import torch
+from jaxtyping import Float, Float32, UInt8
 from torch import Tensor
 
 from vjepa.data.clips.batch import normalize_clips
@@ -12,7 +13,7 @@ from vjepa.models import Predictor, VideoEncoder
 
 def future_mask(
     grid: TokenGrid,  # of the clips
-    seconds: Tensor,  # (B,) from each clip's end to the predicted time
+    seconds: Float[Tensor, " B"],  # from each clip's end to the predicted time
     fps: float,  # of the clips
     tubelet_length: int,  # frames
     num_predicted: int = 1,  # tubelets over time
@@ -59,11 +60,7 @@ class AnticipationFeatures(FrozenFeatures):
         self.freeze()
 
     @torch.no_grad()
-    def forward(
-        self,
-        clips: Tensor,  # (B, 3, T, H, W) uint8
-        seconds: Tensor,  # (B,) float32
-    ) -> Tensor:  # (B, N or N + predicted, D)
+    def forward(self, clips: UInt8[Tensor, "B 3 T H W"], seconds: Float32[Tensor, " B"]) -> Float[Tensor, "B N D"]:
         clips = normalize_clips(clips)
         tokens = self.encoder(clips)
         if self.predictor is None:

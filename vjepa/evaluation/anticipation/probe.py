@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float32, Int64
 from torch import Tensor
 
 from vjepa.evaluation.accelerator import autocast
@@ -13,8 +14,8 @@ from vjepa.objectives.sigmoid_focal import sigmoid_focal_loss
 
 
 class TokenBatch(NamedTuple):
-    tokens: Tensor  # (B, N, D) float32
-    labels: Tensor  # (B, tasks) int64
+    tokens: Float32[Tensor, "B N D"]
+    labels: Int64[Tensor, "B tasks"]
 
 
 class AnticipationProbe(SweptHeads):

@@ -1,16 +1,18 @@
-"""A small decoder from frozen embeddings to pixels: only to look at what they hold. Nothing learns from it.
+"""A small decoder from frozen embeddings to pixels, to visualise what they contain. Nothing learns from it.
 
-V-JEPA looks at its predictions through a diffusion model (arXiv 2404.08471, section 6); this one is plain regression.
-It is given nothing but embeddings: what it shows of a clip is in them, and what they do not tell blurs.
+V-JEPA visualises its predictions by a diffusion model (arXiv 2404.08471, section 6); this one is plain regression.
+It sees only embeddings: details that they do not contain are blurred.
 """
 
 from collections.abc import Iterable
 
 import torch
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
 from vjepa.data.clips.batch import PIXEL_MEAN, PIXEL_STD, normalize_clips
 from vjepa.grid import TokenGrid, clips_of_tubelets, tubelet_pixels
+from vjepa.interop.networks import seeded
 from vjepa.models import VideoEncoder
 from vjepa.models.layers import Block, initialize_transformer
 from vjepa.models.position import Position
@@ -22,7 +24,7 @@ class LatentDecoder(nn.Module):
     """A narrow transformer from normalised tokens of whole clips to the pixels of each token's tubelet.
 
     Args:
-        encoder_dim: width of the tokens, each normalised as targets of prediction are: so predicted tokens fit, too.
+        encoder_dim: width of the tokens, normalised like targets of prediction, so that predicted tokens fit, too.
         tubelet: frames, height and width of a token.
     """
 
@@ -47,9 +49,9 @@ class LatentDecoder(nn.Module):
 
     def forward(
         self,
-        tokens: Tensor,  # (B, N, D) of all places of the grid, normalised
+        tokens: Float[Tensor, "B N D"],  # of the whole grid, normalised
         grid: TokenGrid,
-    ) -> Tensor:  # (B, N, P)
+    ) -> Float[Tensor, "B N P"]:
         rotary = self.position.rotary(grid, tokens.device)
         hidden = self.embed(tokens)
         for block in self.blocks:
@@ -59,9 +61,9 @@ class LatentDecoder(nn.Module):
     @torch.no_grad()
     def clips(
         self,
-        tokens: Tensor,  # (B, N, D) normalised
+        tokens: Float[Tensor, "B N D"],  # normalised
         grid: TokenGrid,
-    ) -> Tensor:  # (B, 3, T, H, W) uint8
+    ) -> UInt8[Tensor, "B 3 T H W"]:
         return displayable(clips_of_tubelets(self(tokens, grid), grid, self.tubelet))
 
 
@@ -72,9 +74,8 @@ def train_latent_decoder(
     learning_rate: float = 1e-3,
     seed: int = 0,
 ) -> LatentDecoder:
-    """A decoder of this encoder's tokens of whole clips, trained for `num_steps` at most, by Adam and a cosine."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    """A decoder of this encoder's tokens of whole clips, trained for at most `num_steps` by Adam with a cosine."""
+    with seeded(seed):
         decoder = LatentDecoder(encoder.embed_dim, encoder.tubelet)
     optimizer = torch.optim.Adam(decoder.parameters(), lr=learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, num_steps)
@@ -91,16 +92,16 @@ def train_latent_decoder(
 @torch.no_grad()
 def frozen_tokens(
     encoder: VideoEncoder,
-    clips: Tensor,  # (B, 3, T, H, W) uint8
-    token_ids: Tensor | None = None,  # (B, K) int64: of these alone, as if nothing else were there; all if None
-) -> Tensor:  # (B, K or N, D)
-    """Tokens, each normalised as targets of prediction are."""
+    clips: UInt8[Tensor, "B 3 T H W"],
+    token_ids: Int64[Tensor, "B K"] | None = None,  # of these alone, as if nothing else were there; all if None
+) -> Float[Tensor, "B K D"]:
+    """Tokens, each normalised like targets of prediction."""
     return normalized_targets(encoder(normalize_clips(clips), token_ids))
 
 
 def displayable(
-    clips: Tensor,  # (B, 3, T, H, W) normalised
-) -> Tensor:  # (B, 3, T, H, W) uint8
-    """Normalised pixels as pixels again, for the eye."""
+    clips: Float[Tensor, "B 3 T H W"],  # normalised
+) -> UInt8[Tensor, "B 3 T H W"]:
+    """Normalised pixels as displayable ones."""
     mean, std = (torch.tensor(values, device=clips.device).view(3, 1, 1, 1) for values in (PIXEL_MEAN, PIXEL_STD))
     return ((clips * std + mean).clamp(0, 1) * 255).round().to(torch.uint8)

@@ -17,26 +17,24 @@ def draw_fork(outcome: ForkOutcome, picture: Path) -> None:
     example = outcome.example
     pixels, latents = example.pixel_errors, example.latent_errors
     strips = {
-        f"true: left\npixel error {pixels['left']:.3f}\nlatent error {latents['left']:.3f}": example.futures["left"],
-        f"true: right\npixel error {pixels['right']:.3f}\nlatent error {latents['right']:.3f}": example.futures[
-            "right"
-        ],
-        f"predicted by pixels\nto mean of both {pixels['mean of both']:.3f}": example.of_pixels,
-        f"predicted latents,\ndecoded to look at\nto another clip {latents['another clip']:.3f}": example.of_latents,
+        f"true: {turn}\npixel error {pixels[turn]:.3f}\nlatent error {latents[turn]:.3f}": future
+        for turn, future in example.futures.items()
     }
+    strips[f"predicted by pixels\nto mean of both {pixels['mean of both']:.3f}"] = example.pixel_prediction
+    strips[f"predicted latents,\ndecoded\nto another clip {latents['another clip']:.3f}"] = example.latent_prediction
     strips |= {
         f"nearest {number} to the\npredicted latents: {near.turn}\nat {near.distance:.3f}": near.clip
         for number, near in enumerate(example.nearest, start=1)
     }
-    _draw_strips(strips, picture, f"past: the first {PAST_FRAMES} frames; after them predictions show what was guessed")
+    _draw_strips(strips, picture, f"past: the first {PAST_FRAMES} frames; then the predicted ones")
 
 
 def draw_latents(decoders: Mapping[str, Decoded], picture: Path) -> None:
-    """Every clip, and under it what a decoder makes of each encoder's tokens."""
+    """Every clip, and below it the reconstruction from each encoder's tokens."""
     strips = {}
     for number, clip in enumerate(next(iter(decoders.values())).clips):
         strips[f"test clip {number + 1}"] = clip
-        strips |= {f"{name}\n(clip {number + 1})": decoder.seen[number] for name, decoder in decoders.items()}
+        strips |= {f"{name}\n(clip {number + 1})": decoder.reconstructed[number] for name, decoder in decoders.items()}
     _draw_strips(strips, picture, "decoded from frozen tokens")
 
 
@@ -44,8 +42,8 @@ def draw_collapse(curves: Mapping[str, Mapping[str, Mapping[int, float]]], pictu
     """A panel for each measure, a line for each run. `curves[measure][run]` has values by step."""
     plt = require_matplotlib()
     figure, axes = plt.subplots(1, len(curves), figsize=(4 * len(curves), 3.2), constrained_layout=True, squeeze=False)
-    for axis, (measure, of_runs) in zip(axes.flat, curves.items(), strict=True):
-        for run, by_step in of_runs.items():
+    for axis, (measure, runs) in zip(axes.flat, curves.items(), strict=True):
+        for run, by_step in runs.items():
             axis.plot([*by_step], [*by_step.values()], label=run, marker="." if len(by_step) < 3 else None)
         axis.set(title=measure, xlabel="step", ylim=(0, None))
         axis.grid(alpha=0.3)

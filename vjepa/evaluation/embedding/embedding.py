@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import UInt8
 from torch import Tensor
 
 import vjepa
@@ -179,7 +180,7 @@ class _Window(NamedTuple):
 
     job: int
     window: int
-    pixels: Tensor  # (3, T, H, W) uint8
+    pixels: UInt8[Tensor, "3 T H W"]
 
 
 @dataclass
@@ -222,7 +223,7 @@ class Embedding:
         waiting: list[_Window] = []
         with tempfile.TemporaryDirectory(prefix=".unfinished_", dir=self.jobs[0].output) as scratch:
             for stretch in self._stretches(numbers):
-                share = left[stretch.number]
+                fraction = left[stretch.number]
                 if isinstance(stretch, Unreadable):
                     self._give_up(stretch)
                 else:
@@ -233,9 +234,9 @@ class Embedding:
                         if len(waiting) == self.batch_size:
                             self._encode(waiting)
                             waiting = []
-                    share *= len(stretch.places) / (self.jobs[stretch.number].num_windows - stretch.first_window)
-                left[stretch.number] -= share
-                yield share
+                    fraction *= len(stretch.places) / (self.jobs[stretch.number].num_windows - stretch.first_window)
+                left[stretch.number] -= fraction
+                yield fraction
             if waiting:
                 self._encode(waiting)
 
@@ -250,7 +251,7 @@ class Embedding:
             for stretch in self._decoded(StretchKey(number, self.jobs[number].video) for number in some):
                 if isinstance(stretch, Stretch):
                     key = StretchKey(stretch.number, self.jobs[stretch.number].video, 0, stretch.plan)
-                    others += [key._replace(stretch=place) for place in range(1, len(stretch.plan.stretches))]
+                    others += [key._replace(stretch=number) for number in range(1, len(stretch.plan.stretches))]
                 yield stretch
             if others:
                 # A video with an unreadable stretch is not decoded further.
@@ -281,10 +282,8 @@ class Embedding:
         found = self.network(torch.stack([window.pixels for window in windows]))
         rows = {name: values.numpy().astype(self.metadata["dtype"], copy=False) for name, values in found.items()}
         # Consecutive windows of a video are written in one piece.
-        for _, places in groupby(
-            range(len(windows)), lambda place: (windows[place].job, windows[place].window - place)
-        ):
-            first, *rest = places
+        for _, run in groupby(range(len(windows)), lambda k: (windows[k].job, windows[k].window - k)):
+            first, *rest = run
             number, count = windows[first].job, 1 + len(rest)
             if number not in self._files:
                 continue  # another stretch of the video could not be read

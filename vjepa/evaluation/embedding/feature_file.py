@@ -1,7 +1,7 @@
-"""Files of one video's features, in safetensors or npz: written batch by batch, so that long videos need no memory.
+"""Feature files of videos, in safetensors or npz, written batch by batch, so that long videos need no memory.
 
-Arrays, each with a row for every window: `start_seconds`, `end_seconds`, and `features` or `level_{k}`, (windows, D) or
-(windows, N, D). Of dense features also `token_grid` (3,): tokens over time, height and width. Metadata are strings.
+Arrays have a row for each window: `start_seconds`, `end_seconds`, and `features` or `level_{k}`, (windows, D) or
+(windows, N, D). Dense features have also `token_grid` (3,): tokens over time, height and width. Metadata are strings.
 """
 
 import json
@@ -23,7 +23,7 @@ _DTYPE_NAMES = {"float64": "F64", "float32": "F32", "float16": "F16", "int64": "
 
 
 class VideoFeatures(NamedTuple):
-    """What a feature file holds."""
+    """The content of a feature file."""
 
     arrays: dict[str, np.ndarray]
     metadata: dict[str, str]
@@ -46,11 +46,11 @@ def read_features(path: Path | str) -> VideoFeatures:
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """Only its metadata; none where there is no such file, or it is broken."""
+    """The metadata of a feature file; empty where it is missing or broken."""
     try:
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as file:
-                return json.loads(str(file["metadata"]))
+                return dict(json.loads(str(file["metadata"])))
         with safe_open(path, "np") as file:
             return file.metadata() or {}
     except (OSError, SafetensorError, zipfile.BadZipFile, KeyError, ValueError, EOFError):
@@ -65,12 +65,12 @@ class Array(NamedTuple):
 
 
 class FeatureFile:
-    """A feature file in the making.
+    """An unfinished feature file.
 
     Args:
-        part: where rows are gathered; `finish` makes the file of it.
-        whole: arrays that are known already.
-        arrays: those of which rows will come.
+        part: temporary file that rows are written to; `finish` makes the feature file of it.
+        whole: complete arrays.
+        arrays: arrays whose rows will be written.
         metadata: strings.
     """
 
@@ -81,16 +81,12 @@ class FeatureFile:
         self.metadata = dict(metadata)
         layouts = {name: Array(array.dtype, array.shape) for name, array in whole.items()} | dict(arrays)
         header: dict[str, Any] = {"__metadata__": self.metadata}
-        self._layouts: dict[str, tuple[Array, int]] = {}  # and where each starts
+        self._layouts: dict[str, tuple[Array, int]] = {}  # with the offset of each
         position = 0
         for name, layout in layouts.items():
             size = math.prod(layout.shape) * layout.dtype.itemsize
-            offsets = [position, position + size]
-            header[name] = {
-                "dtype": _DTYPE_NAMES[layout.dtype.name],
-                "shape": list(layout.shape),
-                "data_offsets": offsets,
-            }
+            dtype, shape = _DTYPE_NAMES[layout.dtype.name], list(layout.shape)
+            header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [position, position + size]}
             self._layouts[name] = layout, position
             position += size
         encoded = json.dumps(header).encode()
@@ -101,12 +97,8 @@ class FeatureFile:
             file.truncate(self._data_start + position)
         self.write(0, whole)
 
-    def write(
-        self,
-        first_row: int,
-        rows: Mapping[str, np.ndarray],  # by the array's name
-    ) -> None:
-        """Put rows where they belong."""
+    def write(self, first_row: int, rows: Mapping[str, np.ndarray]) -> None:
+        """Write consecutive rows."""
         with self.part.open("r+b") as file:
             for name, values in rows.items():
                 layout, position = self._layouts[name]
@@ -116,7 +108,7 @@ class FeatureFile:
                 file.write(np.ascontiguousarray(values).reshape(-1).view(np.uint8).data)
 
     def finish(self, target: Path, format: FileFormat) -> None:
-        """Make the file of it, there whole or not at all."""
+        """Make the feature file, atomically."""
         target.parent.mkdir(parents=True, exist_ok=True)
         with new_file(target) as temporary:
             if format == "safetensors":
@@ -128,7 +120,7 @@ class FeatureFile:
         self.discard()
 
     def discard(self) -> None:
-        """Leave nothing behind."""
+        """Delete the temporary file."""
         self.part.unlink(missing_ok=True)
 
     def _mapped(self, name: str) -> np.ndarray:

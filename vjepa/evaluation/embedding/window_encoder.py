@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
+from jaxtyping import UInt8
 from torch import Tensor, nn
 
 from vjepa.evaluation.accelerator import Precision, autocast
@@ -59,8 +60,7 @@ class WindowEncoder(nn.Module):
 
     @torch.inference_mode()
     def forward(
-        self,
-        windows: Tensor,  # (B, 3, T, H, W) uint8
+        self, windows: UInt8[Tensor, "B 3 T H W"]
     ) -> dict[str, Tensor]:  # by name, each (B, D) or (B, N, D) float32 on the CPU
         windows = windows.to(self.device)
         with autocast(self.device, self.precision):

@@ -5,6 +5,7 @@ from itertools import count, islice
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from vjepa.data.clips.batch import ClipBatch
@@ -147,8 +148,8 @@ def streamed_evaluation(
 
 def arranged(
     features: FrozenFeatures,
-    tokens: Tensor,  # (B, segments * views, N, D), the views of a segment together
-    labels: Tensor,  # (B,)
+    tokens: Float[Tensor, "B segments_views N D"],  # the views of a segment together
+    labels: Int64[Tensor, " B"],
     num_segments: int,
 ) -> FeatureBatch:
     """All segments of a view as one sequence, as in the released evaluations."""

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import Float32, Int64
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -30,13 +31,13 @@ class SplitFeatures(NamedTuple):
     """Features of one split, without the rows that could not be read."""
 
     tokens: list[Tensor]  # of each shard (rows, clips, N, D) float16, mapped from its file
-    labels: Tensor  # (R,) int64
-    rows: Tensor  # (R,) int64, of the split's manifest
+    labels: Int64[Tensor, " R"]
+    rows: Int64[Tensor, " R"]  # of the split's manifest
 
     def gather(
         self,
-        indices: Tensor,  # (B,) int64, from 0 to R - 1
-    ) -> Tensor:  # (B, clips, N, D) float32
+        indices: Int64[Tensor, " B"],  # from 0 to R - 1
+    ) -> Float32[Tensor, "B clips N D"]:
         ends = torch.tensor([len(shard) for shard in self.tokens]).cumsum(0)
         shards = torch.searchsorted(ends, indices, right=True)
         starts = torch.cat((torch.zeros(1, dtype=torch.int64), ends))
@@ -79,7 +80,7 @@ class FeatureCache:
         clip = torch.zeros(1, 3, frames, height, width, dtype=torch.uint8)
         tokens = features.to(self.device)(self._varied(clip, torch.zeros(1, dtype=torch.int64)))
         num_clips = sum(len(self.clips.manifests[split]) * self.clips.cuts[split].clips_per_video for split in SPLITS)
-        return num_clips * tokens.numel() * 2
+        return int(num_clips * tokens.numel() * 2)
 
     def cached_bytes(self, features: FrozenFeatures) -> int:
         """Size of the shards of these features that exist."""

@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import Int64
 
 from vjepa.data.clips.labelled_clips import SPLITS, LabelledClips, SplitName
 from vjepa.data.randomness import Purpose, generator_for
@@ -39,11 +40,12 @@ class Result(NamedTuple):
 
 
 class Setting(NamedTuple):
-    """A task, and what probes may learn it from."""
+    """A task, and the training clips that probes learn it from."""
 
     task: str
     class_names: list[str]
     amount: Amount
+    rows: Int64[np.ndarray, " n"]  # of the training split
     seed: int
     num_variants: int = 1  # samples that are made of one clip
 
@@ -132,9 +134,17 @@ class FrozenEvaluation:
         cache = FeatureCache(self.cache, clips, device=self.device)
         temporal = [(task, self._temporal_cache(task, clips)) for task in self.tasks]
         cached = self._fit([cache, *(each for _, each in temporal)])
-        outcomes = self._classes(clips, cache if cached else None)
+        settings = [
+            Setting(CLASSES, clips.class_names, amount, clips.labelled_rows(amount, seed), seed)
+            for amount in self.amounts
+            for seed in self.seeds
+        ]
+        outcomes = self._probe_all(settings, cache, cached)
         for task, task_cache in temporal:
-            outcomes += self._temporal(task, task_cache)
+            self.report(f"{task.title}:")
+            names, rows = list(task.class_names), np.arange(len(clips.manifests["train"]))
+            settings = [Setting(task.title, names, "all", rows, seed, len(names)) for seed in self.seeds]
+            outcomes += self._probe_all(settings, task_cache)
         return outcomes
 
     def _temporal_cache(self, task: TemporalTask, clips: LabelledClips) -> FeatureCache:
@@ -159,42 +169,23 @@ class FrozenEvaluation:
         self.report(f"{size}, more than {allowed / 1e9:.2f}: clips are decoded and encoded anew in each pass")
         return False
 
-    def _classes(self, clips: LabelledClips, cache: FeatureCache | None) -> list[Outcome]:
-        """The manifest's classes, from each amount of labels. Without a cache features are streamed."""
-        if cache is not None:
+    def _probe_all(self, settings: list[Setting], cache: FeatureCache, cached: bool = True) -> list[Outcome]:
+        """All rows in all settings, by features from the cache or encoded anew in each pass."""
+        if cached:
             cache.encode(self.rows, self.report)
-        outcomes = []
-        for features in self.rows:
-            for amount in self.amounts:
-                for seed in self.seeds:
-                    rows = clips.labelled_rows(amount, seed)
-                    setting = Setting(CLASSES, clips.class_names, amount, seed)
-                    sources = (
-                        self._streamed(clips, features, rows)
-                        if cache is None
-                        else self._cached(cache, features, rows, setting)
-                    )
-                    outcomes += self._probe(setting, features, sources, self.sweep.num_steps(len(rows)))
-        return outcomes
+        sources = self._cached if cached else self._streamed
+        return [
+            outcome
+            for features in self.rows
+            for setting in settings
+            for outcome in self._probe(setting, features, sources(features, setting, cache))
+        ]
 
-    def _temporal(self, task: TemporalTask, cache: FeatureCache) -> list[Outcome]:
-        """The variants that a task makes of each clip."""
-        self.report(f"{task.title}:")
-        cache.encode(self.rows, self.report)
-        rows = np.arange(len(cache.clips.manifests["train"]))
-        outcomes = []
-        for features in self.rows:
-            for seed in self.seeds:
-                setting = Setting(task.title, list(task.class_names), "all", seed, len(task.class_names))
-                sources = self._cached(cache, features, rows, setting)
-                outcomes += self._probe(setting, features, sources, self.sweep.num_steps(len(rows)))
-        return outcomes
-
-    def _probe(self, setting: Setting, features: FrozenFeatures, sources: Sources, num_steps: int) -> list[Outcome]:
+    def _probe(self, setting: Setting, features: FrozenFeatures, sources: Sources) -> list[Outcome]:
         """Nearest neighbours, and the chosen one of each kind of head."""
         started = time.monotonic()
         torch.manual_seed(setting.seed)
-        num_classes = len(setting.class_names)
+        num_classes, num_steps = len(setting.class_names), self.sweep.num_steps(len(setting.rows))
         if self.shuffle_labels:
             # Those that choose, too: a head that has learned nothing still maps like features to like guesses, and of
             # many such heads true labels would pick a lucky one.
@@ -211,7 +202,7 @@ class FrozenEvaluation:
         self.report(f"{features.name}, {describe(setting.task, setting.amount)}: {cells}")
         return outcomes
 
-    def _cached(self, cache: FeatureCache, features: FrozenFeatures, rows: np.ndarray, setting: Setting) -> Sources:
+    def _cached(self, features: FrozenFeatures, setting: Setting, cache: FeatureCache) -> Sources:
         loaded = {split: cache.load(features, split) for split in SPLITS}
 
         def batches(split: SplitName, rows: np.ndarray | None = None, num_batches: int | None = None) -> CachedBatches:
@@ -226,25 +217,30 @@ class FrozenEvaluation:
                 clips_are_classes=setting.num_variants > 1,
             )
 
-        num_batches = self.sweep.num_steps(len(rows)) * self.sweep.accumulate_batches
-        return Sources(batches("train", rows, num_batches), batches("train", rows), batches("val"), batches("test"))
+        train = batches("train", setting.rows, self._num_batches(setting))
+        return Sources(train, batches("train", setting.rows), batches("val"), batches("test"))
 
-    def _streamed(self, clips: LabelledClips, features: FrozenFeatures, rows: np.ndarray) -> Sources:
-        precision = self.sweep.precision
-        num_batches = self.sweep.num_steps(len(rows)) * self.sweep.accumulate_batches
-        splits: list[tuple[SplitName, np.ndarray | None]] = [("train", rows), ("val", None), ("test", None)]
+    def _streamed(self, features: FrozenFeatures, setting: Setting, cache: FeatureCache) -> Sources:
+        how, precision = (features, cache.clips), self.sweep.precision
+        size, num_batches = self.sweep.files_at_once, self._num_batches(setting)
         return Sources(
-            streamed_training(features, clips, rows, self.sweep.files_at_once, num_batches, self.device, precision),
-            *(streamed_evaluation(features, clips, split, self.device, part, precision) for split, part in splits),
+            streamed_training(*how, setting.rows, size, num_batches, self.device, precision),
+            streamed_evaluation(*how, "train", self.device, setting.rows, precision),
+            streamed_evaluation(*how, "val", self.device, None, precision),
+            streamed_evaluation(*how, "test", self.device, None, precision),
         )
+
+    def _num_batches(self, setting: Setting) -> int:
+        return self.sweep.num_steps(len(setting.rows)) * self.sweep.accumulate_batches
 
 
 def scored(outcomes: Sequence[Outcome]) -> list[Result]:
     """Cells of the table. The test clips of all folds are scored together."""
     cells: dict[tuple[str, str, Amount, str, int], list[Outcome]] = {}
     for outcome in outcomes:
-        task, _, amount, seed, _ = outcome.setting
-        cells.setdefault((task, outcome.features, amount, outcome.trial.probe, seed), []).append(outcome)
+        setting = outcome.setting
+        key = (setting.task, outcome.features, setting.amount, outcome.trial.probe, setting.seed)
+        cells.setdefault(key, []).append(outcome)
     results = []
     for key, folds in cells.items():
         setting, trials = folds[0].setting, [outcome.trial for outcome in folds]

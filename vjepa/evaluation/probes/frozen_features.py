@@ -1,4 +1,4 @@
-"""What probes read: tokens of a frozen encoder, and what stands beside them: pixels, gradients, an image model."""
+"""Inputs of probes: tokens of a frozen encoder and of baselines (pixels, gradients, an image model)."""
 
 import hashlib
 from collections.abc import Sequence
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from vjepa.data.clips.batch import normalize_clips
@@ -14,9 +15,9 @@ from vjepa.models import VideoEncoder
 
 
 class FrozenFeatures(nn.Module):
-    """Clips to tokens, without gradient and without change.
+    """Clips to tokens, without gradient.
 
-    `name` is the row of the table; `fingerprint` tells features of other weights or settings apart.
+    `name` is the row of the table; `fingerprint` identifies weights and settings.
     """
 
     def __init__(self, name: str):
@@ -27,16 +28,12 @@ class FrozenFeatures(nn.Module):
         self.requires_grad_(False)
         return self.eval()
 
-    def forward(
-        self,
-        clips: Tensor,  # (B, 3, T, H, W) uint8
-    ) -> Tensor:  # (B, N, D)
+    def forward(self, clips: UInt8[Tensor, "B 3 T H W"]) -> Float[Tensor, "B N D"]:
         raise NotImplementedError
 
     def pool(
-        self,
-        tokens: Tensor,  # (B, N, D)
-    ) -> Tensor:  # (B, P): what nearest neighbours and the linear probe read
+        self, tokens: Float[Tensor, "B N D"]
+    ) -> Float[Tensor, "B P"]:  # what nearest neighbours and the linear probe read
         return tokens.float().mean(dim=1)
 
     def fingerprint(self) -> str:
@@ -48,7 +45,7 @@ class FrozenFeatures(nn.Module):
         return digest.hexdigest()
 
     def settings(self) -> str:
-        """What changes the features beside the weights."""
+        """Settings that change the features beside the weights."""
         return ""
 
     def train(self, mode: bool = True) -> "FrozenFeatures":
@@ -56,7 +53,7 @@ class FrozenFeatures(nn.Module):
 
 
 class EncoderFeatures(FrozenFeatures):
-    """Tokens of a video encoder's last level, or of several levels one behind the other along the sequence."""
+    """Tokens of a video encoder's last level, or of several levels concatenated along the sequence."""
 
     def __init__(self, name: str, encoder: VideoEncoder, levels: Sequence[int] | None = None):
         super().__init__(name)
@@ -70,10 +67,10 @@ class EncoderFeatures(FrozenFeatures):
 
     def settings(self) -> str:
         encoder, position = self.encoder, self.encoder.position
-        # The number of heads and the kind of position have no weight that would tell them.
-        place = f"{position.kind} {position.head_dim} {position.position_grid}"
-        apart = " frames apart" if encoder.per_frame else ""
-        return f"{self.levels} {tuple(encoder.tubelet)} {place} {encoder.norm_eps} {encoder.difference_gain}{apart}"
+        # The number of heads and the kind of position leave no trace in the weights.
+        kind = f"{position.kind} {position.head_dim} {position.position_grid}"
+        per_frame = " frames apart" if encoder.per_frame else ""
+        return f"{self.levels} {tuple(encoder.tubelet)} {kind} {encoder.norm_eps} {encoder.difference_gain}{per_frame}"
 
 
 class PixelFeatures(FrozenFeatures):
@@ -107,13 +104,13 @@ class FrameDifferenceFeatures(PixelFeatures):
 
 
 class GradientHistogramFeatures(FrozenFeatures):
-    """Histograms of oriented gradients of a clip's middle frame (Dalal and Triggs, CVPR 2005): what one frame tells.
+    """Histograms of oriented gradients of a clip's middle frame (Dalal and Triggs, CVPR 2005).
 
     A token is a block of 2 x 2 cells, normalised together; blocks overlap.
 
     Args:
         cell: side of a cell in pixels.
-        num_angles: bins over half a turn; a gradient's weight is shared between the two nearest.
+        num_angles: bins over half a turn; a gradient is split between the two nearest.
     """
 
     def __init__(self, name: str = "gradient histograms, one frame", cell: int = 8, num_angles: int = 9):
@@ -131,14 +128,14 @@ class GradientHistogramFeatures(FrozenFeatures):
         across = F.pad(grey, (1, 1, 0, 0), mode="replicate").unfold(2, 3, 1)
         down = F.pad(grey, (0, 0, 1, 1), mode="replicate").unfold(1, 3, 1)
         across, down = across[..., 2] - across[..., 0], down[..., 2] - down[..., 0]
-        bins = torch.atan2(down, across) / torch.pi * self.num_angles  # half a turn has num_angles of them
+        bins = torch.atan2(down, across) / torch.pi * self.num_angles  # num_angles over half a turn
         lower = bins.floor()
-        share = bins - lower
+        fraction = bins - lower
         strength = torch.hypot(across, down)
-        of_angles = torch.zeros(*grey.shape, self.num_angles, device=grey.device)
-        for number, weight in ((lower, 1 - share), (lower + 1, share)):
-            of_angles.scatter_add_(-1, (number.long() % self.num_angles)[..., None], (strength * weight)[..., None])
-        cells = F.avg_pool2d(of_angles.movedim(-1, 1), self.cell)  # (B, angles, rows, columns)
+        histogram = torch.zeros(*grey.shape, self.num_angles, device=grey.device)
+        for number, weight in ((lower, 1 - fraction), (lower + 1, fraction)):
+            histogram.scatter_add_(-1, (number.long() % self.num_angles)[..., None], (strength * weight)[..., None])
+        cells = F.avg_pool2d(histogram.movedim(-1, 1), self.cell)  # (B, angles, rows, columns)
         blocks = F.unfold(cells, 2).transpose(1, 2)  # (B, N, 4 * angles)
         clipped = F.normalize(blocks, dim=-1, eps=1e-3).clamp(max=0.2)
         return F.normalize(clipped, dim=-1, eps=1e-3)
@@ -156,7 +153,7 @@ class ImageBackboneFeatures(FrozenFeatures):
     Args:
         model: timm's name of a vision transformer, such as "vit_small_patch14_dinov2".
         weights: a safetensors file or a checkpoint of tensors.
-        frame_step: frames from one that is seen to the next; 2 sees as many frames as a tubelet of two.
+        frame_step: frames from one input frame to the next; 2 gives one frame per tubelet of two.
     """
 
     def __init__(self, model: str, weights: Path, frame_step: int = 2, name: str | None = None):

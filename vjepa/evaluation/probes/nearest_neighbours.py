@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from vjepa.evaluation.probes.probe import FeatureBatch
@@ -31,13 +32,13 @@ def pooled_features(source: Iterable[FeatureBatch]) -> tuple[Tensor, Tensor]:  #
 
 
 def neighbour_votes(
-    bank: Tensor,  # (M, P) features with known classes
-    labels: Tensor,  # (M,) int64
-    queries: Tensor,  # (R, P)
+    bank: Float[Tensor, "M P"],  # features with known classes
+    labels: Int64[Tensor, " M"],
+    queries: Float[Tensor, "R P"],
     num_neighbours: int,
     num_classes: int,
     block: int = 1024,  # number of queries at once
-) -> Tensor:  # (R, classes)
+) -> Float[Tensor, "R classes"]:
     """Votes of the nearest features by cosine, each exp(cosine / 0.07). Features are centred on the bank's mean."""
     centre = bank.mean(0)
     bank = F.normalize(bank - centre, dim=1)
@@ -50,10 +51,10 @@ def neighbour_votes(
 
 
 def best_num_neighbours(
-    bank: Tensor,  # (M, P)
-    labels: Tensor,  # (M,)
-    queries: Tensor,  # (R, P) of the validation split
-    query_labels: Tensor,  # (R,)
+    bank: Float[Tensor, "M P"],
+    labels: Int64[Tensor, " M"],
+    queries: Float[Tensor, "R P"],  # of the validation split
+    query_labels: Int64[Tensor, " R"],
     num_classes: int,
 ) -> int:
     """The number of neighbours with the best accuracy on the queries; the fewest among equals."""

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Float32, Int64
 from torch import Tensor, nn
 
 from vjepa.evaluation.accelerator import autocast
@@ -20,9 +21,9 @@ from vjepa.evaluation.probes.sweep import HeadKind, Sweep, SweptHeads
 class FeatureBatch(NamedTuple):
     """Features of files. The segments of a view are concatenated to one sequence of tokens."""
 
-    tokens: Tensor  # (B, views, N, D) float32
-    pooled: Tensor  # (B, views, P) float32
-    labels: Tensor  # (B,) int64
+    tokens: Float32[Tensor, "B views N D"]
+    pooled: Float32[Tensor, "B views P"]
+    labels: Int64[Tensor, " B"]
 
     def moved(self, device: torch.device) -> "FeatureBatch":
         return FeatureBatch(*(tensor.to(device) for tensor in self))
@@ -38,10 +39,7 @@ class LinearHead(nn.Module):
         nn.init.normal_(self.linear.weight, std=0.01)
         nn.init.zeros_(self.linear.bias)
 
-    def forward(
-        self,
-        pooled: Tensor,  # (B, P)
-    ) -> Tensor:  # (B, classes)
+    def forward(self, pooled: Float[Tensor, "B P"]) -> Float[Tensor, "B classes"]:
         if self.training and len(pooled) == 1:  # the last file of a pass has no variance of its own
             norm = self.norm
             return self.linear(F.batch_norm(pooled, norm.running_mean, norm.running_var, eps=norm.eps))
@@ -92,8 +90,8 @@ class Probe(SweptHeads):
             num_views = batch.tokens.shape[1]
             with autocast(self.device, self.sweep.precision):
                 scores = self(batch, chosen)
-            for parts, of_batch in zip(probabilities, scores, strict=True):
-                parts.append(of_batch.float().softmax(dim=1).unflatten(0, (-1, num_views)).mean(1).cpu())
+            for parts, each in zip(probabilities, scores, strict=True):
+                parts.append(each.float().softmax(dim=1).unflatten(0, (-1, num_views)).mean(1).cpu())
             labels.append(batch.labels.cpu())
         return [torch.cat(parts) for parts in probabilities], torch.cat(labels)
 

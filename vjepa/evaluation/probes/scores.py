@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int64
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_accuracy, multiclass_confusion_matrix
 
@@ -19,8 +20,8 @@ class Trial(NamedTuple):
     probe: str  # kNN, or the kind of head
     chosen: str  # settings that validation chose
     val_accuracy: float
-    guesses: Tensor  # (R, classes) votes or probabilities
-    labels: Tensor  # (R,) int64
+    guesses: Float[Tensor, "R classes"]  # votes or probabilities
+    labels: Int64[Tensor, " R"]
 
     @property
     def accuracy(self) -> float:
@@ -47,16 +48,13 @@ class Scores:
         return dict(vars(self))
 
 
-def accuracy(
-    guesses: Tensor,  # (R, classes)
-    labels: Tensor,  # (R,) int64
-) -> float:
+def accuracy(guesses: Float[Tensor, "R classes"], labels: Int64[Tensor, " R"]) -> float:
     return float((guesses.argmax(1) == labels).float().mean())
 
 
 def score(
-    guesses: Tensor,  # (R, classes) any score that is higher for a likelier class
-    labels: Tensor,  # (R,) int64
+    guesses: Float[Tensor, "R classes"],  # any score that is higher for a likelier class
+    labels: Int64[Tensor, " R"],
     class_names: list[str],
     seed: int = 0,
     num_variants: int = 1,  # consecutive samples that are made of one clip (temporal tasks)

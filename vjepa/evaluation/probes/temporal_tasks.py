@@ -10,6 +10,7 @@ from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from vjepa.data.randomness import Purpose, generator_for
@@ -30,9 +31,9 @@ class TemporalTask(Protocol):
 
     def __call__(
         self,
-        clips: Tensor,  # (B, 3, decoded_frames, H, W) uint8
-        rows: Tensor,  # (B,) int64, of their manifest
-    ) -> Tensor:  # (B * V, 3, T, H, W), the variants of a clip together
+        clips: UInt8[Tensor, "B 3 decoded_frames H W"],
+        rows: Int64[Tensor, " B"],  # of their manifest
+    ) -> Float[Tensor, "B_V 3 T H W"]:  # the variants of a clip together
         ...
 
 
@@ -51,7 +52,7 @@ class ArrowOfTime:
 
 
 class FrameOrder:
-    """In order, and out of order: parts of at least two frames change places, so that tubelets stay whole."""
+    """In order, and out of order: parts of at least two frames are permuted, so that tubelets stay whole."""
 
     name: TemporalTaskName = "order"
     title = "frame order"
@@ -68,7 +69,7 @@ class FrameOrder:
         shuffled = [clip[:, self.frame_ids(row)] for clip, row in zip(clips, rows.tolist(), strict=True)]
         return torch.stack((clips, torch.stack(shuffled)), dim=1).flatten(0, 1)
 
-    def frame_ids(self, row: int) -> Tensor:  # (T,) int64
+    def frame_ids(self, row: int) -> Int64[Tensor, " T"]:
         """Frames of this row's clip out of order, in one of the orders other than the right one, each as likely."""
         _, *others = permutations(self.parts)
         drawn = generator_for(self.seed, Purpose.TEMPORAL_TASK, row).integers(len(others))
@@ -93,7 +94,7 @@ class Speed:
     def __call__(self, clips: Tensor, rows: Tensor) -> Tensor:
         return torch.stack([clips[:, :, self.frame_ids(step)] for step in STEPS], dim=1).flatten(0, 1)
 
-    def frame_ids(self, step: int) -> Tensor:  # (num_frames,) int64
+    def frame_ids(self, step: int) -> Int64[Tensor, " num_frames"]:
         first = (self.decoded_frames - 1 - (self.num_frames - 1) * step) // 2
         return first + step * torch.arange(self.num_frames)
 

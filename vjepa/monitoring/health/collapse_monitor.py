@@ -17,8 +17,8 @@ from vjepa.grid import gather_tokens
 from vjepa.monitoring.health.collapse_watch import CollapseWatch, HealthLimits, Judgement, Verdict
 from vjepa.monitoring.health.collapse_watch_actions import (
     Action,
+    CollapsedRunError,
     GoodStates,
-    SickRunError,
     require_whole_weights,
     scaled_schedule,
 )
@@ -92,6 +92,16 @@ class CollapseMonitor(Callback):
         """The last one; None while there are too few readings."""
         return self.watch.judgement
 
+    def summary(self) -> dict[str, str]:
+        """The last verdict, and the number of quantities inside the bands of healthy runs."""
+        if self.judgement is None:
+            return {}
+        bands = ""
+        if self.num_compared:
+            inside = self.num_compared - len(self.outside)
+            bands = f", {inside} of {self.num_compared} quantities inside the bands of healthy runs"
+        return {"health": f"{self.judgement.words}{bands}"}
+
     def setup(self, trainer: Trainer, module: ClipModel, stage: str) -> None:
         if stage == "fit" and self.every_n_steps:
             self._bands = None if self.bands_file is None else read_bands(self.bands_file)
@@ -142,7 +152,7 @@ class CollapseMonitor(Callback):
         if after is not None:
             logged["health/verdict"] = float(after.verdict)
             if after.verdict != (Verdict.HEALTHY if before is None else before.verdict):
-                print(f"health at step {trainer.global_step}: {described(after)}", flush=True)
+                print(f"health at step {trainer.global_step}: {after.words}", flush=True)
         if self._bands is not None:
             known = {name: float(value) for name, value in trainer.callback_metrics.items()} | logged
             progress = trainer.global_step / trainer.estimated_stepping_batches
@@ -175,8 +185,8 @@ class CollapseMonitor(Callback):
                 if callback.last.exists():
                     kept += f", {callback.last} is from before the verdict"
         after = f" after {self.rewinds} rewinds" if self.rewinds else ""
-        raise SickRunError(
-            f"the run was stopped at step {trainer.global_step}{after}, {described(judgement)}{kept}; try a lower "
+        raise CollapsedRunError(
+            f"the run was stopped at step {trainer.global_step}{after}, {judgement.words}{kept}; try a lower "
             f"learning rate, a momentum nearer to 1, or a regularizer"
         )
 
@@ -199,11 +209,6 @@ class CollapseMonitor(Callback):
 
     def _rewinds(self) -> bool:
         return self.action == "rewind" and self.every_n_steps > 0
-
-
-def described(judgement: Judgement) -> str:
-    """A verdict in words, with its reason."""
-    return judgement.verdict.words + (f": {judgement.reason}" if judgement.reason else "")
 
 
 def token_health(step: ClipStep) -> dict[str, float]:

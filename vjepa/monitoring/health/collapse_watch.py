@@ -83,6 +83,10 @@ class Judgement(NamedTuple):
     verdict: Verdict
     reason: str  # which quantity broke which limit; empty where healthy
 
+    @property
+    def words(self) -> str:
+        return self.verdict.words + (f": {self.reason}" if self.reason else "")
+
 
 def judge(
     first: Reading,  # the best of the first readings

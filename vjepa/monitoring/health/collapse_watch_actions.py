@@ -1,4 +1,4 @@
-"""What is done about a sick run: it ends, or goes back to where it was healthy, with a lower learning rate."""
+"""Actions on a collapsed run: end it, or rewind it to a healthy state with a lower learning rate."""
 
 import copy
 from collections import deque
@@ -17,12 +17,12 @@ from vjepa.training.clip_model import ClipModel
 Action = Literal["warn", "stop", "rewind"]
 
 
-class SickRunError(RuntimeError):
-    """Ends a run whose embeddings have collapsed; `vjepa` turns it into one sentence and exit code 3."""
+class CollapsedRunError(RuntimeError):
+    """Ends a run whose embeddings have collapsed; `vjepa` prints one sentence and exits with code 3."""
 
 
 class GoodState(NamedTuple):
-    """Weights and optimizer of a step, in main memory."""
+    """Weights and optimizer state of a step, in main memory."""
 
     step: int
     weights: dict[str, Tensor]
@@ -30,7 +30,7 @@ class GoodState(NamedTuple):
 
 
 class GoodStates:
-    """The last two states that were kept. One goes back to the older: the newer may be from when it began."""
+    """The last two healthy states. A rewind goes to the older: at the newer one the collapse may have begun."""
 
     def __init__(self) -> None:
         self._states: deque[GoodState] = deque(maxlen=2)
@@ -49,7 +49,7 @@ class GoodStates:
 
     @torch.no_grad()
     def bring_back(self, trainer: Trainer, module: ClipModel) -> int:
-        """The step that weights and optimizer are from now on those of. Steps, schedules and clips go on."""
+        """Restore weights and optimizer, and return their step. Steps, schedules and clips continue."""
         state = self._states[0]
         for name, tensor in _changing_weights(module).items():
             tensor.copy_(state.weights[name])
@@ -59,7 +59,7 @@ class GoodStates:
 
 
 def require_whole_weights(trainer: Trainer) -> None:
-    """Raises ValueError where a rank holds only a part of the weights."""
+    """Raises ValueError where a rank has only a part of the weights."""
     if not isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy):
         raise ValueError(
             f"action 'rewind' of the collapse monitor keeps whole weights on each rank, which "
@@ -68,7 +68,7 @@ def require_whole_weights(trainer: Trainer) -> None:
 
 
 def scaled_schedule(schedule: Schedule, factor: float) -> Schedule:
-    """The same shape, lower."""
+    """The schedule with all values multiplied by a factor."""
     start, end = (None if value is None else value * factor for value in (schedule.start, schedule.end))
     return replace(schedule, peak=schedule.peak * factor, start=start, end=end)
 

@@ -1,15 +1,12 @@
-"""How far two networks of one shape are apart."""
+"""Distance between the weights of two networks."""
 
 import torch
 from torch import Tensor, nn
 
 
 @torch.no_grad()
-def weight_distance(
-    network: nn.Module,
-    other: nn.Module,  # of the same shape
-) -> float:
-    """L2 norm of the difference of all weights over that of the weights of `network`; 0 where they are equal."""
+def weight_distance(network: nn.Module, other: nn.Module) -> float:
+    """L2 norm of the difference of two networks of one shape, over the L2 norm of the first."""
     weights: list[Tensor] = list(network.parameters())
     others: list[Tensor] = list(other.parameters())
     differences = torch._foreach_sub(weights, others)

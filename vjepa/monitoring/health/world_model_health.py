@@ -1,4 +1,4 @@
-"""Watches whether a world model learns what planning needs; goes to the run's logger as `health/...`."""
+"""Health of a world model in training, logged as `health/...`."""
 
 from collections.abc import Iterator
 
@@ -17,17 +17,18 @@ from vjepa.evaluation.planning.model_health import (
     verdict,
     world_model_health,
 )
+from vjepa.monitoring.log_now import log_at_end
 from vjepa.training import WorldModel
 
 
 class WorldModelHealth(Callback):
-    """Every `every_n_steps` steps and at the end: health on episodes that are not trained on. It changes no run.
+    """Measures health on validation episodes every `every_n_steps` steps and at the end; the run is unchanged.
 
     Args:
-        every_n_steps: steps from one reading to the next; 0 leaves only the one at the end.
-        num_windows: of validation episodes, and as many of training episodes for read-outs to be fitted on; of training
-            episodes alone where there are no others.
-        limits: what the model is judged by.
+        every_n_steps: steps from one reading to the next; 0 for a single reading at the end.
+        num_windows: of validation episodes, and as many of training episodes to fit read-outs; of training episodes
+            alone where there is no validation split.
+        limits: of a healthy model.
     """
 
     def __init__(
@@ -48,8 +49,23 @@ class WorldModelHealth(Callback):
 
     @property
     def judgement(self) -> str | None:
-        """In words; None before the first reading."""
+        """The verdict in words; None before the first reading."""
         return verdict(self.health, self.limits) if self.health else None
+
+    def summary(self) -> dict[str, str]:
+        """The last reading."""
+        if self.judgement is None:
+            return {}
+        health = self.health
+        lines = {
+            "latents": f"effective rank {health['rank']:.1f}, std {health['std']:.2f}",
+            "imagined": f"error {health['error_over_change']:.0%} of the change in an action chunk, "
+            f"{health['error_over_change_last']:.0%} in a window; "
+            f"{health['action_sensitivity']:.1f} times that with other actions",
+        }
+        if "state_error" in health:
+            lines["state"] = f"read from latents with a mean error of {health['state_error']:.2f}"
+        return lines | {"health": self.judgement}
 
     def on_train_batch_end(
         self, trainer: Trainer, module: WorldModel, outputs: object, batch: object, batch_idx: int
@@ -71,8 +87,7 @@ class WorldModelHealth(Callback):
         with torch.no_grad():
             self.health = self._health(trainer.datamodule, module)  # type: ignore[attr-defined]
         module.train(was_training)
-        for logger in trainer.loggers:  # not by the module: it may log no more when training has ended
-            logger.log_metrics({f"health/{name}": value for name, value in self.health.items()}, trainer.global_step)
+        log_at_end(trainer, {f"health/{name}": value for name, value in self.health.items()})
 
     def _health(self, data: EpisodeDataModule, module: WorldModel) -> dict[str, float]:
         train, val = data.split
@@ -80,34 +95,34 @@ class WorldModelHealth(Callback):
             return world_model_health(self._windows(data, train, module))
         return world_model_health(self._windows(data, val, module), self._examples(data, train, module))
 
-    def _examples(self, data: EpisodeDataModule, of_episodes: np.ndarray, module: WorldModel) -> Examples:
+    def _examples(self, data: EpisodeDataModule, episodes: np.ndarray, module: WorldModel) -> Examples:
         parts = [
             (seen, module.actions.normalized(done), batch.states)
-            for batch, seen, done in self._read_windows(data, of_episodes, module)
+            for batch, seen, done in self._read_windows(data, episodes, module)
         ]
         return Examples(*(torch.cat(each) for each in zip(*parts, strict=True)))
 
-    def _windows(self, data: EpisodeDataModule, of_episodes: np.ndarray, module: WorldModel) -> Windows:
+    def _windows(self, data: EpisodeDataModule, episodes: np.ndarray, module: WorldModel) -> Windows:
         parts = []
-        for batch, seen, done in self._read_windows(data, of_episodes, module):
-            # Later states would tell what actions did, and a planner doesn't know them.
+        for batch, seen, done in self._read_windows(data, episodes, module):
+            # Only the first state: a planner does not have later ones, which show the effect of actions.
             known = (batch.states[:, :1], batch.extrinsics)
             given = [each.to(module.device) if each.shape[-1] else None for each in known]
             rolled = module.imagine(seen[:, 0], done, *given)
-            # Of windows half a part away: neighbours overlap, and do much the same.
+            # Actions of windows half a part away: those of neighbours overlap and are similar.
             by_others = module.imagine(seen[:, 0], done.roll(len(done) // 2, 0), *given)
             parts.append((seen, rolled, by_others, module.actions.normalized(done), batch.states))
         return Windows(*(torch.cat(each) for each in zip(*parts, strict=True)))
 
     def _read_windows(
-        self, data: EpisodeDataModule, of_episodes: np.ndarray, module: WorldModel
+        self, data: EpisodeDataModule, episodes: np.ndarray, module: WorldModel
     ) -> Iterator[tuple[EpisodeBatch, Tensor, Tensor]]:
-        """By the part: windows, latents of their frames (B, T, N, D), raw action blocks (B, T - 1, A)."""
-        places = WindowPlaces(data.store, of_episodes, data.num_steps, data.frame_step)
+        """In parts: windows, latents of their frames (B, T, N, D), action chunks (B, T - 1, A)."""
+        places = WindowPlaces(data.store, episodes, data.num_steps, data.frame_step)
         rows = np.unique(np.linspace(0, len(places) - 1, self.num_windows).astype(int))
-        episodes, starts = places.at(rows)
+        chosen, starts = places.at(rows)
         for part in np.array_split(np.arange(len(rows)), max(1, len(rows) // 40)):
-            batch = gather_windows(data.store, episodes[part], starts[part], data.num_steps, data.frame_step)
+            batch = gather_windows(data.store, chosen[part], starts[part], data.num_steps, data.frame_step)
             frames = batch.frames.to(module.device)
             seen = module.encode_frames(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
             yield batch, seen, batch.actions.to(module.device)

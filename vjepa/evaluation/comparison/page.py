@@ -1,0 +1,129 @@
+"""The page of a comparison, in Markdown."""
+
+import datetime
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from vjepa.evaluation.comparison.comparison import Measured
+from vjepa.evaluation.comparison.fork import ForkOutcome
+from vjepa.evaluation.results import spread
+
+Rows = Mapping[str, Sequence[Measured]]  # by recipe, one for each seed
+
+
+class Comparison(NamedTuple):
+    """Settings and results of a comparison."""
+
+    command: str
+    steps: int
+    seeds: Sequence[int]
+    rows: Rows  # of all recipes and of random weights
+    abouts: Mapping[str, str]  # by recipe, the first line of its header
+    width: int  # of tokens
+    chance: float
+    fork: ForkOutcome
+    decoding_errors: Mapping[str, float]  # by recipe
+
+
+def page(found: Comparison, pictures: Path) -> str:
+    """The whole page.
+
+    Args:
+        found: settings and results.
+        pictures: folder of the pictures, relative to the page.
+    """
+    collapsing, healthy = list(found.abouts)[-1], next(iter(found.abouts))
+    pixels, latents, fork = found.fork.pixel_errors, found.fork.latent_errors, found.fork
+    abouts = "\n".join(f"* {name}: {about}" for name, about in found.abouts.items())
+    decoding = ", ".join(f"{name} {error:.4f}" for name, error in found.decoding_errors.items())
+    return f"""# Objectives compared
+
+Written by `{found.command}` on {datetime.date.today()}, {os.cpu_count()} processor cores, torch {torch.__version__}. \
+Everything but the objective is the same: encoder, masks, clips, batches, {found.steps} steps; \
+seeds of training: {", ".join(map(str, found.seeds))}.
+
+Accuracy in % of frozen features on motion, on test clips; chance is {100 * found.chance:.1f}. \
+Mean ± standard deviation over seeds of training; the best mean of each probe is bold. \
+Effective rank (of {found.width}) and std are of target tokens of whole test clips. \
+Processor seconds are of the training process, without decoding.
+
+{table(found.rows)}
+
+{chr(10).join(winners(found.rows))}
+
+The recipes, in `configs/pretrain`:
+
+{abouts}
+
+## Why not pixels
+
+A ball runs to a fork and goes left or right by chance. Both models have the same encoder and see the same past. \
+Means over held-out forks:
+
+* Pixels: squared error {pixels["left"]:.4f} to the left future, {pixels["right"]:.4f} to the right one, \
+{pixels["mean of both"]:.4f} to the mean of both, a picture that never comes true.
+* Embeddings: absolute error {latents["left"]:.3f} to the left future, {latents["right"]:.3f} to the right one, \
+{latents["another clip"]:.3f} to that of another clip.
+* The nearest clips to a predicted embedding go left in {fork.nearest_that_turn_left:.0%}, have the same ground in \
+{fork.nearest_with_same_ground:.0%} (by chance {fork.same_ground:.0%}) and the same ball in \
+{fork.nearest_with_same_ball:.0%} (by chance {fork.same_ball:.0%}).
+
+![the fork: futures, predictions, nearest clips]({pictures}/compare_fork.png)
+
+## How collapse looks
+
+`{collapsing}` beside `{healthy}`, the first seed of each. A falling loss means nothing where rank or std fall with it.
+
+![effective rank, std and loss of both runs]({pictures}/compare_collapse.png)
+
+## What the embeddings hold
+
+A small decoder, trained on frozen tokens of whole clips, shows what of the pixels they contain. \
+Nothing learns from it. Mean squared error on test clips, pixels from 0 to 1: {decoding}.
+
+![clips and their reconstruction from tokens]({pictures}/compare_latents.png)
+"""
+
+
+def table(rows: Rows) -> str:
+    """A row for each recipe: mean and standard deviation over its seeds; the best mean of each probe is bold."""
+    means = mean_accuracies(rows)
+    lines = [
+        f"| recipe | {' | '.join(means)} | effective rank | std | processor seconds per step |",
+        "|---" * (len(means) + 4) + "|",
+    ]
+    for name, measured in rows.items():
+        cells = []
+        for column, by_recipe in means.items():
+            text = spread([100 * each.accuracies[column] for each in measured])
+            cells.append(f"**{text}**" if by_recipe[name] == max(by_recipe.values()) else text)
+        seconds = [each.processor_seconds for each in measured if each.processor_seconds is not None]
+        cells += [spread([each.rank for each in measured]), spread([each.std for each in measured], 3)]
+        cells.append(spread(seconds, 2) if seconds else "")
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def winners(rows: Rows) -> list[str]:
+    """The best recipe by each probe, and its lead over the next."""
+    lines = []
+    for column, means in mean_accuracies(rows).items():
+        first, *others = sorted(means, key=lambda recipe: -means[recipe])
+        ahead = 100 * (means[first] - means[others[0]]) if others else 0.0
+        lead = f", {ahead:.1f} points ahead of {others[0]}" if ahead >= 0.05 else ", and others are as good"
+        lines.append(f"* {column}: {first}{lead}.")
+    return lines
+
+
+def mean_accuracies(rows: Rows) -> dict[str, dict[str, float]]:
+    """Means over seeds, by probe and recipe."""
+    columns = next(iter(rows.values()))[0].accuracies
+    return {
+        column: {name: float(np.mean([each.accuracies[column] for each in row])) for name, row in rows.items()}
+        for column in columns
+    }
