@@ -66,18 +66,18 @@ def test_wandering_goes_everywhere_and_through_the_door():
     assert at_border.mean() > 0.01 and at_wall.mean() > 0.01
 
 
-def test_who_only_walks_hardly_finds_the_door():
+def test_walks_alone_rarely_find_the_door():
     suite = TwoRooms("fixed")
     tasks = suite.tasks(200, 0, "train")
-    shares = []
+    fractions = []
     for behaviour in (Wander(0.0, 0.0), Wander(1.0, 0.0)):
         states, _ = run(behaviour, suite, tasks, 128)
         rooms = np.sign(states[..., 0] - 32)
-        shares.append((rooms != rooms[:, :1]).any(1).mean())
-    assert shares[0] < 0.4 and shares[1] > 0.9
+        fractions.append((rooms != rooms[:, :1]).any(1).mean())
+    assert fractions[0] < 0.4 and fractions[1] > 0.9
 
 
-def test_wrong_shares_and_worlds_without_a_door_are_refused():
+def test_wrong_probabilities_and_worlds_without_a_door_are_refused():
     with pytest.raises(
         ValueError, match=r"door_probability \(0.8\) and target_probability \(0.5\) must not be negative, nor sum"
     ):
@@ -103,7 +103,7 @@ def test_there_is_no_straight_line_where_actions_have_more_numbers_than_states()
         StraightLine().begin(suite, TwoRooms().tasks(1, 0, "train"))
 
 
-def test_the_aimless_do_what_is_done_in_the_data():
+def test_the_behaviour_policy_acts_as_in_the_data():
     suite = TwoRooms()
     tasks = suite.tasks(5, 0, "test")
     policy, world = BehaviourPolicy(RandomWalk(), 10), suite.begin(tasks)

@@ -46,7 +46,7 @@ def test_actions_lead_from_frame_to_frame_and_layouts_are_those_for_training(tmp
     assert (written.frame_interval, written.frame_size, written.unit) == (4, (64, 64), "px")
 
 
-def test_the_share_of_episodes_in_both_rooms_is_told(tmp_path):
+def test_the_fraction_of_episodes_in_both_rooms_is_returned(tmp_path):
     done = collect(TwoRooms(), Wander(), tmp_path / "rooms", episodes=40, steps=64)
     assert isinstance(done, Collected) and done.transitions == 2560 and 0.05 < done.crossing_fraction < 1
 

@@ -26,7 +26,7 @@ def test_distance_is_pixels_plus_30_per_radian_of_the_block_alone():
     assert block_distance(here, here + np.array([9, 9, 0, 0, 4 * np.pi])) == pytest.approx(0)
 
 
-def test_without_gym_pusht_it_says_how_to_install_it(monkeypatch):
+def test_without_gym_pusht_the_error_gives_the_installation(monkeypatch):
     monkeypatch.setitem(sys.modules, "gym_pusht.envs", None)
     monkeypatch.setitem(sys.modules, "gym_pusht", None)
     with pytest.raises(ValueError, match=r"Push-T needs gym-pusht .* `pip install --no-deps 'gym-pusht>=0.1.8,<0.2'`"):

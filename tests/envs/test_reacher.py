@@ -31,7 +31,7 @@ def test_distance_is_the_larger_of_elbows_and_fingertips():
     assert arm_distance(straight, straight + np.array([2 * np.pi, 0, 3, 3])) == pytest.approx(0)
 
 
-def test_without_dm_control_it_says_how_to_install_it(monkeypatch):
+def test_without_dm_control_the_error_gives_the_installation(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"install them with `pip install 'vjepa\[reacher\]'`"):
         reacher()

@@ -45,7 +45,7 @@ def suite_of(kind: type[Dot], **settings) -> SingleWorlds:
     return SingleWorlds(kind, LIMIT, **{"radii": (2.0, 1.0), "action_dim": 2, "goal_steps": 12, **settings})
 
 
-def test_a_suite_knows_its_environments_sizes():
+def test_a_suite_has_the_sizes_of_its_environment():
     suite = suite_of(TellingDot)
     assert (suite.frame_size, suite.state_dim, suite.action_dim) == ((20, 20), 2, 2)
     assert suite_of(Dot).state_dim == 256  # a grey copy of the frame
@@ -101,7 +101,7 @@ def test_an_episode_alone_is_the_same_as_in_a_batch_and_environments_are_used_ag
     assert len(made) <= 12  # two worlds at a time, and those before until they are forgotten
 
 
-def test_whose_state_is_unknown_is_as_far_from_a_goal_as_grey_copies_differ():
+def test_without_a_state_the_distance_is_the_difference_of_grey_copies():
     suite = suite_of(Dot)
     tasks = suite.tasks(1, 0, "train")
     assert suite.unit == "grey levels" and suite_of(TellingDot).unit == ""
@@ -126,7 +126,7 @@ def test_baselines_and_collections_take_it(tmp_path):
     assert (collected.episodes, collected.transitions) == (4, 32) and np.isnan(collected.crossing_fraction)
 
 
-def test_who_only_draws_can_be_evaluated():
+def test_an_environment_without_a_state_can_be_evaluated():
     suite = suite_of(Dot)
     done = evaluate(BehaviourPolicy(RandomWalk(), 6), suite, suite.tasks(3, 0, "test"), steps=6, episodes_per_batch=2)
     alone = evaluate(BehaviourPolicy(RandomWalk(), 6), suite, suite.tasks(3, 0, "test").rows(slice(2, 3)), steps=6)
@@ -158,7 +158,7 @@ def test_gymnasiums_environments_fit_as_they_are():
     assert suite.render_goals(tasks).shape == (2, 20, 30, 3)
 
 
-def test_who_cannot_be_brought_to_a_state_says_so():
+def test_an_environment_that_cannot_be_set_to_a_state_is_refused():
     suite = suite_of(TellingDot)
     tasks = suite.tasks(1, 0, "train")
     with pytest.raises(ValueError, match=r"give the environment a method set_state\(state\)"):

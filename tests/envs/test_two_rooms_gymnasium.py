@@ -50,7 +50,7 @@ def test_it_is_terminated_at_the_goal_and_truncated_after_200_steps():
     assert truncated == [False] * 199 + [True]
 
 
-def test_options_say_where_and_a_seed_says_the_rest():
+def test_options_set_positions_and_a_seed_draws_the_rest():
     env = TwoRoomsEnv(layouts="random")
     first, _ = env.reset(seed=5)
     again, _ = env.reset(seed=5)

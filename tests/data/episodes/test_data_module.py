@@ -62,7 +62,7 @@ def assert_equal(ours: list[EpisodeBatch], theirs: list[EpisodeBatch]) -> None:
 
 
 @pytest.mark.parametrize(("frame_step", "num_steps"), [(2, 1), (2, 4), (4, 2)])
-def test_blocks_of_actions_lead_from_frame_to_frame(counted, frame_step, num_steps):
+def test_action_chunks_lead_from_frame_to_frame(counted, frame_step, num_steps):
     data = data_of(counted, frame_step=frame_step, num_steps=num_steps)
     for batch in data.train_dataloader():
         assert batch.frames.shape == (8, num_steps + 1, 3, 32, 48) and batch.frames.dtype == torch.uint8
@@ -86,7 +86,7 @@ def test_every_window_within_an_episode_comes_once_in_a_pass(counted):
     assert data.batches_per_epoch == len(expected) // 4
 
 
-def test_windows_of_an_episode_stand_side_by_side_at_different_starts(counted):
+def test_windows_of_an_episode_are_adjacent_with_different_starts(counted):
     data = data_of(counted, windows_per_episode=4, num_steps=1)
     seen = set()
     for batch in run(data, 60):
@@ -277,7 +277,7 @@ def test_settings_that_cannot_be_are_refused(counted, settings, message):
 
 
 @pytest.mark.parametrize(("ranks", "windows", "way_out"), [(3, 1, 9), (8, 2, 16)])
-def test_a_batch_that_ranks_cannot_share_is_refused_with_one_that_they_can(counted, ranks, windows, way_out):
+def test_a_batch_that_ranks_cannot_divide_is_refused_with_one_that_they_can(counted, ranks, windows, way_out):
     with pytest.raises(ValueError, match=rf"ranks \({ranks}\).*; try {way_out}$"):
         data_of(counted, 0, ranks, windows_per_episode=windows).train_dataloader()
 

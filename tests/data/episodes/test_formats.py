@@ -1,4 +1,4 @@
-"""Episodes are the same whatever format they are kept in, and what can't be learnt from is refused in a sentence."""
+"""Episodes are the same in every format, and invalid ones are refused in a sentence."""
 
 import importlib.util
 import pickle
@@ -126,7 +126,7 @@ def test_many_episodes_can_stand_in_one_npz_file(tmp_path):
 # --- DROID
 
 
-def test_droid_is_thinned_out_to_four_frames_per_second_with_differences_of_poses_as_actions(written):
+def test_droid_is_subsampled_to_four_frames_per_second_with_pose_differences_as_actions(written):
     store = open_episodes(written("droid"))
     assert store.lengths.tolist() == [4, 3, 2, 4]  # frames 0, 4, 8, ... of 20, 14, 9 and 17
     assert (store.action_dim, store.state_dim, store.fps) == (7, 7, 15 / 4)

@@ -44,7 +44,7 @@ def test_clips_are_a_function_of_seed_and_number():
     assert not np.array_equal(clips[0], fork_clips(4, [5])[0][0])
 
 
-def test_turns_and_looks_are_drawn_evenly_and_apart():
+def test_turns_and_looks_are_drawn_evenly_and_independently():
     _, forks, turns = fork_clips(0, range(300))
     left = np.array([turn == "left" for turn in turns])
     assert 0.4 < left.mean() < 0.6

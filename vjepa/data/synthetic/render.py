@@ -79,11 +79,11 @@ def mix(
 
 
 def paint_ground(canvas: Floats, frames: NDArray[np.intp], grounds: list[Ground]) -> None:
-    """Fill the frames with one grain, each at its own place, angle and scale."""
+    """Fill the frames with one grain, each at its own position, angle and scale."""
     size = canvas.shape[-1]
     field = coloured_grain(grounds[0], size)
     for frame, ground in zip(frames, grounds, strict=True):
-        # From a pixel's place in the frame, seen from its middle, to its place in the grain.
+        # From a pixel's position in the frame, relative to the centre, to its position in the grain.
         back = np.exp(-1j * ground.angle) / ground.scale
         turn = np.array([[back.real, -back.imag], [back.imag, back.real]])
         middle = np.full(2, (size - 1) / 2)

@@ -169,7 +169,7 @@ def roll_out(state: WorldState, num_frames: int) -> list[WorldState]:
     return states
 
 
-def moved(part: Part, place: Callable[[Vector, Vector], Vector]) -> Part:
+def moved(part: Part, translate: Callable[[Vector, Vector], Vector]) -> Part:
     """A shape or the ground one frame later. Orbit and swing are added as differences to `position`."""
     motion = part.motion
     next_phase = part.cycle_phase + motion.cycle_rate
@@ -181,7 +181,7 @@ def moved(part: Part, place: Callable[[Vector, Vector], Vector]) -> Part:
     swung = triangle_wave(next_phase) - triangle_wave(part.cycle_phase)
     return replace(
         part,
-        position=place(part.position, (x + swung * motion.swing[0], y + swung * motion.swing[1])),
+        position=translate(part.position, (x + swung * motion.swing[0], y + swung * motion.swing[1])),
         angle=(part.angle + motion.spin) % (2.0 * math.pi),
         pulse_phase=(part.pulse_phase + motion.pulse_rate) % 1.0,
         cycle_phase=next_phase % 1.0,

@@ -83,5 +83,5 @@ def _poses(file: Any, serial: str) -> tuple[Float32[np.ndarray, "T 7"], Float[np
     gripper = observation["robot_state/gripper_position"][()].reshape(len(pose), 1)
     extrinsics = observation["camera_extrinsics"].get(f"{serial}_left")
     # A static camera has the same extrinsics in every row.
-    of_camera = np.zeros(6) if extrinsics is None else extrinsics[0]
-    return np.concatenate((pose, gripper), axis=1).astype(np.float32), of_camera
+    static = np.zeros(6) if extrinsics is None else extrinsics[0]
+    return np.concatenate((pose, gripper), axis=1).astype(np.float32), static

@@ -1,7 +1,7 @@
 """Episodes of LeRobot datasets, versions 2 and 3: `meta/info.json`, tables of actions in Parquet, cameras as videos.
 
-Version 2 has a table and a video for each episode, version 3 packs many into each file and says where each is. An
-episode whose video can't be read is skipped.
+Version 2 has a table and a video for each episode, version 3 packs many into each file, with an index. An episode
+whose video can't be read is skipped.
 """
 
 import json
