@@ -69,8 +69,8 @@ class TwoRoomsEnv(gymnasium.Env):
         self.radius = radius
         self.max_steps = max_steps
         self.render_mode = render_mode
-        image: gymnasium.Space = gymnasium.spaces.Box(0, 255, (SIZE, SIZE, 3), np.uint8)
-        state: gymnasium.Space = gymnasium.spaces.Box(0, SIZE, (2,), np.float32)
+        image: gymnasium.Space[Any] = gymnasium.spaces.Box(0, 255, (SIZE, SIZE, 3), np.uint8)
+        state: gymnasium.Space[Any] = gymnasium.spaces.Box(0, SIZE, (2,), np.float32)
         everything = {"image": image, "state": state, "goal_image": image, "goal_state": state}
         self.observation_space = image if observe == "pixels" else gymnasium.spaces.Dict(everything)
         self.action_space = gymnasium.spaces.Box(-1, 1, (2,), np.float32)

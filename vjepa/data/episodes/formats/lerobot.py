@@ -68,7 +68,7 @@ def _read_info(root: Path) -> dict[str, Any]:
 
 
 def _find_camera(info: dict[str, Any], camera: str | None, root: Path) -> str:
-    cameras = [name for name, feature in info["features"].items() if feature.get("dtype") == "video"]
+    cameras: list[str] = [name for name, feature in info["features"].items() if feature.get("dtype") == "video"]
     if not cameras:
         raise ValueError(f"no frames in {root}: none of its features is a video (images in tables are not read)")
     by_last_word = {name.rsplit(".", 1)[-1]: name for name in reversed(cameras)}
