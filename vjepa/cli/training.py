@@ -46,27 +46,7 @@ WORLD_MODEL_CALLBACKS = (WorldModelHealth,)
 
 def run_training_command(arguments: list[str]) -> None:
     """Parse and run one of Lightning's subcommands, e.g. `["fit", "-c", "recipe.yaml"]`."""
-    TrainingCLI(
-        LightningModule,
-        LightningDataModule,
-        subclass_mode_model=True,
-        subclass_mode_data=True,
-        auto_configure_optimizers=False,
-        seed_everything_default=0,
-        save_config_kwargs={"overwrite": True},  # a requeued job writes to its earlier folder
-        trainer_defaults={
-            # Steps count the length of a run and the interval between validations.
-            "max_epochs": -1,
-            "check_val_every_n_epoch": None,
-            "val_check_interval": 100,
-            "log_every_n_steps": 10,
-            "num_sanity_val_steps": 0,
-            "use_distributed_sampler": False,  # our own order is already split over ranks
-            "enable_model_summary": False,
-            "callbacks": [GradientNorm(), Throughput(), DataUsage(), TokenWriter(), ClosingSummary()],
-        },
-        args=arguments,
-    )
+    TrainingCLI(arguments)
 
 
 class TrainingCLI(LightningCLI):
@@ -74,6 +54,34 @@ class TrainingCLI(LightningCLI):
 
     `--ckpt_path last` resumes in the newest such folder that holds a checkpoint.
     """
+
+    def __init__(self, arguments: list[str]) -> None:
+        self._command = arguments[0]
+        super().__init__(
+            LightningModule,
+            LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            auto_configure_optimizers=False,
+            seed_everything_default=0,
+            save_config_kwargs={"overwrite": True},  # a requeued job writes to its earlier folder
+            trainer_defaults={
+                # Steps count the length of a run and the interval between validations.
+                "max_epochs": -1,
+                "check_val_every_n_epoch": None,
+                "val_check_interval": 100,
+                "log_every_n_steps": 10,
+                "num_sanity_val_steps": 0,
+                "use_distributed_sampler": False,  # our own order is already split over ranks
+                "enable_model_summary": False,
+                "callbacks": [GradientNorm(), Throughput(), DataUsage(), TokenWriter(), ClosingSummary()],
+            },
+            args=arguments,
+        )
+
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
+        """The given command alone, since the parser of each takes a while to build."""
+        return {self._command: LightningCLI.subcommands()[self._command]}
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
         parser = HelpfulParser(**kwargs)
