@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import IO
 
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -22,7 +23,7 @@ def vjepa(*arguments: str | Path, ranks: int = 0) -> subprocess.CompletedProcess
 
     With `ranks`, run it as `torchrun` does: the first exit code that is not 0, and all that was said.
     """
-    process = _warm_process()
+    process, while_importing = _warm_process()
     with tempfile.NamedTemporaryFile("r") as stdout, tempfile.NamedTemporaryFile("r") as stderr:
         request = {
             "arguments": list(map(str, arguments)),
@@ -35,7 +36,10 @@ def vjepa(*arguments: str | Path, ranks: int = 0) -> subprocess.CompletedProcess
         assert process.stdin and process.stdout
         print(json.dumps(request), file=process.stdin, flush=True)
         codes = json.loads(process.stdout.readline())
-        return subprocess.CompletedProcess(arguments, next(filter(None, codes), 0), stdout.read(), stderr.read())
+        while_importing.seek(0)
+        return subprocess.CompletedProcess(
+            arguments, next(filter(None, codes), 0), stdout.read(), while_importing.read() + stderr.read()
+        )
 
 
 def cold_vjepa(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -45,13 +49,15 @@ def cold_vjepa(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 @functools.cache
-def _warm_process() -> subprocess.Popen[str]:
+def _warm_process() -> tuple[subprocess.Popen[str], IO[str]]:
+    """The process, and the file of what it says on stderr while it imports."""
+    stderr = tempfile.TemporaryFile("w+")  # noqa: SIM115
     command = [sys.executable, "-m", "tests.integration.warm_process"]
     process = subprocess.Popen(
-        command, cwd=ROOT, env=_environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        command, cwd=ROOT, env=_environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, text=True
     )
     atexit.register(process.communicate)  # the end of its stdin ends it
-    return process
+    return process, stderr
 
 
 def _environment() -> dict[str, str]:

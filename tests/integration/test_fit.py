@@ -6,7 +6,7 @@ import yaml
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tests.integration.runs import checkpoint, vjepa
+from tests.integration.runs import checkpoint, cold_vjepa
 from vjepa.cli.main import main
 
 SCALARS = {
@@ -105,7 +105,7 @@ def test_bad_files_are_listed_and_the_run_goes_on(tiny_recipe, tiny_world):
 
 
 def test_a_terminal_and_a_pipe_are_both_served(tiny_recipe):
-    run = vjepa("fit", "-c", tiny_recipe, "--name=a", "--trainer.max_steps=2")
+    run = cold_vjepa("fit", "-c", tiny_recipe, "--name=a", "--trainer.max_steps=2")
     assert run.returncode == 0, run.stderr
     assert "step 2/2" in run.stdout and "Traceback" not in run.stderr
     assert "Warning" not in run.stderr, run.stderr

@@ -122,7 +122,7 @@ def test_data_may_be_given_by_flags_and_without_them_nothing_is_probed(tiny_reci
 
 def test_two_ranks_do_not_wait_for_each_other_for_ever(probed_recipe):
     ddp = ("--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.max_steps=3")
-    run = vjepa("fit", "-c", probed_recipe, "--name=two", *ddp)
+    run = vjepa("fit", "-c", probed_recipe, "--name=two", *ddp, ranks=2)
     assert run.returncode == 0, run.stderr
     assert run.stdout.count("online probe at step") == 3
 

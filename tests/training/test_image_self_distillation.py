@@ -63,7 +63,7 @@ def test_a_run_trains_resumes_and_is_the_same_on_two_ranks(recipe):
     assert killed.returncode == -9, killed.stderr
     resumed = vjepa("fit", "-c", recipe, "--name=cut", often, "--ckpt_path=last")
     assert resumed.returncode == 0, resumed.stderr
-    ranks = vjepa("fit", "-c", recipe, "--name=ranks", "--trainer.devices=2", "--trainer.strategy=ddp")
+    ranks = vjepa("fit", "-c", recipe, "--name=ranks", "--trainer.devices=2", "--trainer.strategy=ddp", ranks=2)
     assert ranks.returncode == 0, ranks.stderr
 
     weights = {name: checkpoint(runs / name / "version_0")["state_dict"] for name in ("whole", "cut", "ranks")}
