@@ -63,3 +63,8 @@ def tiny_recipe(tiny_world: Path, tmp_path: Path) -> Path:
     path = tmp_path / "tiny.yaml"
     path.write_text(yaml.safe_dump(recipe))
     return path
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow tests first: none of them may start when the other worker is about to end."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)

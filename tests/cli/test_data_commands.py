@@ -160,6 +160,7 @@ def troubled(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_copies_keep_frames_and_order_and_hold_no_trouble(troubled, tmp_path):
     main(["transcode", str(troubled), f"--output={tmp_path}", "--short_side=64", "--crf=10"])
     manifest = read_manifest(tmp_path / "manifest.csv")
@@ -225,6 +226,7 @@ def misbehave(task: str) -> str:
     return task.upper()
 
 
+@pytest.mark.slow
 def test_a_process_that_crashes_or_hangs_costs_only_its_task():
     tasks = ["a", "hang", "b", "crash", "c", "d", "fail"]
     results = dict(killable_pool.map_killable(misbehave, tasks, num_workers=2, time_limit=3))

@@ -31,6 +31,7 @@ def clips(tiny_world, tmp_path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_folder_is_embedded_with_the_newest_run(run, clips, tmp_path, capsys, monkeypatch):
     output = tmp_path / "features"
     quick = ("--num_workers=0", "--accelerator=cpu")

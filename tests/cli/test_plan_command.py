@@ -88,6 +88,7 @@ def refused(*arguments: object) -> str:
     return str(error.value)
 
 
+@pytest.mark.slow
 def test_planning_ends_in_a_table_a_report_pictures_and_a_film(
     runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ):

@@ -165,6 +165,7 @@ def test_one_source_is_the_plain_order():
         assert mixed.counts_before(123_456).tolist() == [123_456]
 
 
+@pytest.mark.slow
 def test_sources_come_by_their_weights():
     for seed in range(3):
         assert mixture(seed).counts_before(10_000).tolist() == [3000, 1000, 6000]

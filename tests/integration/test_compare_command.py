@@ -51,6 +51,7 @@ def in_this_process(command: list[str], **_: object) -> subprocess.CompletedProc
     return subprocess.CompletedProcess(command, 0, stderr="")
 
 
+@pytest.mark.slow
 def test_a_comparison_writes_a_table_and_pictures_and_trains_nothing_twice(
     recipes, probing, tmp_path, capfd, monkeypatch
 ):
@@ -85,6 +86,7 @@ def test_a_comparison_writes_a_table_and_pictures_and_trains_nothing_twice(
     assert capfd.readouterr().out.count("is complete") == 2
 
 
+@pytest.mark.slow
 def test_probes_and_load_encoder_read_the_pixel_twin(recipes, probing, tmp_path, capsys):
     main(["fit", "-c", str(recipes[1]), "--name=twin", "--trainer.max_steps=2"])
     said = capsys.readouterr().out
@@ -124,6 +126,7 @@ def test_a_recipe_that_cannot_be_trained_is_named(recipes, probing, tmp_path, ca
     assert said.endswith("tiny.yaml failed: embed_dim (24) is wrong")
 
 
+@pytest.mark.slow
 def test_runs_side_by_side_are_processes_and_what_fails_there_is_named(recipes, probing, tmp_path, capsys):
     broken = yaml.safe_load(recipes[0].read_text())
     broken["data"]["init_args"]["train_manifest"] = "nowhere.csv"

@@ -74,6 +74,7 @@ def mixture(world, folder) -> dict:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:This DataLoader will create 4 worker processes")
 @pytest.mark.parametrize("is_mixture", [False, True])
 def test_clips_and_masks_do_not_depend_on_the_number_of_workers(tiny_world, tmp_path, is_mixture):
@@ -96,6 +97,7 @@ def test_two_ranks_together_see_what_one_does(tiny_world, tmp_path, is_mixture):
             assert torch.equal(mask.target_ids, torch.cat([half.target_ids for half in halves]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_mixture", [False, True])
 @pytest.mark.parametrize("changed", [{}, {"num_workers": 2}])
 def test_a_run_that_stops_at_any_batch_goes_on_as_if_it_had_not(tiny_world, tmp_path, is_mixture, changed):

@@ -25,6 +25,7 @@ def damaged_list(tiny_world, tmp_path):
     return listing
 
 
+@pytest.mark.slow
 def test_a_run_with_a_tenth_of_broken_files_finishes_names_each_and_repeats_itself(tiny_recipe, damaged_list):
     runs = tiny_recipe.parent / "runs"
     arguments = ("fit", "-c", tiny_recipe, f"--data.train_manifest={damaged_list}", "--trainer.max_steps=10")
@@ -49,6 +50,7 @@ def test_a_run_with_a_tenth_of_broken_files_finishes_names_each_and_repeats_itse
     assert ours["ClipDataModule"] == theirs["ClipDataModule"]
 
 
+@pytest.mark.slow
 def test_more_broken_files_than_allowed_stop_the_run_with_the_list(tiny_recipe, damaged_list):
     run = vjepa("fit", "-c", tiny_recipe, f"--data.train_manifest={damaged_list}", "--data.max_bad_fraction=0.05")
     assert run.returncode == 2 and "Traceback" not in run.stderr

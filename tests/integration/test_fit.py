@@ -57,6 +57,7 @@ def test_the_saved_settings_repeat_the_run(tiny_recipe):
     assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())
 
 
+@pytest.mark.slow
 def test_a_new_run_spares_the_last_one_and_a_resumed_one_goes_on_in_it(tiny_recipe, capsys):
     arguments = ["fit", "-c", str(tiny_recipe), "--name=a"]
     main([*arguments, "--trainer.max_steps=2"])
@@ -70,6 +71,7 @@ def test_a_new_run_spares_the_last_one_and_a_resumed_one_goes_on_in_it(tiny_reci
     assert "Finished at step 5" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_validate_test_and_predict_take_a_checkpoint(tiny_recipe, capsys):
     main(["fit", "-c", str(tiny_recipe), "--name=a", "--trainer.max_steps=2"])
     settings = tiny_recipe.parent / "runs" / "a" / "version_0" / "config.yaml"
@@ -104,6 +106,7 @@ def test_bad_files_are_listed_and_the_run_goes_on(tiny_recipe, tiny_world):
         main([*arguments, "--name=b", "--data.max_bad_fraction=0.1"])
 
 
+@pytest.mark.slow
 def test_a_terminal_and_a_pipe_are_both_served(tiny_recipe):
     run = cold_vjepa("fit", "-c", tiny_recipe, "--name=a", "--trainer.max_steps=2")
     assert run.returncode == 0, run.stderr

@@ -13,6 +13,8 @@ from tests.data.episodes.test_shared_data import shared
 from tests.data.episodes.tiny_episodes import write_mp4
 from vjepa.cli.main import main
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "own-robot-data.md").read_text(encoding="utf-8")
 FIND_LAG, PLAN, CLOSED_LOOP = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)

@@ -5,6 +5,8 @@ import torch
 
 from tests.integration.runs import checkpoint, logged, vjepa
 
+pytestmark = pytest.mark.slow
+
 DDP = ("--trainer.devices=2", "--trainer.strategy=ddp")
 AGREEMENT = (
     "--model.terms.prediction=vjepa.objectives.LatentPrediction",

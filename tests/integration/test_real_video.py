@@ -17,9 +17,13 @@ from vjepa.data.video.reader import ReaderChain
 REAL_VIDEO = Path(os.environ.get("VJEPA_SHARED_DATA", ROOT.parent / "shared" / "data"))
 SETS = [("jhmdb", "train"), ("weizmann", "train"), ("ut_interaction", "train")]
 
-pytestmark = pytest.mark.skipif(
-    not REAL_VIDEO.is_dir(), reason=f"no real video at {REAL_VIDEO}; set VJEPA_SHARED_DATA to a folder with jhmdb/ ..."
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not REAL_VIDEO.is_dir(),
+        reason=f"no real video at {REAL_VIDEO}; set VJEPA_SHARED_DATA to a folder with jhmdb/ ...",
+    ),
+]
 
 
 @pytest.mark.parametrize(("name", "split"), SETS)

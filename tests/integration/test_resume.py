@@ -2,9 +2,12 @@
 
 import json
 
+import pytest
 import torch
 
 from tests.integration.runs import checkpoint, logged, vjepa
+
+pytestmark = pytest.mark.slow
 
 # 26 clips in batches of 4 make epochs of 6 batches: step 10 lies in the middle of the second.
 COMMON = ("--checkpoint.every_n_steps=10", "--data.num_workers=1")

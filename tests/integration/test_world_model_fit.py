@@ -56,6 +56,7 @@ def test_a_run_says_whether_its_model_is_fit_to_plan_with(recipe, capsys):
         assert line in said
 
 
+@pytest.mark.slow
 def test_a_resumed_run_is_the_unbroken_one_into_the_dynamics_phase(recipe):
     whole = fit(recipe, "whole")
     # Stopped in mid-way, as by a kill: the run's length, and so its schedules, stay what they are.

@@ -73,6 +73,7 @@ def random_states() -> tuple[list[int], list[int], tuple]:
     return torch.get_rng_state().tolist(), np.random.get_state()[1].tolist(), random.getstate()
 
 
+@pytest.mark.slow
 def test_a_probed_run_is_bit_for_bit_the_run_without_it_also_when_resumed(tiny_recipe, probed_recipe):
     runs = tiny_recipe.parent / "runs"
     keep = ("--trainer.max_steps=5", "--checkpoint.keep_every_n_steps=2", "--online_probe.encoder=context")
@@ -109,6 +110,7 @@ def test_a_run_has_curves_from_random_weights_to_the_end_and_its_last_words_tell
     assert f"attentive {first:.1%} -> {last:.1%}" in said.partition("Finished at step 5")[2]
 
 
+@pytest.mark.slow
 def test_data_may_be_given_by_flags_and_without_them_nothing_is_probed(tiny_recipe, tiny_world, capsys):
     main(["fit", "-c", str(tiny_recipe), "--name=a", *RUN_TWO_STEPS])
     assert "online probe" not in capsys.readouterr().out
@@ -120,6 +122,7 @@ def test_data_may_be_given_by_flags_and_without_them_nothing_is_probed(tiny_reci
     assert "online probe" not in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_two_ranks_do_not_wait_for_each_other_for_ever(probed_recipe):
     ddp = ("--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.max_steps=3")
     run = vjepa("fit", "-c", probed_recipe, "--name=two", *ddp, ranks=2)

@@ -236,6 +236,7 @@ def test_gradient_steps_keep_tokens_from_collapse(name):
         assert (tokens.detach().mean(1).std(0) > 0.6).all()
 
 
+@pytest.mark.slow
 def test_two_ranks_have_the_terms_and_gradients_of_one(tmp_path):
     projector = Projector(4, 8, 3)
     torch.save(projector.state_dict(), tmp_path / "projector.pt")

@@ -128,6 +128,7 @@ def test_a_plan_can_not_be_followed_beyond_its_end(replan_every: int):
         RecedingHorizon(HASTY["MPPI"], np.arange(1), replan_every)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layouts", ["fixed", "random"])
 def test_with_the_worlds_own_dynamics_every_goal_is_touched(layouts):
     """Where the recipe's planner fails although it knows the truth, search is to blame and no model."""

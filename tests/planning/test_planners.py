@@ -85,6 +85,7 @@ def network_problems(count: int) -> list[Problem]:
     return [problem(goal) for goal in goals]
 
 
+@pytest.mark.slow
 def test_an_episode_alone_is_planned_as_among_64(planner):
     problems, seeds = network_problems(64), np.arange(64)
     together = RecedingHorizon(planner, seeds)

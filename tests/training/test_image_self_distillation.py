@@ -52,6 +52,7 @@ def recipe(tiny_recipe) -> Path:
     return file
 
 
+@pytest.mark.slow
 def test_a_run_trains_resumes_and_is_the_same_on_two_ranks(recipe):
     runs = recipe.parent / "runs"
     whole = vjepa("fit", "-c", recipe, "--name=whole")

@@ -145,6 +145,7 @@ def test_the_loss_is_the_prediction_and_the_mean_over_masks_of_the_regularizer()
     torch.testing.assert_close(losses["loss"], alone.step(clips).losses["loss"] + expected)
 
 
+@pytest.mark.slow
 def test_nothing_else_keeps_its_own_targets_from_collapse():
     """The sick run: prediction alone makes all clips alike, and with a regularizer it does not."""
 

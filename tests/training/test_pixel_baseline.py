@@ -42,6 +42,7 @@ def batch(step: int) -> ClipBatch:
     )
 
 
+@pytest.mark.slow
 def test_the_loss_falls_and_every_part_is_trained(tmp_path):
     model, given = baseline(), batch(0)
     before = {name: parameter.clone() for name, parameter in model.named_parameters() if parameter.requires_grad}

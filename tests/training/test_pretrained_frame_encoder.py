@@ -79,6 +79,7 @@ def test_an_encoder_that_sees_changes_alone_is_refused(tmp_path):
         PretrainedFrameEncoder(checkpoint, (16, 16))
 
 
+@pytest.mark.slow
 def test_a_world_model_is_read_again_when_the_pretraining_run_is_gone(tmp_path):
     checkpoint = pretrained(tmp_path / "run")
     recipe = tmp_path / "recipe.yaml"
@@ -100,6 +101,7 @@ def test_training_without_the_file_is_refused(tmp_path):
         PretrainedFrameEncoder(tmp_path / "gone.ckpt", (16, 16))
 
 
+@pytest.mark.slow
 def test_standardized_latents_have_unit_variance_and_come_back_with_the_model(tmp_path):
     episodes, checkpoint = write_dot_world(tmp_path / "episodes"), pretrained(tmp_path / "run")
     file = tmp_path / "recipe.yaml"

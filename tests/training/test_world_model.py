@@ -46,6 +46,7 @@ def trained(folder, tmp_path, steps: int = 20, **settings) -> WorldModel:
     return model
 
 
+@pytest.mark.slow
 def test_a_world_model_learns_what_actions_do(tmp_path, batch):
     more = write_dot_world(tmp_path / "episodes", episodes=24)
     torch.manual_seed(0)
@@ -199,6 +200,7 @@ def test_other_chunks_repeat_one_action_within_the_limit(folder, kind):
     assert (size > 0.49).float().mean() > 0.7
 
 
+@pytest.mark.slow
 def test_a_temporal_distance_is_learned_in_the_phase_and_is_the_planning_cost(folder, tmp_path):
     phase = DynamicsPhase(steps=30, num_windows=16, num_steps=6)
     before, model = (

@@ -418,6 +418,7 @@ def arrays_below(thing: object) -> list[np.ndarray]:
     return [array for value in parts.values() for array in arrays_below(value)]
 
 
+@pytest.mark.slow
 def test_a_long_manifest_is_read_soon_and_kept_small(tmp_path):
     rows = 200_000
     columns = fact_columns(FACTS)

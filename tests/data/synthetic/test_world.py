@@ -233,6 +233,7 @@ def features_of_state(state: WorldState) -> list[float]:
     return [*waves, *looks, *world, shape.size, shape.size**2, shape.base_size, shape.texture_phase]
 
 
+@pytest.mark.slow
 def test_the_state_of_one_frame_does_not_tell_the_motion() -> None:
     num_clips = 1200
     labels = np.arange(num_clips) % len(MOTIONS)
@@ -268,6 +269,7 @@ def flow_of_object(frames: NDArray[np.uint8]) -> list[float]:
     return [*flow.mean(0), *flow.std(0), *np.abs(flow).mean(0), curl]
 
 
+@pytest.mark.slow
 def test_one_picture_does_not_tell_the_motion_but_differences_of_pictures_do() -> None:
     num_clips = 720
     labels = np.arange(num_clips) % len(MOTIONS)
@@ -335,6 +337,7 @@ def test_videos_are_h264_with_a_key_frame_every_16_frames_and_square_pixels(data
     assert content.index(b"moov") < content.index(b"mdat")  # a player can start before the file has all arrived
 
 
+@pytest.mark.slow
 def test_files_are_the_same_whatever_the_number_of_workers(dataset: Path, tmp_path: Path) -> None:
     write_dataset(tmp_path, **SMALL, num_workers=2, progress=False)
     assert all_files(tmp_path) == all_files(dataset)

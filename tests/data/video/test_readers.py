@@ -249,6 +249,7 @@ def test_frames_past_the_end_are_an_error(odd):
         PyAVReader().decode(str(odd / "b_frames.avi"), facts, [500])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reader", [DecordReader(), PyAVReader(), TorchcodecReader()], ids=lambda reader: reader.name)
 def test_many_opens_leave_neither_memory_nor_files_behind(odd, reader):
     if missing := reader.missing():

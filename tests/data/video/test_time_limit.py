@@ -133,6 +133,7 @@ def test_a_decoder_works_the_same_with_and_without_a_limit(tiny_world):
     assert np.array_equal(with_limit.decode(path, facts, [1, 7]), without.decode(path, facts, [1, 7]))
 
 
+@pytest.mark.slow
 def test_a_process_with_a_hung_thread_still_ends():
     program = """
         import threading

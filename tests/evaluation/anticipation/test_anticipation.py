@@ -214,6 +214,7 @@ def test_what_is_told_by_frequency_stands_in_the_last_row(kitchens):
 # --- the command
 
 
+@pytest.mark.slow
 def test_the_command_runs_from_checkpoint_to_table(tiny_recipe, kitchens, capsys):
     main(["fit", "-c", str(tiny_recipe), "--name=short", "--trainer.max_steps=2", "--data.val_manifest=null"])
     runs = tiny_recipe.parent / "runs"

@@ -138,6 +138,7 @@ def test_a_model_that_predicts_pixels_has_tokens_and_no_targets(tmp_path):
     assert monitor.judgement.verdict == Verdict.HEALTHY
 
 
+@pytest.mark.slow
 def test_a_watched_run_is_bit_for_bit_the_run_without_it_also_when_resumed(tiny_recipe, capsys):
     runs = tiny_recipe.parent / "runs"
     keep = ("--trainer.max_steps=6", "--checkpoint.keep_every_n_steps=3", "--trainer.limit_val_batches=0")
@@ -159,6 +160,7 @@ def test_a_watched_run_is_bit_for_bit_the_run_without_it_also_when_resumed(tiny_
     assert "  healthy  elapsed" in said and "  health       healthy\n" in said
 
 
+@pytest.mark.slow
 def test_a_sick_run_is_told_from_a_healthy_one(tmp_path, capsys):
     sick, healthy = CollapseMonitor(every_n_steps=1), CollapseMonitor(every_n_steps=1)
     train(jepa(targets=OwnTokens()), tmp_path, 40, [sick])

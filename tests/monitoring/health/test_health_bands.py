@@ -106,6 +106,7 @@ def test_the_picture_shows_a_run_over_the_bands(tmp_path, runs):
         draw_over_bands(runs[0], bands_of_runs(runs), picture, ["health/odd"])
 
 
+@pytest.mark.slow
 def test_the_command_writes_bands_and_pictures_and_a_recipe_names_them(tmp_path, tiny_recipe, capsys):
     often = ("--trainer.max_steps=6", "--trainer.limit_val_batches=0", "--collapse_monitor.every_n_steps=1")
     main(["fit", "-c", str(tiny_recipe), "--name=a", *often])

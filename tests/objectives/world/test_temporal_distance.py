@@ -59,6 +59,7 @@ def learned_from_random_walks(steps: int = 1000, batch: int = 256) -> TemporalDi
     return distance
 
 
+@pytest.mark.slow
 def test_random_walks_teach_the_way_through_the_door():
     distance = learned_from_random_walks()
     goal = (WALL + 1, SIDE - 1)
