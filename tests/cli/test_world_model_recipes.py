@@ -69,3 +69,11 @@ def test_a_tiny_model_trains_by_the_recipe_of_a_frozen_encoder(tmp_path, capsys)
     model = read_world_model(tmp_path / "runs/frozen/version_0/checkpoints/last.ckpt").model
     assert (model.encoder.num_tokens, model.embed_dim) == (1, 96)
     assert not any(weight.requires_grad for weight in model.encoder.parameters())
+
+
+def test_the_data_takes_the_models_frame_step_and_another_is_refused():
+    recipe = "configs/worldmodel/two_rooms.yaml"
+    found = parts(recipe, "--model.frame_step=8")
+    assert (found.model.frame_step, found.data.frame_step) == (8, 8)
+    with pytest.raises(ValueError, match=r"data.frame_step \(8\) must be model.frame_step \(4\); leave it out"):
+        parts(recipe, "--data.frame_step=8")

@@ -1,5 +1,6 @@
 """`vjepa fit|validate|test|predict`: Lightning's command line over our parts, one folder for each run."""
 
+import inspect
 import os
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lightning.pytorch.plugins.io import CheckpointIO
 
 from vjepa.cli.parser import HelpfulParser
+from vjepa.data.episodes.data_module import EpisodeDataModule
 from vjepa.models import SIZES, EncoderSize
 from vjepa.monitoring import (
     ClosingSummary,
@@ -100,12 +102,12 @@ class TrainingCLI(LightningCLI):
         )
         for key in ("tubelet", "image_tokenizer"):
             parser.link_arguments(f"model.init_args.encoder.{key}", f"data.init_args.{key}")
-        parser.link_arguments("model.init_args.frame_step", "data.init_args.frame_step")  # of world models
 
     def before_instantiate_classes(self) -> None:
         settings = self.config[self.subcommand]
         settings.name = settings.name or _name_of_recipe(settings)
         settings.weights_only = True
+        _link_frame_step(settings)
         if self.subcommand == "predict":
             settings.return_predictions = False  # `TokenWriter` writes them batch by batch
         if settings.ckpt_path == "last":
@@ -136,6 +138,17 @@ class TrainingCLI(LightningCLI):
 
     def _parse_ckpt_path(self) -> None:
         """Lightning would let settings in the checkpoint override the recipe and the command line."""
+
+
+def _link_frame_step(settings: Namespace) -> None:
+    """Give the data of a world model its frame_step; a link of jsonargparse would unset that of clips for a JEPA."""
+    arguments, key = settings.data.get("init_args", Namespace()), "frame_step"
+    step = settings.model.get("init_args", Namespace()).get(key)
+    if step is None or key not in arguments:
+        return
+    if arguments[key] not in (step, inspect.signature(EpisodeDataModule).parameters[key].default):
+        raise ValueError(f"data.frame_step ({arguments[key]}) must be model.frame_step ({step}); leave it out")
+    arguments[key] = step
 
 
 def _encoder_width(size: EncoderSize, embed_dim: int | None) -> int:
