@@ -19,6 +19,7 @@ from vjepa.training import JEPA, Schedule
 from vjepa.training.checkpoint import AtomicCheckpointIO
 from vjepa.training.initial_weights import load_initial_weights
 from vjepa.training.scheduled_module import parameter_groups
+from vjepa.training.targets import Encoders
 
 
 def jepa(**settings) -> JEPA:
@@ -30,7 +31,7 @@ def jepa(**settings) -> JEPA:
 
 
 def target_tokens(module: JEPA, clips: Tensor) -> Tensor:
-    return module.targets(clips, module.context_encoder, module.target_encoder, module.predictor.num_levels)
+    return module.targets(clips, Encoders(module.context_encoder, module.target_encoder, module.predictor.num_levels))
 
 
 def batch(step: int, num_clips: int = 2) -> ClipBatch:

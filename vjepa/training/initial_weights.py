@@ -66,12 +66,12 @@ def _require_same_positions(
     """No weight shows the number of heads or the kind of position, and with others the weights mean something else."""
     assert isinstance(ours, network)
     theirs, known = outline(network, part.settings).position, ours.position
-    for key, of_path, of_run in (
+    for key, given, expected in (
         ("position", theirs.kind, known.kind),
         ("channels per head", theirs.head_dim, known.head_dim),
     ):
-        if of_path != of_run:
-            raise ValueError(f"the {name} of {path} has {key} {of_path}, this run's has {of_run}; make them equal")
+        if given != expected:
+            raise ValueError(f"the {name} of {path} has {key} {given}, this run's has {expected}; make them equal")
 
 
 def _with_as_many_mask_tokens(

@@ -19,7 +19,7 @@ from vjepa.objectives import ClipStep, ClipTerm, LatentPrediction, Objective, no
 from vjepa.training.clip_model import ClipModel
 from vjepa.training.initial_weights import load_initial_weights
 from vjepa.training.schedule import Schedule
-from vjepa.training.targets import MovingAverage, OwnTokens, Targets
+from vjepa.training.targets import Encoders, MovingAverage, OwnTokens, Targets
 
 
 class JEPA(ClipModel):
@@ -43,7 +43,7 @@ class JEPA(ClipModel):
     def step(self, batch: ClipBatch) -> ClipStep:
         clips = normalize_clips(batch.clips)  # (B, 3, T, H, W)
         encoder, num_levels = self.context_encoder, self.predictor.num_levels
-        target_tokens = self.targets(clips, encoder, self.target_encoder, num_levels)  # (B, N, levels * D)
+        target_tokens = self.targets(clips, Encoders(encoder, self.target_encoder, num_levels))  # (B, N, levels * D)
         contexts = [encode_levels(encoder, clips, num_levels, mask.context_ids) for mask in batch.masks]
         predictions = [self.predict(clips, context, batch.masks, i) for i, context in enumerate(contexts)]
         step = ClipStep(

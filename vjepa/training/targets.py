@@ -1,7 +1,7 @@
 """Where the tokens that a JEPA predicts come from: a moving average, a teacher, or the context encoder itself."""
 
 from pathlib import Path
-from typing import final
+from typing import NamedTuple, final
 
 import torch
 from jaxtyping import Float
@@ -11,16 +11,18 @@ from vjepa.models import Predictor, VideoEncoder, encode_levels, frozen_copy
 from vjepa.training.initial_weights import read_teacher
 
 
+class Encoders(NamedTuple):
+    """The encoders of a JEPA, and how many of their output levels the predictor predicts."""
+
+    context: VideoEncoder
+    target: VideoEncoder
+    num_levels: int
+
+
 class Targets(nn.Module):
     """Subclasses implement `forward`."""
 
-    def forward(
-        self,
-        clips: Float[Tensor, "B 3 T H W"],
-        context_encoder: VideoEncoder,
-        target_encoder: VideoEncoder,
-        num_levels: int,
-    ) -> Float[Tensor, "B N levels_D"]:
+    def forward(self, clips: Float[Tensor, "B 3 T H W"], encoders: Encoders) -> Float[Tensor, "B N levels_D"]:
         """Tokens of whole clips, of the levels that the predictor predicts."""
         raise NotImplementedError
 
@@ -37,14 +39,8 @@ class MovingAverage(Targets):
     """The target encoder, a moving average of the context encoder (V-JEPA, arXiv 2404.08471)."""
 
     @torch.no_grad()
-    def forward(
-        self,
-        clips: Float[Tensor, "B 3 T H W"],
-        context_encoder: VideoEncoder,
-        target_encoder: VideoEncoder,
-        num_levels: int,
-    ) -> Float[Tensor, "B N levels_D"]:
-        return encode_levels(target_encoder, clips, num_levels)
+    def forward(self, clips: Float[Tensor, "B 3 T H W"], encoders: Encoders) -> Float[Tensor, "B N levels_D"]:
+        return encode_levels(encoders.target, clips, encoders.num_levels)
 
 
 @final
@@ -55,14 +51,8 @@ class OwnTokens(Targets):
     targets from collapse; without either it is the collapsing run to compare with.
     """
 
-    def forward(
-        self,
-        clips: Float[Tensor, "B 3 T H W"],
-        context_encoder: VideoEncoder,
-        target_encoder: VideoEncoder,
-        num_levels: int,
-    ) -> Float[Tensor, "B N levels_D"]:
-        return encode_levels(context_encoder, clips, num_levels)
+    def forward(self, clips: Float[Tensor, "B 3 T H W"], encoders: Encoders) -> Float[Tensor, "B N levels_D"]:
+        return encode_levels(encoders.context, clips, encoders.num_levels)
 
 
 @final
@@ -86,15 +76,9 @@ class Teacher(Targets):
             self.encoder = frozen_copy(read_teacher(self.source, predictor))
 
     @torch.no_grad()
-    def forward(
-        self,
-        clips: Float[Tensor, "B 3 T H W"],
-        context_encoder: VideoEncoder,
-        target_encoder: VideoEncoder,
-        num_levels: int,
-    ) -> Float[Tensor, "B N levels_D"]:
+    def forward(self, clips: Float[Tensor, "B 3 T H W"], encoders: Encoders) -> Float[Tensor, "B N levels_D"]:
         assert self.encoder is not None
-        return encode_levels(self.encoder, clips, num_levels)
+        return encode_levels(self.encoder, clips, encoders.num_levels)
 
     def width(self, encoder: VideoEncoder, predictor: Predictor) -> int:
         return predictor.target_dim  # checked when the teacher is read
