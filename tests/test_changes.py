@@ -107,6 +107,7 @@ def test_what_contributing_shows_are_these_changes():
         assert any(diff in change for change in changes), diff
 
 
+@pytest.mark.slow
 def test_the_changes_work(tmp_path: Path):
     for name in ("vjepa", "configs"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
