@@ -201,8 +201,8 @@ def with_facts(folder: Path, paths: list[str], **changed) -> Path:
 
 
 def count_scans(readers: ReaderChain, monkeypatch) -> list:
-    scanned, scan = [], readers.readers[-1].scan
-    monkeypatch.setattr(readers.readers[-1], "scan", lambda source: scanned.append(source) or scan(source))
+    scanned, scan = [], readers.scan
+    monkeypatch.setattr(readers, "scan", lambda source: scanned.append(source) or scan(source))
     return scanned
 
 

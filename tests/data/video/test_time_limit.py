@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from vjepa.data.manifest.manifest import read_manifest
+from vjepa.data.video import reader
 from vjepa.data.video.facts import VideoError
 from vjepa.data.video.reader import ReaderChain
 from vjepa.data.video.time_limit import OutOfTimeError, with_time_limit
@@ -89,8 +90,8 @@ def test_a_file_on_which_all_readers_hang_is_unreadable_with_a_reason_of_each(ti
     path = read_manifest(tiny_world / "train.csv").paths[0]
     facts = ReaderChain(["pyav"]).scan(path)
     hanging = [Hanging(released), Hanging(released)]
-    for reader, decode in zip(chain.readers[1:], hanging, strict=True):
-        monkeypatch.setattr(reader, "decode", decode)
+    for each, decode in zip(chain.readers[1:], hanging, strict=True):
+        monkeypatch.setattr(each, "decode", decode)
     late = "it did not return within 0.2 s"
     for _ in range(2):
         with pytest.raises(VideoError, match=f"decord: {late}; pyav: {late}"):
@@ -102,7 +103,7 @@ def test_a_scan_that_hangs_is_given_up_and_not_tried_again(tiny_world, released,
     chain = ReaderChain(["pyav"], time_limit=0.2)
     path = read_manifest(tiny_world / "train.csv").paths[0]
     hanging = Hanging(released)
-    monkeypatch.setattr(chain.readers[-1], "scan", hanging)
+    monkeypatch.setattr(reader, "scan_video", hanging)
     for _ in range(2):
         with pytest.raises(OutOfTimeError, match=r"did not return within 0.2 s"):
             chain.scan(path)

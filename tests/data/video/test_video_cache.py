@@ -47,7 +47,7 @@ def test_frames_are_those_of_the_readers_with_crop_and_size(tiny_world: Path):
     np.testing.assert_array_equal(kept.decode(whole, facts, *asked), ReaderChain().decode(path, facts, *asked))
 
 
-def test_no_more_is_kept_than_there_is_room_for(tiny_world: Path):
+def test_no_more_is_videos_than_there_is_room_for(tiny_world: Path):
     first, second, *_ = videos(tiny_world)
     facts = scan_video(first)
     size = 3 * facts.num_frames * facts.height * facts.width
@@ -65,7 +65,7 @@ def test_no_more_is_kept_than_there_is_room_for(tiny_world: Path):
     kept._bytes = 100 * size
     kept.decode(first, facts, [0])
     kept.decode(second, scan_video(second), [0])
-    assert list(kept._kept) == [first]
+    assert list(kept._videos) == [first]
 
 
 def test_a_video_that_ends_early_is_read_as_before(tiny_world: Path):
@@ -90,5 +90,5 @@ def test_a_copy_for_another_process_starts_empty(tiny_world: Path):
     kept = VideoCache(ReaderChain(), 1.0)
     frames = kept.decode(path, scan_video(path), [0])
     copy = pickle.loads(pickle.dumps(kept))
-    assert kept._kept and not copy._kept and copy._bytes == 0
+    assert kept._videos and not copy._videos and copy._bytes == 0
     assert torch.equal(torch.from_numpy(copy.decode(path, scan_video(path), [0])), torch.from_numpy(frames))

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.evaluation.planning.tiny_plane import SIZE, PerfectModel, Plane
-from vjepa.data.video.pyav_reader import PyAVReader
+from vjepa.data.video.facts import scan_video
 from vjepa.envs.two_rooms import TwoRooms
 from vjepa.envs.world import Tasks
 from vjepa.evaluation.planning.behaviour_cloning import Cloning, clone_behaviour
@@ -274,5 +274,5 @@ def test_pictures_and_film_are_drawn(tmp_path: Path):
     write_film(replayed.frames, suite.render_goals(first), first.goals, tmp_path / "film.mp4")
     assert (tmp_path / "paths.png").stat().st_size > 1000
     assert (tmp_path / "energy.png").stat().st_size > 1000
-    film = PyAVReader().scan(str(tmp_path / "film.mp4"))
+    film = scan_video(str(tmp_path / "film.mp4"))
     assert (film.num_frames, film.width, film.height) == (7, *2 * [4 * (SIZE + 2 + SIZE)])

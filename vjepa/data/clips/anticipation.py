@@ -11,10 +11,11 @@ from typing import NamedTuple, final
 import numpy as np
 import torch
 from jaxtyping import Float32, Int64, UInt8
+from numpy.random import Generator
 from torch import Tensor
 
 from vjepa.data.clips.batch import ClipBatch
-from vjepa.data.clips.cuts import Cut, Cuts, EvaluationCuts, Frames, Pixels
+from vjepa.data.clips.cuts import Cut, Cuts, EvaluationCuts, Frames, Pixels, Times
 from vjepa.data.clips.evaluation_clips import SPLITS, EvaluationClips, SplitName
 from vjepa.data.clips.frame_sampling import FrameSampling
 from vjepa.data.clips.quarantine import Failure
@@ -64,7 +65,7 @@ class Anticipation:
         if not 0 <= self.point[0] <= self.point[1] <= 1:
             raise ValueError(f"the anticipation point {self.point} must be a range within 0 and 1; try (0.0, 0.25)")
 
-    def draw(self, generator: np.random.Generator) -> tuple[float, float]:
+    def draw(self, generator: Generator) -> tuple[float, float]:
         """Seconds and point."""
         return generator.uniform(*self.seconds), generator.uniform(*self.point)
 
@@ -103,13 +104,7 @@ class CutsBeforeActions:
     def crop_size(self) -> tuple[int, int]:
         return self.cuts.crop_size
 
-    def plan(
-        self,
-        facts: VideoFacts,
-        frames: FrameSampling,
-        times: tuple[float | None, float | None],
-        generator: np.random.Generator,
-    ) -> list[Cut]:
+    def plan(self, facts: VideoFacts, frames: FrameSampling, times: Times, generator: Generator) -> list[Cut]:
         seconds, point = self.anticipation.draw(generator)
         start, end = times
         assert start is not None and end is not None and frames.fps is not None
@@ -117,7 +112,7 @@ class CutsBeforeActions:
         [cut] = self.cuts.plan(facts, frames, (None, None), generator)
         return [cut._replace(frame_ids=frame_ids, seconds=seconds)]
 
-    def finish(self, frames: Frames, cut: Cut, generator: np.random.Generator) -> Pixels:
+    def finish(self, frames: Frames, cut: Cut, generator: Generator) -> Pixels:
         return self.cuts.finish(frames, cut, generator)
 
 

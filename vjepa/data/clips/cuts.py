@@ -5,6 +5,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 from jaxtyping import Int64, UInt8
+from numpy.random import Generator
 
 from vjepa.data.clips.augmentation import RandAugment, erase_box, jitter_colors
 from vjepa.data.clips.frame_sampling import FrameSampling, window_of
@@ -13,6 +14,7 @@ from vjepa.data.video.transforms import CropBox, channels_first, random_crop_box
 
 Frames = UInt8[np.ndarray, "T H W 3"]  # cropped and resized
 Pixels = UInt8[np.ndarray, "3 T H W"]
+Times = tuple[float | None, float | None]  # the part of a file that a row stands for, in seconds
 
 
 class Cut(NamedTuple):
@@ -32,15 +34,9 @@ class Cuts(Protocol):
         """Height and width of a clip in pixels."""
         ...
 
-    def plan(
-        self,
-        facts: VideoFacts,
-        frames: FrameSampling,
-        times: tuple[float | None, float | None],  # the part of the file that its row stands for, in seconds
-        generator: np.random.Generator,
-    ) -> list[Cut]: ...
+    def plan(self, facts: VideoFacts, frames: FrameSampling, times: Times, generator: Generator) -> list[Cut]: ...
 
-    def finish(self, frames: Frames, cut: Cut, generator: np.random.Generator) -> Pixels: ...
+    def finish(self, frames: Frames, cut: Cut, generator: Generator) -> Pixels: ...
 
 
 @dataclass(frozen=True)
@@ -67,30 +63,17 @@ class TrainingCuts:
     erase_probability: float = 0.0
     color_jitter: float = 0.0
 
-    def plan(
-        self,
-        facts: VideoFacts,
-        frames: FrameSampling,
-        times: tuple[float | None, float | None],
-        generator: np.random.Generator,
-    ) -> list[Cut]:
-        window = window_of(facts, *times)
-        return [self._cut(facts, frames, window, generator, number) for number in range(self.clips_per_video)]
+    def plan(self, facts: VideoFacts, frames: FrameSampling, times: Times, generator: Generator) -> list[Cut]:
+        window, cuts = window_of(facts, *times), []
+        for number in range(self.clips_per_video):
+            start = (number + generator.random()) / self.clips_per_video
+            frame_ids = frames.frame_ids(facts, start, window, generator)
+            box = random_crop_box((facts.height, facts.width), self.crop_scale, self.crop_aspect_ratio, generator)
+            flip = bool(generator.random() < self.flip_probability)
+            cuts.append(Cut(frame_ids, box, frames.seconds(facts, window), flip))
+        return cuts
 
-    def _cut(
-        self,
-        facts: VideoFacts,
-        frames: FrameSampling,
-        window: tuple[int, int],
-        generator: np.random.Generator,
-        number: int,
-    ) -> Cut:
-        start = (number + generator.random()) / self.clips_per_video
-        frame_ids = frames.frame_ids(facts, start, window, generator)
-        box = random_crop_box((facts.height, facts.width), self.crop_scale, self.crop_aspect_ratio, generator)
-        return Cut(frame_ids, box, frames.seconds(facts, window), bool(generator.random() < self.flip_probability))
-
-    def finish(self, frames: Frames, cut: Cut, generator: np.random.Generator) -> Pixels:
+    def finish(self, frames: Frames, cut: Cut, generator: Generator) -> Pixels:
         if self.rand_augment is not None:
             frames = self.rand_augment(frames, generator)
         if self.erase_probability and generator.random() < self.erase_probability:
@@ -118,18 +101,13 @@ class EvaluationCuts:
     def clips_per_video(self) -> int:
         return self.num_segments * self.num_views
 
-    def plan(
-        self,
-        facts: VideoFacts,
-        frames: FrameSampling,
-        times: tuple[float | None, float | None],
-        generator: np.random.Generator,
-    ) -> list[Cut]:  # segment by segment
+    def plan(self, facts: VideoFacts, frames: FrameSampling, times: Times, generator: Generator) -> list[Cut]:
+        # Segment by segment.
         window = window_of(facts, *times)
         boxes = view_boxes((facts.height, facts.width), self.crop_size[1] / self.crop_size[0], self.num_views)
         starts = [(segment + 0.5) / self.num_segments for segment in range(self.num_segments)]
         seconds = frames.seconds(facts, window)
         return [Cut(frames.frame_ids(facts, start, window), box, seconds) for start in starts for box in boxes]
 
-    def finish(self, frames: Frames, cut: Cut, generator: np.random.Generator) -> Pixels:
+    def finish(self, frames: Frames, cut: Cut, generator: Generator) -> Pixels:
         return channels_first(frames)

@@ -21,8 +21,8 @@ from vjepa.data.manifest.manifest import read_manifest
 from vjepa.data.manifest.writing import FOUND_COLUMNS, found_columns, listed_columns, scan_files
 from vjepa.data.progress import count_processors, report_progress
 from vjepa.data.video.facts import FileOrBytes, VideoError, VideoFacts, opened, reason_of, scan_video
-from vjepa.data.video.image_reader import IMAGE_SUFFIXES, ImageReader
-from vjepa.data.video.pyav_reader import PictureMaker
+from vjepa.data.video.image_reader import IMAGE_SUFFIXES, ImageReader, scan_image
+from vjepa.data.video.pyav_reader import FrameConverter
 from vjepa.data.video.storage import fetch, is_remote
 
 GROUP = 16  # frames from keyframe to keyframe
@@ -130,7 +130,7 @@ def write_copy(task: TranscodeTask) -> str:
 def _frames(source: FileOrBytes, facts: VideoFacts, task: TranscodeTask) -> Iterator[np.ndarray]:
     """All frames (H, W, 3) in uint8, upright and scaled; at a rate of the copy's own, those shown at its ticks."""
     size = _size_of_copy(facts.height, facts.width, task.short_side)
-    make = PictureMaker(facts, None, size if size != (facts.height, facts.width) else None)
+    make = FrameConverter(facts, None, size if size != (facts.height, facts.width) else None)
     repeats = None if task.fps is None else np.bincount(_shown_at_ticks(facts, task.fps), minlength=facts.num_frames)
     with opened(source) as (container, stream):
         for number, frame in enumerate(container.decode(stream)):
@@ -150,7 +150,7 @@ def _numbered_images(task: TranscodeTask) -> Iterator[np.ndarray]:  # each (H, W
     reader = ImageReader()
     size = None
     for file in files:
-        facts = reader.scan(str(file))
+        facts = scan_image(str(file))
         size = size or _size_of_copy(facts.height, facts.width, task.short_side)
         yield reader.decode(str(file), facts, [0], None, size)[0]
 

@@ -1,8 +1,7 @@
-"""What is known of a video file before a clip is cut from it: a scan of its packets, never a decoder's own promise.
+"""Facts of a video file, from a scan of its packets: frames, rate, size, and traits that mislead some readers.
 
-A scan reads the file's packets (PyAV) and decodes its first frame. Where packets say all (each has a presentation time
-of its own, the first is a keyframe) the frames are counted without decoding; elsewhere every frame is decoded once, so
-that `num_frames` is what can really be decoded. What makes some readers return wrong frames is noted as a trait.
+A scan reads the file's packets (PyAV) and decodes its first frame. If each packet has its own presentation time and the
+first is a keyframe, packets are counted; otherwise every frame is decoded once, so that `num_frames` can be decoded.
 """
 
 from __future__ import annotations
@@ -16,12 +15,13 @@ from typing import Any, NamedTuple
 
 import av
 import numpy as np
+from jaxtyping import Float64, UInt8
 
-FileOrBytes = str | bytes  # a file's path, or what is in it
-DEFAULT_FPS = 25.0  # of files that tell neither a rate nor times, as ffmpeg assumes
+FileOrBytes = str | bytes  # a path, or the content of a file
+DEFAULT_FPS = 25.0  # of files without a rate and times, as ffmpeg assumes
 
-# Packets of these are one frame each, shown at their own time. VP8 hides frames among its packets, MPEG-4 in AVI packs
-# two in one, interlaced pictures come in halves: there a count of packets is no count of frames.
+# Each packet is one frame, shown at its own time. VP8 hides frames among its packets, MPEG-4 in AVI packs two in one,
+# interlaced pictures come in halves: there packets can't be counted for frames.
 ONE_FRAME_PER_PACKET = frozenset(["h264", "hevc", "vp9", "av1", "vvc", "mjpeg", "png", "gif", "prores", "ffv1"])
 
 
@@ -30,20 +30,20 @@ class VideoError(Exception):
 
 
 class Trait(StrEnum):
-    """What a reader must be able to deal with to get a file's frames right."""
+    """A property of a file that a reader must handle to return the right frames."""
 
     EDIT_LIST = "edit_list"  # some packets are decoded but not shown
     OPEN_GOP = "open_gop"  # frames after a keyframe are shown before it, and refer to frames before it
-    VARIABLE_RATE = "variable_rate"  # the times of frames are no arithmetic progression
-    UNTIMED = "untimed"  # frames have no times of their own: only counting from the start finds one
+    VARIABLE_RATE = "variable_rate"  # frame times are not evenly spaced
+    UNTIMED = "untimed"  # frames have no times: they must be counted from the start
     REORDERED = "reordered"  # frames are stored in another order than they are shown (B-frames)
-    HIDDEN_FRAMES = "hidden_frames"  # there are more packets than frames, or fewer
-    DAMAGED = "damaged"  # decoding stops at an error; `num_frames` are before it
+    HIDDEN_FRAMES = "hidden_frames"  # more packets than frames, or fewer
+    DAMAGED = "damaged"  # decoding stops at an error; `num_frames` counts the frames before it
     RESIZED = "resized"  # the size of frames changes in mid-stream
 
 
 class Orientation(NamedTuple):
-    """How coded pixels become shown ones: exchange rows and columns, then mirror."""
+    """From coded to shown pixels: transpose, then mirror."""
 
     transposed: bool = False
     flipped_rows: bool = False
@@ -53,13 +53,10 @@ class Orientation(NamedTuple):
     def is_mirrored(self) -> bool:
         return bool(self.transposed ^ self.flipped_rows ^ self.flipped_columns)
 
-    def shown(
-        self,
-        frames: np.ndarray,  # (T, H, W, C) as coded
-    ) -> np.ndarray:  # (T, H', W', C) as shown
+    def shown(self, frame: UInt8[np.ndarray, "H W C"]) -> UInt8[np.ndarray, "H2 W2 C"]:
         if self.transposed:
-            frames = frames.swapaxes(1, 2)
-        return frames[:, :: -1 if self.flipped_rows else 1, :: -1 if self.flipped_columns else 1]
+            frame = frame.swapaxes(0, 1)
+        return frame[:: -1 if self.flipped_rows else 1, :: -1 if self.flipped_columns else 1]
 
 
 UPRIGHT = Orientation()
@@ -67,10 +64,10 @@ UPRIGHT = Orientation()
 
 @dataclass(frozen=True)
 class VideoFacts:
-    """One video stream of a file: the one that ffmpeg would choose."""
+    """The video stream of a file that ffmpeg would choose."""
 
-    num_frames: int  # that are shown and can be decoded
-    fps: float  # frames per second, mean
+    num_frames: int  # shown, and decodable
+    fps: float  # mean
     width: int  # pixels, as shown
     height: int
     first_time: float = 0.0  # seconds, of the first frame
@@ -80,19 +77,20 @@ class VideoFacts:
     keyframe_interval: int = 1  # frames, the longest
     orientation: Orientation = UPRIGHT
     traits: frozenset[Trait] = frozenset()
-    times: np.ndarray | None = field(default=None, compare=False, repr=False)  # (num_frames,) s, of a variable rate
+    # Seconds, where the rate varies.
+    times: Float64[np.ndarray, " num_frames"] | None = field(default=None, compare=False, repr=False)
 
     @property
     def duration(self) -> float:
-        """Seconds from the first frame's start to the last one's end."""
+        """Seconds, from the first frame's start to the last one's end."""
         return self.num_frames / self.fps
 
     def time_of(self, frame_id: int) -> float:
-        """Seconds, on the file's own clock."""
+        """Presentation time in seconds."""
         return float(self.times[frame_id]) if self.times is not None else self.first_time + frame_id / self.fps
 
     def frame_at(self, time: float) -> int:
-        """Number of the frame with this time; outside [0, num_frames) where there is none."""
+        """The frame with this time; outside [0, num_frames) if there is none."""
         if self.times is None:
             return round((time - self.first_time) * self.fps)
         nearest = int(np.searchsorted(self.times, time - 1e-6))
@@ -100,10 +98,10 @@ class VideoFacts:
 
 
 def scan_video(source: FileOrBytes) -> VideoFacts:
-    """Read a file's packets, and its frames where packets do not tell them. Raises VideoError where it has none."""
+    """Read a file's packets, and decode its frames where packets are not enough. Raises VideoError if it has none."""
     with opened(source) as (container, stream):
         packets, first_frame, is_damaged = _read_packets(container, stream)
-        # A stream must not be asked for anything once its file is closed.
+        # The stream must not be used once its file is closed.
         decoder, time_base = stream.codec_context, float(stream.time_base)
         codec, reorders = decoder.codec.canonical_name, decoder.has_b_frames
         container_name = container.format.name.split(",")[0]
@@ -114,15 +112,15 @@ def scan_video(source: FileOrBytes) -> VideoFacts:
         traits.add(Trait.EDIT_LIST)
     if _has_open_gop(packets):
         traits.add(Trait.OPEN_GOP)
-    if container_name == "avi":  # it keeps no times, and those that libavformat makes up change with the seek
+    if container_name == "avi":  # it has no times, and those that libavformat invents change with the seek
         traits.add(Trait.UNTIMED)
     times: np.ndarray | None
-    if first_frame is not None and not is_damaged and codec in ONE_FRAME_PER_PACKET and _tell_their_frames(packets):
+    if first_frame is not None and not is_damaged and codec in ONE_FRAME_PER_PACKET and _are_frames(packets):
         times = np.sort([packet.pts for packet in shown if packet.pts is not None]) * time_base
         num_frames = len(times)
     else:
-        num_frames, first_frame, times, seen = _count_frames(source)
-        traits |= seen
+        num_frames, first_frame, times, found = _count_frames(source)
+        traits |= found
         if num_frames != len(shown):
             traits.add(Trait.HIDDEN_FRAMES)
         if times is None or any(packet.pts is None for packet in packets):
@@ -166,8 +164,8 @@ def _read_packets(container: Any, stream: Any) -> tuple[list[_Packet], av.VideoF
     return packets, first_frame, is_damaged
 
 
-def _tell_their_frames(packets: list[_Packet]) -> bool:
-    """Whether each packet that is shown is one frame with a time of its own, all after a first keyframe."""
+def _are_frames(packets: list[_Packet]) -> bool:
+    """Whether each shown packet is one frame with its own time, all after a first keyframe."""
     times = [packet.pts for packet in packets if not packet.hidden and packet.pts is not None]
     num_shown = sum(not packet.hidden for packet in packets)
     if not num_shown or len(set(times)) < num_shown or not packets[0].is_keyframe:
@@ -188,12 +186,11 @@ def _has_open_gop(packets: list[_Packet]) -> bool:
 
 
 def _longest_interval(are_keyframes: list[bool]) -> int:
-    places = np.flatnonzero([*are_keyframes, True])
-    return int(np.diff(places, prepend=0).max(initial=1))
+    return int(np.diff(np.flatnonzero([*are_keyframes, True]), prepend=0).max(initial=1))
 
 
 def _count_frames(source: FileOrBytes) -> tuple[int, av.VideoFrame, np.ndarray | None, set[Trait]]:
-    """Decode the whole file, up to its first error: number of frames, the first, all times if they ascend, traits."""
+    """Decode the file up to its first error. Returns the number of frames, the first, times if ascending, traits."""
     times: list[float | None] = []
     traits: set[Trait] = set()
     first_frame, reason = None, "no frame of the video stream can be decoded"
@@ -216,7 +213,7 @@ def _count_frames(source: FileOrBytes) -> tuple[int, av.VideoFrame, np.ndarray |
 
 
 def _with_times(facts: VideoFacts, times: np.ndarray | None, header_rate: float) -> VideoFacts:
-    """Rate and times as the frames have them. The header's rate counts where frames keep to it."""
+    """With the rate and times of the frames. The header's rate is used if frames keep to it."""
     known_rate = header_rate if header_rate > 0 else DEFAULT_FPS
     if times is None:
         return replace(facts, fps=known_rate)
@@ -232,11 +229,11 @@ def _with_times(facts: VideoFacts, times: np.ndarray | None, header_rate: float)
 
 
 def orientation_of(frame: av.VideoFrame) -> Orientation:
-    """From the frame's display matrix. Raises VideoError where it is no multiple of a right angle."""
+    """From the frame's display matrix. Raises VideoError for a rotation other than a multiple of 90 degrees."""
     try:
-        side_data: Iterable[Any] = iter(frame.side_data)  # PyAV's types say that it iterates over names
+        side_data: Iterable[Any] = iter(frame.side_data)  # PyAV's stubs declare an iterator of names
         matrix = next((data for data in side_data if data.type.name == "DISPLAYMATRIX"), None)
-    except ValueError:  # PyAV lists no side data beside a kind that it does not know; mirroring then stays unknown
+    except ValueError:  # PyAV fails on an unknown kind of side data; mirroring then stays unknown
         return _UNMIRRORED.get(frame.rotation % 360, Orientation())
     if matrix is None:
         return Orientation()
@@ -245,7 +242,7 @@ def orientation_of(frame: av.VideoFrame) -> Orientation:
         return Orientation(True, flipped_rows=b < 0, flipped_columns=c < 0)
     if (b, c) == (0, 0) and a and d:
         return Orientation(False, flipped_rows=d < 0, flipped_columns=a < 0)
-    raise VideoError("the file asks for a rotation that is no multiple of 90 degrees")
+    raise VideoError("the file is rotated by an angle that is not a multiple of 90 degrees")
 
 
 _UNMIRRORED = {  # by degrees counter-clockwise
@@ -255,11 +252,8 @@ _UNMIRRORED = {  # by degrees counter-clockwise
 }
 
 
-def check_size(
-    frames: np.ndarray,  # (T, H, W, 3)
-    facts: VideoFacts,
-) -> None:
-    """Raise VideoError where frames are not of the size that a crop was drawn for: the file has changed since."""
+def check_size(frames: UInt8[np.ndarray, "T H W 3"], facts: VideoFacts) -> None:
+    """Raise VideoError if the file has changed since its scan: crops are drawn for the size of frames found then."""
     height, width = frames.shape[1:3]
     if (height, width) != (facts.height, facts.width):
         raise VideoError(f"frames are {width}x{height} and not {facts.width}x{facts.height} as found before")
@@ -267,9 +261,9 @@ def check_size(
 
 @contextmanager
 def opened(source: FileOrBytes) -> Iterator[tuple[Any, Any]]:
-    """A file's container and its best video stream, to be decoded by one thread. Raises VideoError where there is none.
+    """A file's container and its best video stream, decoded by one thread. Raises VideoError if there is none.
 
-    PyAV's container.open and streams.best, typed loosely: its stubs know no stream without a decoder.
+    Typed loosely: PyAV's stubs have no stream without a decoder.
     """
     try:
         container = av.open(source if isinstance(source, str) else io.BytesIO(source))
@@ -282,8 +276,8 @@ def opened(source: FileOrBytes) -> Iterator[tuple[Any, Any]]:
         if stream is None:
             raise VideoError("the file has no video stream")
         if stream.codec_context is None:
-            raise VideoError("no decoder knows the video stream's codec")
-        # PyAV's many threads bring nothing at this size, and a log callback in one of them can deadlock (measured).
+            raise VideoError("there is no decoder for the video stream's codec")
+        # More threads gain nothing at this size, and PyAV's log callback can deadlock in one of them (measured).
         stream.codec_context.thread_count = 1
         yield container, stream
     finally:

@@ -1,4 +1,4 @@
-"""Files on a disk or in an object store: a path with `://` in it is read by fsspec, whole, and decoded from memory."""
+"""Files on disk or in an object store. A path with `://` in it is read by fsspec as a whole and decoded from memory."""
 
 import os
 from pathlib import PurePath
@@ -12,7 +12,7 @@ def is_remote(path: str) -> bool:
 
 
 def join(root: str, path: str) -> str:
-    """A manifest's path below its root; a path that is whole already stays as it is."""
+    """A path below a root; an absolute path stays as it is."""
     if is_remote(path) or PurePath(path).is_absolute() or not root:
         return path
     return f"{root.rstrip('/')}/{path}"
@@ -22,18 +22,18 @@ def exists(path: str) -> bool:
     if not is_remote(path):
         return os.path.exists(path)
     files, name = _file_system(path)
-    return files.exists(name)
+    return bool(files.exists(name))
 
 
 def is_folder(path: str) -> bool:
     if not is_remote(path):
         return os.path.isdir(path)
     files, name = _file_system(path)
-    return files.isdir(name)
+    return bool(files.isdir(name))
 
 
 def fetch(path: str) -> FileOrBytes:
-    """What a reader is given: the path on a disk, the file's bytes from a store. Raises VideoError."""
+    """A reader's source: the path of a file on disk, the bytes of one in a store. Raises VideoError."""
     if not is_remote(path):
         return path
     try:
@@ -41,7 +41,7 @@ def fetch(path: str) -> FileOrBytes:
     except FileNotFoundError:
         raise VideoError("no such file") from None
     except OSError as error:
-        raise VideoError(f"the store does not hand it out ({error})") from error
+        raise VideoError(f"the store does not return it ({error})") from error
 
 
 def read_bytes(path: str) -> bytes:
@@ -49,11 +49,11 @@ def read_bytes(path: str) -> bytes:
         with open(path, "rb") as file:
             return file.read()
     files, name = _file_system(path)
-    return files.cat_file(name)
+    return files.cat_file(name)  # type: ignore[no-any-return]
 
 
 def files_below(folder: str) -> list[tuple[str, str]]:
-    """All files below a folder, in order: the whole path, and the path inside the folder."""
+    """All files below a folder, in order: the path, and the path relative to the folder."""
     if not is_remote(folder):
         found = [os.path.join(parent, name) for parent, _, names in os.walk(folder, followlinks=True) for name in names]
         return [(path, os.path.relpath(path, folder)) for path in sorted(found)]
@@ -62,7 +62,7 @@ def files_below(folder: str) -> list[tuple[str, str]]:
 
 
 def parent(path: str) -> str:
-    """The folder that a file lies in."""
+    """The folder of a file."""
     scheme, separator, rest = path.rpartition("://")
     if not separator:
         return os.path.dirname(path) or "."
@@ -70,7 +70,7 @@ def parent(path: str) -> str:
 
 
 def _file_system(path: str) -> tuple[Any, str]:
-    """Raises ValueError where a package for such a store is missing."""
+    """Raises ValueError if a package for such a store is missing."""
     import fsspec
 
     try:

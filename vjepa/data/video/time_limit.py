@@ -1,7 +1,7 @@
-"""Leaving a decoder behind that never comes back.
+"""A time limit for decoders that never return.
 
-Decoders release the interpreter while they work, so a second thread can wait for one and give up. A hung thread can't
-be killed: it stays, idle or busy, until its process ends; nothing waits for it.
+Decoders release the interpreter lock, so a second thread can wait for one and give up. A hung thread can't be killed:
+it stays until its process ends; nothing waits for it.
 """
 
 import threading
@@ -14,11 +14,11 @@ T = TypeVar("T")
 
 
 class OutOfTimeError(VideoError):
-    """A decoder did not come back."""
+    """A decoder did not return."""
 
 
 def with_time_limit(work: Callable[[], T], seconds: float | None, reason: str) -> T:
-    """What `work` returns or raises. Raises OutOfTimeError(reason) after so many seconds without either."""
+    """Return or raise as `work` does. Raises OutOfTimeError(reason) after the time limit."""
     if seconds is None:
         return work()
     results: list[T] = []
@@ -27,7 +27,7 @@ def with_time_limit(work: Callable[[], T], seconds: float | None, reason: str) -
     def run() -> None:
         try:
             results.append(work())
-        except BaseException as error:  # handed on to who waits
+        except BaseException as error:  # raised again in the waiting thread
             errors.append(error)
 
     thread = threading.Thread(target=run, daemon=True)

@@ -1,10 +1,11 @@
-"""Frames by torchcodec: exact where packets tell their frames. It needs the system's FFmpeg libraries (4 to 8)."""
+"""Frames by torchcodec, exact where every packet is one frame. Requires the system's FFmpeg libraries (4 to 8)."""
 
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import UInt8
 
-from vjepa.data.video.facts import FileOrBytes, Trait, VideoError, VideoFacts, check_size, reason_of, scan_video
+from vjepa.data.video.facts import FileOrBytes, Trait, VideoError, VideoFacts, check_size, reason_of
 from vjepa.data.video.transforms import CropBox, crop_resize
 
 CONTAINERS = frozenset(["mov", "matroska", "gif", "flv"])
@@ -13,9 +14,9 @@ WRONG_WITH = (Trait.OPEN_GOP, Trait.HIDDEN_FRAMES, Trait.UNTIMED, Trait.DAMAGED,
 
 
 class TorchcodecReader:
-    """A VideoReader over torchcodec's exact mode, by one thread.
+    """A VideoReader over torchcodec's exact mode, with one thread.
 
-    Its approximate mode is off by frames on variable rates and open GOPs and not faster on short files (measured).
+    Its approximate mode is off by frames on variable rates and open GOPs, and not faster on short files (measured).
     """
 
     name = "torchcodec"
@@ -36,21 +37,16 @@ class TorchcodecReader:
             return f"frames of {facts.container} files are not always right"
         if wrong:
             return f"frames with {wrong[0].value.replace('_', ' ')} are wrong"
-        if facts.orientation.is_mirrored:
-            return "mirroring is not applied"
-        return None
-
-    def scan(self, source: FileOrBytes) -> VideoFacts:
-        return scan_video(source)
+        return "mirroring is not applied" if facts.orientation.is_mirrored else None
 
     def decode(
         self,
         source: FileOrBytes,
         facts: VideoFacts,
-        frame_ids: Sequence[int],  # T
+        frame_ids: Sequence[int],
         crop_box: CropBox | None = None,
-        size: tuple[int, int] | None = None,  # height, width
-    ) -> np.ndarray:  # (T, H, W, 3) uint8 RGB
+        size: tuple[int, int] | None = None,
+    ) -> UInt8[np.ndarray, "T H W 3"]:
         from torchcodec.decoders import VideoDecoder
 
         try:

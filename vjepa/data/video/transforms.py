@@ -1,9 +1,10 @@
-"""Crops, resizes and flips in uint8, the same for all frames of a clip. Floats come later, on the device."""
+"""Crops, resizes and flips in uint8, the same for all frames of a clip. Sizes are (height, width)."""
 
 from typing import NamedTuple
 
 import cv2
 import numpy as np
+from jaxtyping import UInt8
 
 
 class CropBox(NamedTuple):
@@ -14,12 +15,12 @@ class CropBox(NamedTuple):
 
 
 def random_crop_box(
-    frame_size: tuple[int, int],  # height, width
-    scale: tuple[float, float],  # range of the share of the frame's area
+    frame_size: tuple[int, int],
+    scale: tuple[float, float],  # range of the fraction of the frame's area
     aspect_ratio: tuple[float, float],  # range of width over height, drawn on a log scale
     generator: np.random.Generator,
 ) -> CropBox:
-    """A box of random area, shape and place; after 10 that do not fit, the largest central one (arXiv 1409.4842)."""
+    """A box of random area, shape and position; after 10 that do not fit, the largest central one (arXiv 1409.4842)."""
     frame_height, frame_width = frame_size
     for _ in range(10):
         area = frame_height * frame_width * generator.uniform(*scale)
@@ -32,11 +33,8 @@ def random_crop_box(
     return central_crop_box(frame_size, aspect_ratio)
 
 
-def central_crop_box(
-    frame_size: tuple[int, int],  # height, width
-    aspect_ratio: tuple[float, float],  # range of width over height that the box must keep
-) -> CropBox:
-    """The largest box in the middle of the frame whose shape is allowed."""
+def central_crop_box(frame_size: tuple[int, int], aspect_ratio: tuple[float, float]) -> CropBox:
+    """The largest central box whose width over height is in a range."""
     frame_height, frame_width = frame_size
     ratio = float(np.clip(frame_width / frame_height, *aspect_ratio))
     height = min(frame_height, max(1, round(frame_width / ratio)))
@@ -44,26 +42,19 @@ def central_crop_box(
     return CropBox((frame_height - height) // 2, (frame_width - width) // 2, height, width)
 
 
-def view_boxes(
-    frame_size: tuple[int, int],  # height, width
-    aspect_ratio: float,  # width over height of a view
-    num_views: int,
-) -> list[CropBox]:
-    """Boxes for evaluation: as large as fits, spread evenly along the side that is left over; one is in the middle."""
+def view_boxes(frame_size: tuple[int, int], aspect_ratio: float, num_views: int) -> list[CropBox]:
+    """The largest boxes of this shape, spread evenly along the frame's longer side; a single one is central."""
     frame_height, frame_width = frame_size
     _, _, height, width = central_crop_box(frame_size, (aspect_ratio, aspect_ratio))
-    places = [0.5] if num_views == 1 else np.linspace(0, 1, num_views).tolist()
-    return [
-        CropBox(int(place * (frame_height - height)), int(place * (frame_width - width)), height, width)
-        for place in places
-    ]
+    positions = [0.5] if num_views == 1 else np.linspace(0, 1, num_views).tolist()
+    return [CropBox(int(p * (frame_height - height)), int(p * (frame_width - width)), height, width) for p in positions]
 
 
 def crop_resize(
-    frames: np.ndarray,  # (T, H, W, 3) uint8
-    box: CropBox | None,  # all of the frame if None
-    size: tuple[int, int] | None,  # height, width; the box's own if None
-) -> np.ndarray:  # (T, height, width, 3) uint8
+    frames: UInt8[np.ndarray, "T H W 3"],
+    box: CropBox | None,  # the whole frame if None
+    size: tuple[int, int] | None,  # that of the box if None
+) -> UInt8[np.ndarray, "T h w 3"]:
     """Bilinear, as in the released recipes; one resize per frame straight from the decoded pixels."""
     if box is not None:
         frames = frames[:, box.top : box.top + box.height, box.left : box.left + box.width]
@@ -75,13 +66,10 @@ def crop_resize(
     return resized
 
 
-def channels_first(
-    frames: np.ndarray,  # (T, H, W, 3)
-    flip: bool = False,
-) -> np.ndarray:  # (3, T, H, W), contiguous: a view would send the whole file's frames between processes
-    """The layout that models take, mirrored where asked."""
+def channels_first(frames: UInt8[np.ndarray, "T H W 3"], flip: bool = False) -> UInt8[np.ndarray, "3 T H W"]:
+    """A contiguous copy in the models' layout, mirrored if asked. (A view would send all frames between processes.)"""
     num_frames, height, width, channels = frames.shape
     planes = np.empty((channels, num_frames, height, width), np.uint8)
-    for number, frame in enumerate(frames):  # OpenCV takes pixels apart some five times faster than a transposed copy
+    for number, frame in enumerate(frames):  # some five times faster than a transposed copy
         cv2.split(cv2.flip(frame, 1) if flip else frame, list(planes[:, number]))
     return planes

@@ -1,32 +1,33 @@
-"""Small videos, decoded once and kept: where a dataset fits into memory, every later epoch decodes nothing."""
+"""A cache of decoded videos: where a dataset fits into memory, later epochs decode nothing."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from jaxtyping import UInt8
 
 from vjepa.data.video.facts import FileOrBytes, VideoError, VideoFacts
 from vjepa.data.video.reader import ReaderChain
 from vjepa.data.video.transforms import CropBox, crop_resize
 
-SMALL = 0.01  # the share of all that is kept which one video may take
+LARGEST_FRACTION = 0.01  # of the cache, for one video
 
 
 class VideoCache:
-    """Readers that keep whole videos of theirs, as long as there is room; frames are the same bit for bit.
+    """Readers that cache whole videos while there is room; frames are the same bit for bit.
 
-    Long videos, those that can't be decoded to their end, and those that come as bytes are read anew each time. A copy
-    for another process starts empty.
+    Long videos, those that can't be decoded to their end, and those that come as bytes are decoded each time. The cache
+    is not pickled.
 
     Args:
-        readers: what decodes.
-        gigabytes: of frames in uint8, in each process that decodes.
+        readers: decode what is not cached.
+        gigabytes: of frames in uint8, per decoding process.
     """
 
     def __init__(self, readers: ReaderChain, gigabytes: float):
         self.readers = readers
         self.limit = int(gigabytes * 1e9)
-        self._kept: dict[str, np.ndarray | None] = {}  # None: not to be tried again
+        self._videos: dict[str, np.ndarray | None] = {}  # None: can't be decoded as a whole
         self._bytes = 0
 
     def scan(self, source: FileOrBytes) -> VideoFacts:
@@ -39,24 +40,24 @@ class VideoCache:
         frame_ids: Sequence[int],
         crop_box: CropBox | None = None,
         size: tuple[int, int] | None = None,
-    ) -> np.ndarray:  # (T, H, W, 3) uint8 RGB
+    ) -> UInt8[np.ndarray, "T H W 3"]:
         """As `ReaderChain.decode`."""
-        whole = self._whole(source, facts) if isinstance(source, str) else None
-        if whole is None:
+        video = self._video(source, facts) if isinstance(source, str) else None
+        if video is None:
             return self.readers.decode(source, facts, frame_ids, crop_box, size)
-        return crop_resize(whole[list(frame_ids)], crop_box, size)
+        return crop_resize(video[list(frame_ids)], crop_box, size)
 
-    def _whole(self, path: str, facts: VideoFacts) -> np.ndarray | None:
-        if path not in self._kept:
+    def _video(self, path: str, facts: VideoFacts) -> UInt8[np.ndarray, "T H W 3"] | None:
+        if path not in self._videos:
             size = 3 * facts.num_frames * facts.height * facts.width
-            if size > SMALL * self.limit or self._bytes + size > self.limit:
+            if size > LARGEST_FRACTION * self.limit or self._bytes + size > self.limit:
                 return None
             try:
-                self._kept[path] = self.readers.decode(path, facts, range(facts.num_frames))
+                self._videos[path] = self.readers.decode(path, facts, range(facts.num_frames))
                 self._bytes += size
             except VideoError:
-                self._kept[path] = None  # the frames that are asked for may still be there
-        return self._kept[path]
+                self._videos[path] = None  # single frames of it may still be readable
+        return self._videos[path]
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_kept": {}, "_bytes": 0}
+        return self.__dict__ | {"_videos": {}, "_bytes": 0}
