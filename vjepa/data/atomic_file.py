@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Atomic writing: a file is complete or absent."""
 
 import csv
 import json
@@ -11,7 +11,7 @@ from typing import Any
 
 @contextmanager
 def new_file(path: Path) -> Iterator[Path]:
-    """A temporary file in the same folder that becomes `path` when it is complete and on the disk."""
+    """A temporary file in the same folder that becomes `path` once it is complete and on disk."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary

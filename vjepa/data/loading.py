@@ -1,4 +1,4 @@
-"""Loaders whose workers decode: each has one thread of OpenCV's, and none hangs."""
+"""Loaders whose workers decode, each with one OpenCV thread."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -9,15 +9,14 @@ from torch.utils.data import DataLoader, Dataset
 
 
 def decoding_loader(
-    dataset: Dataset,
+    dataset: Dataset[Any],
     sampler: Iterable[list[Any]],
     collate: Callable[[list[Any]], Any],
     num_workers: int,
     persistent_workers: bool = False,
-) -> DataLoader:
-    """A loader over the sampler's batches of keys."""
+) -> DataLoader[Any]:
     if num_workers:
-        # In this process too: told so only in a fork of a process where its threads have worked, OpenCV never returns.
+        # In this process too: OpenCV hangs if the setting is made only in a fork of a process that used its threads.
         cv2.setNumThreads(1)
     return DataLoader(
         dataset,
@@ -31,4 +30,4 @@ def decoding_loader(
 
 
 def _one_thread(worker: int) -> None:
-    cv2.setNumThreads(1)  # workers that are spawned start with as many as there are processors
+    cv2.setNumThreads(1)  # spawned workers start with one thread per processor

@@ -1,4 +1,4 @@
-"""How far a long piece of work is: a bar on a terminal, a line per quarter in a log file."""
+"""Progress of long work: a bar on a terminal, a line per quarter in a log file."""
 
 import os
 import sys
@@ -19,7 +19,7 @@ def count_processors() -> int:
 def report_progress(
     results: Iterable[T], total: int, what: str, size_of: Callable[[T], int] = lambda result: 1
 ) -> Iterator[T]:
-    """Pass results on while saying how many of `total` are done; each counts for `size_of` it."""
+    """Pass results on and show how many of `total` are done; a result counts for its `size_of`."""
     if sys.stdout.isatty():
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns) as bar:

@@ -1,7 +1,6 @@
-"""Randomness as arithmetic: every random choice is a function of (seed, what for, position in the run).
+"""Every random choice is a function of (seed, purpose, position in the run).
 
-So it depends on no worker, rank, process history or clock: a resumed run repeats an unbroken one, and the number of
-workers or ranks changes nothing.
+It does not depend on workers, ranks, process history or the clock, so a resumed run repeats an unbroken one.
 """
 
 from enum import IntEnum
@@ -10,7 +9,7 @@ import numpy as np
 
 
 class Purpose(IntEnum):
-    """What a generator is for: two purposes never share random numbers. Never renumber: runs would not resume."""
+    """Two purposes never share random numbers. Never renumber: runs would not resume."""
 
     ORDER = 0
     REPLACEMENT = 1
@@ -32,6 +31,5 @@ class Purpose(IntEnum):
     VIEW = 17
 
 
-def generator_for(seed: int, purpose: Purpose, *place: int) -> np.random.Generator:
-    """The generator for one purpose at one place of the run."""
-    return np.random.default_rng((seed, int(purpose), *place))
+def generator_for(seed: int, purpose: Purpose, *position: int) -> np.random.Generator:
+    return np.random.default_rng((seed, int(purpose), *position))

@@ -174,7 +174,7 @@ def refusal(source: str, **options) -> str:
 def test_a_template_for_a_column_that_is_not_there_is_refused_with_those_that_are(tmp_path):
     source = written(tmp_path, "id,label\na,run\n")
     assert refusal(source, path="{youtube_id}.mp4") == (
-        f"the template '{{youtube_id}}.mp4' asks for 'youtube_id', which record 1 of {source} has not "
+        f"the template '{{youtube_id}}.mp4' needs 'youtube_id', which record 1 of {source} does not have "
         f"(columns: folder, stem, name, list, id, label)"
     )
 
@@ -190,15 +190,14 @@ def test_a_format_that_does_not_fit_is_refused_with_template_and_record(tmp_path
 def test_records_without_a_path_are_refused_with_a_template_to_try(tmp_path):
     source = written(tmp_path, [{"id": "9", "label": "run"}], "t.json")
     assert refusal(source) == (
-        f"nothing says what the path of record 1 of {source} is; give a template, e.g. --path='{{id}}.mp4' "
-        f"(columns: id, label)"
+        f"record 1 of {source} has no path; give a template, e.g. --path='{{id}}.mp4' (columns: id, label)"
     )
 
 
 def test_a_time_that_is_none_is_refused_with_the_ways_to_write_it(tmp_path):
     source = written(tmp_path, "id,from\na,soon\n")
     assert refusal(source, path="id", start="from") == (
-        f"'soon' in {source} is no time; write seconds or hours:minutes:seconds"
+        f"'soon' in {source} is not a time; write seconds or hours:minutes:seconds"
     )
 
 

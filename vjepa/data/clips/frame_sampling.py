@@ -1,25 +1,26 @@
-"""Which frames make a clip: arithmetic on what is known of the file and one random number."""
+"""The frames of a clip, as a function of the file's facts and one random number."""
 
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float64, Int64
 
 from vjepa.data.video.facts import VideoFacts
 
 
 @dataclass(frozen=True)
 class FrameSampling:
-    """Evenly spaced frames at a rate that is given in exactly one of three ways.
+    """Evenly spaced frames. Exactly one of `fps`, `frame_step` and `duration` gives their rate.
 
     Args:
         num_frames: frames of a clip.
         fps: frames per second of the clip; a slower file repeats frames.
-        frame_step: or frames of the file from one clip frame to the next.
-        duration: or seconds that the clip covers.
-        temporal_jitter: share of a step by which each frame is moved at random, 0 to 1.
+        frame_step: frames of the file from one clip frame to the next.
+        duration: seconds that the clip covers.
+        temporal_jitter: fraction of a step by which each frame is moved at random, 0 to 1.
 
     Raises:
-        ValueError: none or several of the three are given, or one is out of range.
+        ValueError: none or several rates are given, or one is out of range.
     """
 
     num_frames: int
@@ -46,13 +47,13 @@ class FrameSampling:
     def frame_ids(
         self,
         facts: VideoFacts,
-        start: float,  # in [0, 1): where the clip starts, among the starts that are possible
-        window: tuple[int, int] | None = None,  # first frame and the one after the last that may be used; all if None
+        start: float,  # in [0, 1): from the first to the last possible start
+        window: tuple[int, int] | None = None,  # frames that may be used, as a range; all if None
         generator: np.random.Generator | None = None,  # of the jitter; none if None
-    ) -> np.ndarray:  # (num_frames,) int64, ascending, each inside the window
-        """A file too short for the rate is spread evenly over the clip instead of freezing at its end.
+    ) -> Int64[np.ndarray, " num_frames"]:
+        """Ascending frame numbers. A file too short for the rate is spread evenly over the clip.
 
-        Where the file's rate varies and the clip's is given in seconds, frames are picked by their times.
+        If the file's rate varies and the clip's rate is in seconds, frames are selected by their times.
         """
         first, end = window or (0, facts.num_frames)
         jitter = np.zeros(self.num_frames)
@@ -66,11 +67,18 @@ class FrameSampling:
         ids = first + np.floor(begin + step * (np.arange(self.num_frames) + jitter) + 1e-6)
         return np.sort(np.clip(ids, first, end - 1).astype(np.int64))
 
-    def _by_time(self, times: np.ndarray, first: int, end: int, start: float, jitter: np.ndarray) -> np.ndarray:
+    def _by_time(
+        self,
+        times: Float64[np.ndarray, " N"],
+        first: int,
+        end: int,
+        start: float,
+        jitter: Float64[np.ndarray, " num_frames"],
+    ) -> Int64[np.ndarray, " num_frames"]:
         mean_length = float(times[-1] - times[0]) / max(1, len(times) - 1)
         length = float(times[end - 1] - times[first]) + mean_length
         step = 1 / self.fps if self.fps is not None else self.duration / self.num_frames  # type: ignore[operator]
-        # In units of a mean frame, so that a file with even times gives what the arithmetic above does.
+        # In units of a mean frame: with even times the result is that of `frame_ids`.
         begin, step = _spread(step / mean_length, self.num_frames, length / mean_length, start)
         begin_time = times[np.searchsorted(times, times[first] + mean_length * (begin + 1e-6), side="right") - 1]
         wanted = begin_time + mean_length * (step * (np.arange(self.num_frames) + jitter) + 1e-6)
@@ -85,14 +93,14 @@ class FrameSampling:
         return file_fps * self.duration / self.num_frames  # type: ignore[operator]
 
     def seconds(self, facts: VideoFacts, window: tuple[int, int]) -> float:
-        """How much of such a file one clip covers, at most the whole window; of an image nothing."""
+        """Seconds of the file that a clip covers, at most the whole window; 0 for an image."""
         if facts.container == "image":
             return 0.0
         return min(self.num_frames * self._frames_per_step(facts.fps), window[1] - window[0]) / facts.fps
 
 
 def _spread(step: float, num_frames: int, length: float, start: float) -> tuple[float, float]:
-    """Begin and step of a clip, both in frames of a file with `length` of them."""
+    """Begin and step of a clip in a file of `length` frames, both in frames."""
     span = (num_frames - 1) * step
     if span > length - 1:
         return 0.0, max(0.0, length - 1) / max(1, num_frames - 1)
@@ -100,10 +108,7 @@ def _spread(step: float, num_frames: int, length: float, start: float) -> tuple[
 
 
 def window_of(facts: VideoFacts, start: float | None, end: float | None) -> tuple[int, int]:
-    """Frames of a file between two times (seconds from its first frame): the first, and the one after the last.
-
-    At least one frame; times outside the file count as its ends.
-    """
+    """The range of frames between two times (seconds from the first frame), at least one frame."""
     if start is None and end is None:
         return 0, facts.num_frames
     first = _first_frame_from(facts, start or 0.0)

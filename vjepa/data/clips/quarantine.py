@@ -1,4 +1,4 @@
-"""Files that could not be read: named once in the log, listed in quarantine.csv, and too many of them stop the run."""
+"""Unreadable files: logged once, listed in quarantine.csv, and too many of them stop the run."""
 
 import csv
 import logging
@@ -20,15 +20,12 @@ class Failure(NamedTuple):
 
 
 class Quarantine:
-    """Keeps `quarantine.csv` (source, path, reason) in the run's folder; all ranks write to one file.
+    """Writes `quarantine.csv` (source, path, reason); all ranks append to one file.
 
     Args:
-        file: the list, made at the first failure.
-        num_files: of each source, by its name.
-        max_bad_fraction: of a source's files.
-
-    Raises:
-        ValueError: from `add`, once more than that share of a source is listed.
+        file: the list, created at the first failure.
+        num_files: of each source, by name.
+        max_bad_fraction: of a source's files; `add` raises ValueError beyond it.
     """
 
     COLUMNS = Failure._fields
@@ -37,21 +34,20 @@ class Quarantine:
         self.file = file
         self.num_files = num_files
         self.max_bad_fraction = max_bad_fraction
-        self.replaced_clips = 0  # since this object was made, on this rank
+        self.replaced_clips = 0  # on this rank, in this process
         self._listed: dict[str, set[str]] = {}  # paths by source
         self._read_bytes = 0
         self._catch_up()
 
     def __len__(self) -> int:
-        """Files listed so far, those of a run that this one goes on with too."""
+        """Files listed so far, also before a resume."""
         return sum(map(len, self._listed.values()))
 
     def add(self, failures: Iterable[Failure]) -> None:
         for failure in failures:
             self.replaced_clips += 1
-            if self._is_listed(failure):
-                continue
-            self._catch_up()  # another rank may have listed it
+            if not self._is_listed(failure):
+                self._catch_up()  # another rank may have listed it
             if self._is_listed(failure):
                 continue
             self._append(failure)
@@ -64,15 +60,15 @@ class Quarantine:
         return failure.path in self._listed.get(failure.source, ())
 
     def _check_share(self, source: str) -> None:
-        bad, of_all = len(self._listed[source]), self.num_files[source]
-        if bad > self.max_bad_fraction * of_all:
+        bad, total = len(self._listed[source]), self.num_files[source]
+        if bad > self.max_bad_fraction * total:
             raise ValueError(
-                f"{bad} of {of_all} files of {source} could not be read, more than max_bad_fraction "
+                f"{bad} of {total} files of {source} could not be read, more than max_bad_fraction "
                 f"({self.max_bad_fraction:.0%}); see {self.file}, mend or remove them (`vjepa doctor`), or raise it"
             )
 
     def _catch_up(self) -> None:
-        """Read what all ranks have written since the last time."""
+        """Read the new lines of all ranks."""
         if not self.file.exists():
             return
         with self.file.open("rb") as file:
@@ -80,7 +76,7 @@ class Quarantine:
             new = file.read()
         new = new[: new.rfind(b"\n") + 1]  # whole lines: another rank may be writing one
         self._read_bytes += len(new)
-        # Names of files need not be text. Two ranks that begin the list at once may both write its header.
+        # File names need not be valid text. Two ranks that start the list at once may both write its header.
         for row in csv.reader(StringIO(new.decode("utf-8", "surrogateescape"), newline="")):
             if len(row) == len(self.COLUMNS) and tuple(row) != self.COLUMNS:
                 self._listed.setdefault(row[0], set()).add(row[1])
@@ -92,9 +88,9 @@ class Quarantine:
             is_new = not file.tell()
             if not is_new:
                 file.seek(-1, os.SEEK_END)
-                if file.read() != b"\n":  # a line that a kill cut short
+                if file.read() != b"\n":  # a kill cut the last line short
                     lines.write("\n")
             csv.writer(lines).writerows([self.COLUMNS, failure] if is_new else [failure])
-            file.write(lines.getvalue().encode("utf-8", "surrogateescape"))  # in one piece: ranks share the file
+            file.write(lines.getvalue().encode("utf-8", "surrogateescape"))  # one write: ranks share the file
             file.flush()
             os.fsync(file.fileno())

@@ -1,4 +1,4 @@
-"""Whole videos as clips one after another: which frames each has, and their decoding in workers, some at a time."""
+"""Whole videos as consecutive clips: the frames of each, and their decoding in workers, a few clips at a time."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import Float64, Int64, UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -15,27 +16,27 @@ from vjepa.data.video.reader import ReaderChain
 from vjepa.data.video.storage import fetch, is_remote
 from vjepa.data.video.transforms import channels_first, crop_resize, view_boxes
 
-FRAMES_AT_ONCE = 64  # that a worker hands over in one go, if a window is not longer: bounds memory, and spares seeks
-DECODED_BYTES = 400_000_000  # of whole frames at once: 64 of 1920 x 1080
+FRAMES_AT_ONCE = 64  # returned by a worker at once, if a window is not longer: bounds memory, and saves seeks
+DECODED_BYTES = 400_000_000  # of uncropped frames at once: 64 of 1920 x 1080
 
 
 class Windows(NamedTuple):
     """Clips of one file, by time."""
 
-    frame_ids: np.ndarray  # (W, T) int64
-    start_seconds: np.ndarray  # (W,) float64, from the file's first frame
-    end_seconds: np.ndarray  # (W,) float64
+    frame_ids: Int64[np.ndarray, "W T"]
+    start_seconds: Float64[np.ndarray, " W"]  # from the file's first frame
+    end_seconds: Float64[np.ndarray, " W"]
 
 
 @dataclass(frozen=True)
 class SlidingWindows:
-    """Clips over a whole file: the first starts with its first frame, and where the file is no whole number of strides
-    long, the last ends with its last frame.
+    """Clips over a whole file. The first starts with its first frame; a last one ends with its last frame, if the
+    others do not cover it.
 
     Args:
         frames: of a clip.
-        stride: from one clip's start to the next, as a share of a clip: 1 is back to back, 0.5 half overlapping.
-        max_windows: where a file has more, so many of them, spread evenly over it.
+        stride: from one clip's start to the next, as a fraction of a clip: 1 is back to back, 0.5 half overlapping.
+        max_windows: maximal number of clips; where a file has more, that many, spread evenly over it.
     """
 
     frames: FrameSampling
@@ -48,22 +49,18 @@ class SlidingWindows:
         if self.max_windows is not None and self.max_windows < 1:
             raise ValueError(f"max_windows ({self.max_windows}) must be at least 1")
 
-    def of(
-        self,
-        facts: VideoFacts,
-        part: tuple[int, int],  # first frame, and the one after the last
-    ) -> Windows:
-        """At least one; a file that is shorter than a clip is spread evenly over it."""
+    def of(self, facts: VideoFacts, part: tuple[int, int]) -> Windows:
+        """Windows of a range of frames, at least one; a file that is shorter than a clip is spread evenly over it."""
         first, end = part
         seconds = _seconds_of(facts)
         clock, step = self._clock(seconds)
         length, last_frame = self.frames.num_frames * step, clock[end - 1]
         num_whole = int((clock[end] - clock[first] - length) / (self.stride * length) + 1e-6) + 1
         starts = clock[first] + self.stride * length * np.arange(max(1, num_whole))
-        if last_frame > starts[-1] + length - 1e-6:  # no window shows it yet
+        if last_frame > starts[-1] + length - 1e-6:  # no window has it yet
             last_id = np.searchsorted(clock[:end], last_frame - (length - step) - 1e-6)
             starts = np.append(starts, clock[last_id])
-        first_ids = np.searchsorted(clock[:end], starts + 1e-6, side="right") - 1  # the frame that is shown then
+        first_ids = np.searchsorted(clock[:end], starts + 1e-6, side="right") - 1  # the frame shown then
         chosen = self._chosen(np.unique(first_ids, return_index=True)[1])
         starts, first_ids = starts[chosen], first_ids[chosen]
         frame_ids = np.stack([self.frames.frame_ids(facts, 0.0, (first_id, end)) for first_id in first_ids.tolist()])
@@ -73,8 +70,8 @@ class SlidingWindows:
         ends[ends > seconds[end - 1] + 1e-6] = seconds[end]
         return Windows(frame_ids, seconds[first_ids], ends)
 
-    def _clock(self, seconds: np.ndarray) -> tuple[np.ndarray, float]:
-        """What a clip's frames are evenly spaced in (frames of the file, or seconds), and from one to the next."""
+    def _clock(self, seconds: Float64[np.ndarray, " N"]) -> tuple[Float64[np.ndarray, " N"], float]:
+        """The times at which frames start, and the step of a clip, in the unit (frames or seconds) of its rate."""
         frames = self.frames
         if frames.frame_step is not None:
             return np.arange(len(seconds), dtype=np.float64), frames.frame_step
@@ -83,7 +80,7 @@ class SlidingWindows:
         assert frames.duration is not None
         return seconds, frames.duration / frames.num_frames
 
-    def _chosen(self, windows: np.ndarray) -> np.ndarray:
+    def _chosen(self, windows: Int64[np.ndarray, " W"]) -> Int64[np.ndarray, " n"]:
         count = len(windows)
         if self.max_windows is None or count <= self.max_windows:
             return windows
@@ -101,20 +98,16 @@ class Video(NamedTuple):
 
 
 class VideoPlan(NamedTuple):
-    """What is decoded of a video."""
-
     facts: VideoFacts
     windows: Windows
-    stretches: list[tuple[int, int]]  # windows that are decoded in one go: the first, and the one after the last
+    stretches: list[tuple[int, int]]  # ranges of windows that are decoded together
 
 
 class StretchKey(NamedTuple):
-    """A stretch of a video that a worker is asked for."""
-
     number: int  # of the video, as the caller counts them
     video: Video
     stretch: int = 0
-    plan: VideoPlan | None = None  # None: look at the file and make one
+    plan: VideoPlan | None = None  # None: scan the file and make one
 
 
 class Stretch(NamedTuple):
@@ -122,25 +115,25 @@ class Stretch(NamedTuple):
 
     number: int  # of the video
     first_window: int
-    frames: Tensor  # (3, F, H, W) uint8, each once
-    places: Tensor  # (W, T) int64, of each window's frames among these
+    frames: UInt8[Tensor, "3 F H W"]  # each once
+    indices: Int64[Tensor, "W T"]  # of each window's frames among these
     plan: VideoPlan
 
-    def clips(self) -> Iterator[tuple[int, Tensor]]:
-        """Number of the window and its (3, T, H, W) uint8."""
-        for window, places in enumerate(self.places, start=self.first_window):
-            yield window, self.frames[:, places]
+    def clips(self) -> Iterator[tuple[int, UInt8[Tensor, "3 T H W"]]]:
+        """Number of the window and its clip."""
+        for window, indices in enumerate(self.indices, start=self.first_window):
+            yield window, self.frames[:, indices]
 
 
 class Unreadable(NamedTuple):
-    """A video that can't be read, and why."""
+    """A video that can't be read."""
 
     number: int
     reason: str
 
 
 class SlidingWindowDataset(Dataset[Stretch | Unreadable]):
-    """Stretches of videos by `StretchKey`; the middle of the frame, as large as fits."""
+    """Stretches of videos by `StretchKey`; the largest central crop of each frame."""
 
     def __init__(self, windows: SlidingWindows, crop_size: tuple[int, int], readers: ReaderChain):
         self.windows = windows
@@ -151,16 +144,16 @@ class SlidingWindowDataset(Dataset[Stretch | Unreadable]):
     def __getitem__(self, key: StretchKey) -> Stretch | Unreadable:
         try:
             source = self._fetch(key.video.path)
-            # What a manifest says of the file is not trusted: a look at its packets costs little beside decoding it.
+            # Facts in a manifest are not used: a scan costs little beside decoding the whole file.
             plan = key.plan or self._plan(source, key.video)
             first, stop = plan.stretches[key.stretch]
             frame_ids = plan.windows.frame_ids[first:stop]
-            wanted, places = np.unique(frame_ids, return_inverse=True)
+            wanted, indices = np.unique(frame_ids, return_inverse=True)
             frames = self._decode(source, plan.facts, wanted)
         except VideoError as error:
             return Unreadable(key.number, str(error))
         pixels = torch.from_numpy(channels_first(frames))
-        return Stretch(key.number, first, pixels, torch.from_numpy(places.reshape(frame_ids.shape)), plan)
+        return Stretch(key.number, first, pixels, torch.from_numpy(indices.reshape(frame_ids.shape)), plan)
 
     def _plan(self, source: FileOrBytes, video: Video) -> VideoPlan:
         facts = self.readers.scan(source)
@@ -168,12 +161,9 @@ class SlidingWindowDataset(Dataset[Stretch | Unreadable]):
         return VideoPlan(facts, windows, _stretches(windows.frame_ids))
 
     def _decode(
-        self,
-        source: FileOrBytes,
-        facts: VideoFacts,
-        frame_ids: np.ndarray,  # (F,) int64, ascending
-    ) -> np.ndarray:  # (F, H, W, 3) uint8
-        """Whole frames, cut and resized here: so that pixels are the same whichever reader decodes."""
+        self, source: FileOrBytes, facts: VideoFacts, frame_ids: Int64[np.ndarray, " F"]
+    ) -> UInt8[np.ndarray, "F H W 3"]:
+        """Crops and resizes whole frames here, so that pixels do not depend on the reader."""
         height, width = self.crop_size
         box = view_boxes((facts.height, facts.width), width / height, 1)[0]
         frames_at_once = max(1, DECODED_BYTES // (3 * facts.height * facts.width))
@@ -190,18 +180,16 @@ class SlidingWindowDataset(Dataset[Stretch | Unreadable]):
         return self._fetched[1]
 
 
-def _seconds_of(facts: VideoFacts) -> np.ndarray:  # (num_frames + 1,) float64
-    """When each frame starts, counted from the first one, and when the last one ends."""
+def _seconds_of(facts: VideoFacts) -> Float64[np.ndarray, " num_frames+1"]:
+    """When each frame starts, from the first one, and when the last one ends."""
     if facts.times is None:
         return np.arange(facts.num_frames + 1) / facts.fps
     mean_length = (facts.times[-1] - facts.times[0]) / max(1, facts.num_frames - 1) or 1 / facts.fps
     return np.append(facts.times, facts.times[-1] + mean_length) - facts.times[0]
 
 
-def _stretches(
-    frame_ids: np.ndarray,  # (W, T)
-) -> list[tuple[int, int]]:
-    """Windows in groups with no more than FRAMES_AT_ONCE different frames, or of a single window."""
+def _stretches(frame_ids: Int64[np.ndarray, "W T"]) -> list[tuple[int, int]]:
+    """Ranges of windows with no more than FRAMES_AT_ONCE different frames, or with a single window."""
     stretches, first = [], 0
     frames: set[int] = set()
     for window, ids in enumerate(frame_ids.tolist()):

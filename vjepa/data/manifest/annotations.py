@@ -1,4 +1,4 @@
-"""Rows of a manifest out of the annotation files that datasets come with, by templates such as `{youtube_id}.mp4`."""
+"""Rows of a manifest from the annotation files of a dataset, by templates such as `{youtube_id}.mp4`."""
 
 import csv
 import json
@@ -11,7 +11,7 @@ from typing import Any
 from vjepa.data.manifest.listings import NoPathColumnError, rows_of_file, rows_of_folder
 from vjepa.data.video import storage
 
-COLUMNS = ("path", "label", "split", "start", "end")  # of a manifest; each can have a template
+COLUMNS = ("path", "label", "split", "start", "end")  # each can have a template
 
 
 def annotation_rows(
@@ -26,15 +26,15 @@ def annotation_rows(
     Args:
         source: a folder, a list or table as `read_manifest` takes it, any other CSV, or a JSON file with a list of
             records or an object of them (whose keys are then the column `key`).
-        templates: by column of the manifest, how it is put together from the record's columns, e.g.
-            `{label}/{id}_{start:06d}.mp4`; a plain name is that column, any other text stands for itself. Beside the
-            record's own there are `folder`, `stem` and `name` of its path, and `list`, the stem of the file's name.
-        records: in a JSON file, the key under which the records are.
-        columns: names of the columns where the file has no header.
+        templates: of each column of the manifest, from the record's columns, e.g. `{label}/{id}_{start:06d}.mp4`; the
+            name of a column is that column, any other text is used as it is. Beside the record's own columns there are
+            `folder`, `stem` and `name` of its path, and `list`, the stem of the file's name.
+        records: key of the records in a JSON file.
+        columns: names of the columns of a file without a header.
         delimiter: between columns, where `columns` are given or the header has no `path`.
 
     Raises:
-        ValueError: the file can't be read, or a template names a column that is not there.
+        ValueError: the file can't be read, or a template names a missing column.
     """
     for number, record in enumerate(_records(source, records, columns, delimiter), start=1):
         known = _with_names(record, source)
@@ -46,7 +46,7 @@ def annotation_rows(
             row[column] = str(_seconds(row[column], source)) if row[column] else ""
         if not row["path"]:
             raise ValueError(
-                f"nothing says what the path of record {number} of {source} is; give a template, e.g. "
+                f"record {number} of {source} has no path; give a template, e.g. "
                 f"--path='{{{next(iter(record), 'id')}}}.mp4' (columns: {', '.join(record)})"
             )
         yield row
@@ -76,7 +76,7 @@ def _table(source: str, columns: Sequence[str] | None, delimiter: str) -> Iterat
         text = storage.read_bytes(source).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{source} is not a text file: {error}") from None
-    delimiter = delimiter.encode().decode("unicode_escape")  # a tab is typed as \t
+    delimiter = delimiter.encode().decode("unicode_escape")  # for \t on a command line
     if len(delimiter) != 1:
         raise ValueError(f"delimiter ({delimiter!r}) must be one character")
     try:
@@ -112,7 +112,7 @@ def _with_names(record: Mapping[str, Any], source: str) -> dict[str, Any]:
 
 
 class _Filler(string.Formatter):
-    """Fills a template; numbers may be asked for (`{start:06d}`) although tables hold text."""
+    """Fills a template; formats of numbers (`{start:06d}`) work on text, which is all that tables hold."""
 
     def format_field(self, value: Any, format_spec: str) -> str:
         if format_spec.endswith("d"):
@@ -129,18 +129,18 @@ def _filled(template: str, known: Mapping[str, Any], where: str) -> str:
         return _Filler().vformat(template, (), known)
     except (KeyError, IndexError, AttributeError) as error:
         raise ValueError(
-            f"the template '{template}' asks for {error}, which {where} has not (columns: {', '.join(known)})"
+            f"the template '{template}' needs {error}, which {where} does not have (columns: {', '.join(known)})"
         ) from None
     except (ValueError, TypeError) as error:
         raise ValueError(f"the template '{template}' can't be filled from {where}: {error}") from None
 
 
 def _seconds(time: str, source: str) -> float:
-    """Of `12.5`, `2:03` or `01:02:03.45`."""
+    """`12.5`, `2:03` or `01:02:03.45`."""
     try:
         total = 0.0
         for part in time.split(":"):
             total = 60 * total + float(part)
     except ValueError:
-        raise ValueError(f"'{time}' in {source} is no time; write seconds or hours:minutes:seconds") from None
+        raise ValueError(f"'{time}' in {source} is not a time; write seconds or hours:minutes:seconds") from None
     return total

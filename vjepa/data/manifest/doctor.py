@@ -1,7 +1,7 @@
-"""`vjepa doctor`: what is wrong with a dataset before it is trained on, and a manifest of what is left."""
+"""`vjepa doctor`: what is wrong with a dataset before it is trained on, and a manifest of the good files."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -23,12 +23,12 @@ SHOWN = 10  # files under each heading of the report
 
 @dataclass
 class Finding:
-    """A heading of the report: what it means, and the files it holds for."""
+    """A heading of the report."""
 
     title: str
     advice: str
-    leaves_out: bool = False  # such files are not in the cleaned manifest
-    files: list[tuple[int, str]] = field(default_factory=list)  # (row, what exactly)
+    leaves_out: bool = False  # such files are not in the clean manifest
+    files: list[tuple[int, str]] = field(default_factory=list)  # (row, details)
 
 
 def examine(
@@ -48,7 +48,7 @@ def examine(
     num_workers: int | None = None,
     time_limit: float = 60.0,
 ) -> None:
-    """Look at every file of a manifest: can it be read, is it what it says, is it there twice.
+    """Check every file of a manifest: readable, as listed, and not there twice.
 
     Writes `report.md`, `files.csv` (one line per file) and `clean.csv` (a manifest without the files that can't be
     read, are too short, or are also in the `against` list) to a folder.
@@ -57,16 +57,16 @@ def examine(
         manifest: CSV, Parquet or list file, or a folder.
         output: folder to write to.
         root: folder that the manifest's paths are relative to.
-        split: look only at rows of this split.
+        split: check only rows of this split.
         against: a second manifest, e.g. of a probe's test set, whose videos must not be among these.
         against_root: folder that its paths are relative to.
         against_split: only rows of this split of it.
         min_frames: a video with fewer is too short.
         min_seconds: so is a shorter one.
         decode: "ends" decodes a few frames at start, middle and end, "all" every frame.
-        duplicate_distance: bits of 192 that the looks of two near-duplicates may differ in, 0 to 11.
-        drop_duplicates: leave all but the first of near-duplicates out of the cleaned manifest.
-        readers: in the order in which they are tried.
+        duplicate_distance: bits of 192 in which the hashes of two near-duplicates may differ, 0 to 11.
+        drop_duplicates: leave all but the first of near-duplicates out of the clean manifest.
+        readers: in order of preference.
         num_workers: processes; one per processor if not given.
         time_limit: seconds for one file.
     """
@@ -74,19 +74,14 @@ def examine(
         raise ValueError(f"duplicate_distance ({duplicate_distance}) must be between 0 and 11")
     listed = read_manifest(manifest, root, split)
     others = read_manifest(against, against_root, against_split) if against else None
-    settings = {"readers": tuple(readers), "decode": decode}
-    reports = scan_files(list(listed.paths), num_workers, time_limit, **settings)
-    of_others = (
-        scan_files(list(others.paths), num_workers, time_limit, readers=tuple(readers), decode="ends") if others else []
-    )
+    reports = scan_files(list(listed.paths), num_workers, time_limit, readers=tuple(readers), decode=decode)
     findings = [
-        *_unreadable(reports),
-        _too_short(reports, min_frames, min_seconds),
-        *_oddities(reports, readers),
+        *_findings(reports, readers, min_frames, min_seconds),
         _listed_twice(listed),
         _duplicates(listed, reports, duplicate_distance, drop_duplicates),
     ]
     if others is not None:
+        of_others = scan_files(list(others.paths), num_workers, time_limit, readers=tuple(readers), decode="ends")
         findings.append(_leaks(others, reports, of_others, duplicate_distance))
     left_out = {row for finding in findings if finding.leaves_out for row, _ in finding.files}
     output.mkdir(parents=True, exist_ok=True)
@@ -99,31 +94,15 @@ def examine(
     print(f"Written to {output}: report.md, files.csv, clean.csv ({len(listed) - len(left_out)} files)")
 
 
-def _unreadable(reports: list[FileReport]) -> list[Finding]:
-    no_video = Finding("Can't be read", "mend or remove them", leaves_out=True)
+def _findings(
+    reports: list[FileReport], readers: Sequence[ReaderName], min_frames: int, min_seconds: float
+) -> list[Finding]:
+    """Headings about single files."""
+    unreadable = Finding("Can't be read", "mend or remove them", True)
     broken = Finding(
         "Break off or can't be decoded", "mend or remove them; `vjepa transcode` saves what is whole", True
     )
-    for row, report in enumerate(reports):
-        if report.facts is None:
-            no_video.files.append((row, report.reason))
-        elif report.reason:
-            broken.files.append((row, report.reason))
-        elif Trait.DAMAGED in report.facts.traits:
-            broken.files.append((row, f"good up to frame {report.facts.num_frames}"))
-    return [no_video, broken]
-
-
-def _too_short(reports: list[FileReport], min_frames: int, min_seconds: float) -> Finding:
-    finding = Finding("Too short", "remove them, or sample at a higher rate", leaves_out=True)
-    for row, report in enumerate(reports):
-        facts = report.facts
-        if facts and facts.container != "image" and (facts.num_frames < min_frames or facts.duration < min_seconds):
-            finding.files.append((row, f"{facts.num_frames} frames, {facts.duration:.2f} s"))
-    return finding
-
-
-def _oddities(reports: list[FileReport], readers: list[ReaderName]) -> list[Finding]:
+    short = Finding("Too short", "remove them, or sample at a higher rate", True)
     codec = Finding("Odd codecs", "they may decode slowly or not everywhere; `vjepa transcode` makes H.264 of them")
     keyframes = Finding(
         "Far between keyframes", "each clip decodes all frames since the last; `vjepa transcode` cures it"
@@ -132,29 +111,33 @@ def _oddities(reports: list[FileReport], readers: list[ReaderName]) -> list[Find
     uneven = Finding("Variable frame rate", "clips are cut by the frames' times; `vjepa transcode` makes it even")
     for row, report in enumerate(reports):
         facts = report.facts
-        if facts is None or facts.container == "image":
+        if facts is None:
+            unreadable.files.append((row, report.reason))
             continue
+        if report.reason:
+            broken.files.append((row, report.reason))
+        elif Trait.DAMAGED in facts.traits:
+            broken.files.append((row, f"good up to frame {facts.num_frames}"))
+        if facts.container == "image":
+            continue
+        if facts.num_frames < min_frames or facts.duration < min_seconds:
+            short.files.append((row, f"{facts.num_frames} frames, {facts.duration:.2f} s"))
         if facts.codec not in USUAL_CODECS:
             codec.files.append((row, facts.codec))
         if facts.keyframe_interval > LONG_KEYFRAME_INTERVAL:
             keyframes.files.append((row, f"{facts.keyframe_interval} frames"))
         if report.reader and report.reader != readers[0]:
-            routed.files.append((row, f"{report.reader} ({_why_routed(report)})"))
+            traits = ", ".join(sorted(trait.value.replace("_", " ") for trait in facts.traits - {Trait.REORDERED}))
+            why = traits or f"{facts.codec} {facts.pixel_format} in {facts.container}"
+            routed.files.append((row, f"{report.reader} ({why})"))
         if Trait.VARIABLE_RATE in facts.traits:
             uneven.files.append((row, f"mean {facts.fps:.2f} frames per second"))
-    return [codec, keyframes, routed, uneven]
-
-
-def _why_routed(report: FileReport) -> str:
-    facts = report.facts
-    assert facts is not None
-    traits = ", ".join(sorted(trait.value.replace("_", " ") for trait in facts.traits - {Trait.REORDERED}))
-    return traits or f"{facts.codec} {facts.pixel_format} in {facts.container}"
+    return [unreadable, broken, short, codec, keyframes, routed, uneven]
 
 
 def _listed_twice(listed: Manifest) -> Finding:
-    finding = Finding("Listed twice", "one file in several rows; right for parts of a film, else a slip")
-    first: dict[tuple, int] = {}
+    finding = Finding("Listed twice", "one file in several rows; right for parts of a film, otherwise a mistake")
+    first: dict[tuple[str, float | None, float | None], int] = {}
     for row, path in enumerate(listed.paths):
         before = first.setdefault((path, *listed.window(row)), row)
         if before != row:
@@ -164,7 +147,7 @@ def _listed_twice(listed: Manifest) -> Finding:
 
 def _duplicates(listed: Manifest, reports: list[FileReport], max_distance: int, leaves_out: bool) -> Finding:
     finding = Finding("Look like another file", "keep one of each pair if they are copies", leaves_out)
-    for first, second, distance in near_duplicates([report.looks for report in reports], max_distance):
+    for first, second, distance in near_duplicates([report.hashes for report in reports], max_distance):
         if listed.paths[first] != listed.paths[second]:
             finding.files.append((second, f"{listed.paths[first]}, {distance} bits of 192 apart"))
     return finding
@@ -172,10 +155,10 @@ def _duplicates(listed: Manifest, reports: list[FileReport], max_distance: int, 
 
 def _leaks(others: Manifest, reports: list[FileReport], of_others: list[FileReport], max_distance: int) -> Finding:
     finding = Finding(
-        "Also in the list they must be apart from", "a probe on it would be scored on what was seen", True
+        "Also in the list that must be disjoint", "a probe on it would be scored on training videos", True
     )
-    looks = [report.looks for report in [*reports, *of_others]]
-    for first, second, distance in near_duplicates(looks, max_distance):
+    hashes = [report.hashes for report in [*reports, *of_others]]
+    for first, second, distance in near_duplicates(hashes, max_distance):
         if first < len(reports) <= second:
             finding.files.append((first, f"{others.paths[second - len(reports)]}, {distance} bits of 192 apart"))
     return finding
@@ -184,6 +167,14 @@ def _leaks(others: Manifest, reports: list[FileReport], of_others: list[FileRepo
 def _report(name: str, listed: Manifest, reports: list[FileReport], findings: list[Finding], num_left_out: int) -> str:
     known = [report.facts for report in reports if report.facts is not None]
     hours = sum(facts.duration for facts in known if facts.container != "image") / 3600
+    columns = {
+        "codec": [f"{facts.codec or 'image'} in {facts.container}" for facts in known],
+        "size": [f"{facts.width}x{facts.height}" for facts in known],
+        "frames per second": [f"{facts.fps:.4g}" for facts in known],
+        "frames": [f"{facts.num_frames}" for facts in known],
+        "frames between keyframes": [f"{facts.keyframe_interval}" for facts in known],
+        "reader": [report.reader or "none" for report in reports if report.facts],
+    }
     lines = [
         f"# {name}",
         "",
@@ -191,35 +182,23 @@ def _report(name: str, listed: Manifest, reports: list[FileReport], findings: li
         "",
         "| | most common |",
         "|---|---|",
-        *(f"| {what} | {_common(values)} |" for what, values in {
-            "codec": [f"{facts.codec or 'image'} in {facts.container}" for facts in known],
-            "size": [f"{facts.width}x{facts.height}" for facts in known],
-            "frames per second": [f"{facts.fps:.4g}" for facts in known],
-            "frames": [f"{facts.num_frames}" for facts in known],
-            "frames between keyframes": [f"{facts.keyframe_interval}" for facts in known],
-            "reader": [report.reader or "none" for report in reports if report.facts],
-        }.items()),
+        *(f"| {title} | {_most_common(values)} |" for title, values in columns.items()),
         "",
         _throughput(reports),
-    ]  # fmt: skip
+    ]
     for finding in findings:
         if finding.files:
             kept = "left out" if finding.leaves_out else "kept"
-            rows = {row for row, _ in finding.files}
-            lines += [
-                "",
-                f"## {finding.title}: {len(rows)} files ({kept})",
-                "",
-                f"{finding.advice[0].upper()}{finding.advice[1:]}.",
-                "",
-            ]
-            lines += [f"* {listed.paths[row]}: {what}" for row, what in finding.files[:SHOWN]]
+            num_files = len({row for row, _ in finding.files})
+            advice = f"{finding.advice[0].upper()}{finding.advice[1:]}."
+            lines += ["", f"## {finding.title}: {num_files} files ({kept})", "", advice, ""]
+            lines += [f"* {listed.paths[row]}: {details}" for row, details in finding.files[:SHOWN]]
             if len(finding.files) > SHOWN:
                 lines.append(f"* and {len(finding.files) - SHOWN} more, in files.csv")
     return "\n".join(lines) + "\n"
 
 
-def _common(values: list[str]) -> str:
+def _most_common(values: list[str]) -> str:
     most = Counter(values).most_common(5)
     rest = len(set(values)) - len(most)
     return ", ".join(f"{value} ({count})" for value, count in most) + (f" and {rest} others" if rest else "")
@@ -237,12 +216,12 @@ def _throughput(reports: list[FileReport]) -> str:
 
 
 def _write_files(path: Path, listed: Manifest, reports: list[FileReport], findings: list[Finding]) -> None:
-    said: dict[int, list[str]] = {}
+    notes: dict[int, list[str]] = {}
     for finding in findings:
-        for row, what in finding.files:
-            said.setdefault(row, []).append(f"{finding.title}: {what}")
+        for row, details in finding.files:
+            notes.setdefault(row, []).append(f"{finding.title}: {details}")
     rows: Iterable[dict[str, str]] = (
-        {"path": listed.paths[row], "findings": "; ".join(said.get(row, []))}
+        {"path": listed.paths[row], "findings": "; ".join(notes.get(row, []))}
         | (found_columns(report) if report.facts else {})
         for row, report in enumerate(reports)
     )
@@ -250,14 +229,14 @@ def _write_files(path: Path, listed: Manifest, reports: list[FileReport], findin
 
 
 def _write_clean(path: Path, listed: Manifest, reports: list[FileReport], left_out: set[int]) -> None:
-    """With whole paths: it is a manifest wherever it lies."""
+    """With absolute paths, so that the manifest can be moved."""
+
+    def absolute(file: str) -> str:
+        return file if is_remote(file) else str(Path(file).absolute())
+
     rows = (
-        {"path": _whole(listed.paths[row]), **listed_columns(listed, row), **found_columns(report)}
+        {"path": absolute(listed.paths[row]), **listed_columns(listed, row), **found_columns(report)}
         for row, report in enumerate(reports)
         if row not in left_out
     )
     write_table(path, [*COLUMNS, *FOUND_COLUMNS], rows)
-
-
-def _whole(path: str) -> str:
-    return path if is_remote(path) else str(Path(path).absolute())

@@ -1,4 +1,4 @@
-"""Rows out of what people list their videos in: tables, lists without a header, folders, on a disk or in a store."""
+"""Rows from lists of videos: tables, lists without a header, folders, on disk or in an object store."""
 
 import csv
 from collections.abc import Iterator
@@ -9,27 +9,26 @@ from typing import Any
 from vjepa.data.video import storage
 from vjepa.data.video.image_reader import IMAGE_SUFFIXES
 
-_OF_VIDEOS = "mp4 mov m4v avi divx mkv webm 3gp flv mpg mpeg ps vob ts m2ts mts wmv asf ogv gif"
-VIDEO_SUFFIXES = frozenset(f".{name}" for name in _OF_VIDEOS.split())
+_VIDEOS = "mp4 mov m4v avi divx mkv webm 3gp flv mpg mpeg ps vob ts m2ts mts wmv asf ogv gif"
+VIDEO_SUFFIXES = frozenset(f".{name}" for name in _VIDEOS.split())
 csv.field_size_limit(2**24)  # characters in one cell; annotations can be long
 
 
 class NoPathColumnError(ValueError):
-    """A text file is no manifest: neither does its header name a `path`, nor is it a list."""
+    """A text file is neither a table with a `path` column nor a list."""
 
 
 def rows_of_folder(folder: str) -> list[dict[str, str]]:
     """Path, path inside the folder, and class (the first sub-folder) of every video and image below a folder."""
-    rows = []
-    for path, inside in storage.files_below(folder):
-        if PurePath(path).suffix.lower() in VIDEO_SUFFIXES | IMAGE_SUFFIXES:
-            label = inside.partition("/")[0] if "/" in inside else ""
-            rows.append({"path": path, "inside": inside, "label": label})
-    return rows
+    return [
+        {"path": path, "inside": inside, "label": inside.partition("/")[0] if "/" in inside else ""}
+        for path, inside in storage.files_below(folder)
+        if PurePath(path).suffix.lower() in VIDEO_SUFFIXES | IMAGE_SUFFIXES
+    ]
 
 
 def rows_of_file(name: str) -> Iterator[dict[str, Any]]:
-    """The rows of a manifest file, by column. Raises ValueError where it is none."""
+    """The rows of a manifest file, by column. Raises ValueError if it is not a manifest."""
     suffix = PurePath(name).suffix.lower()
     if suffix == ".npy":
         raise ValueError(f"{name} is a NumPy file, which may carry code; save it as text, `path label` in each line")
@@ -91,14 +90,14 @@ def _is_list_line(line: str) -> bool:
     return label is not None or PurePath(path).suffix.lower() in VIDEO_SUFFIXES | IMAGE_SUFFIXES
 
 
-def _separator(line: str) -> str | None:  # None is white space
+def _separator(line: str) -> str | None:  # None: white space
     if "::" in line.replace("://", "", 1):
         return "::"
     return "," if "," in line and is_whole(line.rpartition(",")[2].strip()) else None
 
 
 def _split_list_line(line: str, separator: str | None) -> tuple[str, int | None]:
-    """Path and label. Only the last part is a label, so paths may hold spaces."""
+    """Path and label. Only the last part is a label, so paths may contain spaces."""
     parts = line.strip().rsplit(separator, 1)
     if len(parts) == 2 and is_whole(parts[1].strip()):
         return parts[0].strip(), int(parts[1])

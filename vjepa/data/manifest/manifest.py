@@ -32,6 +32,7 @@ KIND_COLUMNS = ("container", "codec", "pixel_format", "orientation", "traits")
 # The columns that a scan writes. `container` is empty where a file was not scanned or can't be read.
 FACT_COLUMNS = (*NUMBER_COLUMNS, *KIND_COLUMNS)
 LARGEST_LABEL = 10_000_000
+Repeated = tuple[dict[str, int], "array[int]"]  # values numbered in order of appearance, and the numbers of rows
 
 
 class PackedStrings:
@@ -171,59 +172,49 @@ def read_manifest(
             f"there is no manifest or folder {name}; give a CSV file with a 'path' column or a folder of videos "
             f"(`vjepa make-data` makes a small dataset)"
         )
+    # No function is called per row and column: lists have millions of rows.
     paths: list[str] = []
-    labels = {column: _Values() for column in label_columns}
-    splits, kinds = _Values(), _Values()
+    labels: dict[str, Repeated] = {column: ({}, array("q")) for column in label_columns}
+    split_of: dict[str, int] = {}
+    kind_of: dict[tuple[str, ...], int] = {}
+    splits, kinds = array("q"), array("q")
     numbers = {column: array("d") for column in ("start", "end", *NUMBER_COLUMNS)}
     for row in rows:
-        classes = {column: _class_of(row.get(column)) for column in label_columns}
-        for column, value in classes.items():
-            labels[column].number(value)  # of other splits too: their numbers must agree
-        if split is not None:
-            if "split" not in row:
-                raise ValueError(
-                    f"the manifest {name} has no column 'split' in its header line (found: {', '.join(row)})"
-                )
-            if str(row["split"]) != split:
-                continue
+        if split is not None and "split" not in row:
+            raise ValueError(f"the manifest {name} has no column 'split' in its header line (found: {', '.join(row)})")
+        is_selected = split is None or str(row["split"]) == split
+        for column, (number_of, label_rows) in labels.items():
+            cell = row.get(column)
+            # Classes of other splits are numbered too: the numbers of two splits must agree.
+            number = number_of.setdefault("" if cell in (None, "-1", -1) else str(cell), len(number_of))
+            if is_selected:
+                label_rows.append(number)
+        if not is_selected:
+            continue
         paths.append(str(row["path"]))
-        for column, value in classes.items():
-            labels[column].append(value)
-        splits.append(str(row.get("split") or ""))
-        is_scanned = row.get("container") and row.get("frames")
-        kinds.append(tuple(str(row.get(column) or "") for column in KIND_COLUMNS) if is_scanned else ())
+        splits.append(split_of.setdefault(str(row.get("split") or ""), len(split_of)))
+        is_scanned = bool(row.get("container") and row.get("frames"))
+        kind = tuple([str(row.get(column) or "") for column in KIND_COLUMNS]) if is_scanned else ()
+        kinds.append(kind_of.setdefault(kind, len(kind_of)))
         for column, values in numbers.items():
-            values.append(_number(row.get(column)) if is_scanned or column in ("start", "end") else np.nan)
+            try:
+                values.append(float(row[column] if is_scanned or column in ("start", "end") else np.nan))
+            except (KeyError, TypeError, ValueError):  # missing, or not a number
+                values.append(np.nan)
     if not paths:
         raise ValueError(empty)
     root_name = str(root) if root is not None else root_of(folder, paths[0])
     table = np.array(list(numbers.values())).T  # (rows, columns)
-    windows = table[:, :2].copy()
+    windows, facts = table[:, :2].copy(), table[:, 2:].copy()
     return Manifest(
         source=source,
         paths=PackedStrings(storage.join(root_name, path) for path in paths),
-        columns={column: _label_column(values) for column, values in labels.items()},
-        splits=np.array(splits.rows, np.int32),
-        split_names=list(splits.numbers),
+        columns={column: _label_column(*values) for column, values in labels.items()},
+        splits=np.array(splits, np.int32),
+        split_names=list(split_of),
         windows=None if np.isnan(windows).all() else windows,
-        facts_table=FactsTable(table[:, 2:].copy(), np.array(kinds.rows, np.int32), list(kinds.numbers))
-        if any(kinds.numbers)
-        else None,
+        facts_table=FactsTable(facts, np.array(kinds, np.int32), list(kind_of)) if any(kind_of) else None,
     )
-
-
-class _Values:
-    """A column of repeated values, as numbers in order of appearance."""
-
-    def __init__(self) -> None:
-        self.numbers: dict[Any, int] = {}
-        self.rows = array("q")
-
-    def number(self, value: Any) -> int:
-        return self.numbers.setdefault(value, len(self.numbers))
-
-    def append(self, value: Any) -> None:
-        self.rows.append(self.number(value))
 
 
 @dataclass(frozen=True)
@@ -279,27 +270,16 @@ def fact_columns(facts: VideoFacts) -> dict[str, str]:
     }
 
 
-def _number(value: Any) -> float:
-    try:
-        return float(value) if value not in (None, "") else np.nan
-    except ValueError:
-        return np.nan
-
-
-def _class_of(value: Any) -> str:
-    return "" if value in (None, "-1", -1) else str(value)
-
-
-def _label_column(values: _Values) -> LabelColumn:
+def _label_column(number_of: dict[str, int], rows: "array[int]") -> LabelColumn:
     """Whole numbers stay themselves, so that two lists of one dataset agree; other names are numbered in order."""
-    known = sorted(set(values.numbers) - {""})
+    known = sorted(set(number_of) - {""})
     if known and all(is_whole(name) and str(int(name)) == name for name in known):
         largest = max(map(int, known))
         if largest <= LARGEST_LABEL:
             known = [str(number) for number in range(largest + 1)]
     number = {name: i for i, name in enumerate(known)}
-    new_number = np.array([number.get(name, -1) for name in values.numbers], np.int64)
-    return LabelColumn(new_number[np.array(values.rows, np.int64)], known)
+    new_number = np.array([number.get(name, -1) for name in number_of], np.int64)
+    return LabelColumn(new_number[np.array(rows, np.int64)], known)
 
 
 def root_of(folder: str, first_path: str) -> str:

@@ -1,7 +1,7 @@
-"""`vjepa transcode`: training copies that decode fast and hold no surprises.
+"""`vjepa transcode`: training copies that decode fast and in the same way everywhere.
 
-H.264 in yuv420p, a closed group of 16 frames, three B-frames that nothing refers to, without the two tools that cost a
-decoder most (`fastdecode`), upright, at an even rate, sound dropped, index first. What it gains is in docs/results.md.
+H.264 in yuv420p, closed groups of 16 frames with three unreferenced B-frames, without the two tools that cost a decoder
+most (`fastdecode`), upright, at an even rate, without sound, index first. docs/results.md has the speed.
 """
 
 import itertools
@@ -13,6 +13,7 @@ from pathlib import Path, PurePath
 
 import av
 import numpy as np
+from jaxtyping import Int64, UInt8
 
 from vjepa.data.atomic_file import new_file, write_table
 from vjepa.data.manifest.annotations import COLUMNS
@@ -54,22 +55,20 @@ def transcode(
 ) -> None:
     """Make training copies of a manifest's videos, and a manifest of them (`manifest.csv` in the same folder).
 
-    Frames keep their number and order. Where their times are uneven they become even, at the file's mean rate; `fps`
-    resamples by time instead, and then their number changes. Copies that are there already are kept, so a call that
-    was interrupted goes on.
+    Frames keep their number and order. Uneven times become even, at the file's mean rate; `fps` resamples by time
+    instead, which changes the number of frames. Existing copies are kept, so an interrupted call resumes.
 
     Args:
         manifest: CSV, Parquet or list file, or a folder; a path may also be a folder of numbered images (one video).
         output: folder for the copies, laid out as the originals are.
         root: folder that the manifest's paths are relative to.
         split: only rows of this split.
-        short_side: pixels of the shorter side; larger videos are scaled down to it, smaller ones keep their size.
-            None keeps all sizes.
+        short_side: pixels of the shorter side, to which larger videos are scaled down; None keeps all sizes.
         crf: x264's quality; less is better and larger.
         preset: x264's effort.
-        fps: frames per second of the copies; the originals' own if not given.
+        fps: frames per second of the copies; those of the originals if None.
         frames_fps: frames per second of folders of images.
-        num_workers: processes; one per processor if not given.
+        num_workers: processes; one per processor if None.
         time_limit: seconds for one file.
     """
     if short_side is not None and short_side < 2:
@@ -112,7 +111,7 @@ def transcode(
 
 
 def write_copy(task: TranscodeTask) -> str:
-    """One copy; returns why it could not be made, or nothing."""
+    """Make one copy. Returns why it failed, or an empty text."""
     try:
         if Path(task.source).is_dir():
             _encode(_numbered_images(task), Fraction(task.frames_fps).limit_denominator(1001), task)
@@ -127,8 +126,8 @@ def write_copy(task: TranscodeTask) -> str:
     return ""
 
 
-def _frames(source: FileOrBytes, facts: VideoFacts, task: TranscodeTask) -> Iterator[np.ndarray]:
-    """All frames (H, W, 3) in uint8, upright and scaled; at a rate of the copy's own, those shown at its ticks."""
+def _frames(source: FileOrBytes, facts: VideoFacts, task: TranscodeTask) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
+    """All frames, upright and scaled; with `fps`, those shown at its ticks."""
     size = _size_of_copy(facts.height, facts.width, task.short_side)
     make = FrameConverter(facts, None, size if size != (facts.height, facts.width) else None)
     repeats = None if task.fps is None else np.bincount(_shown_at_ticks(facts, task.fps), minlength=facts.num_frames)
@@ -139,13 +138,13 @@ def _frames(source: FileOrBytes, facts: VideoFacts, task: TranscodeTask) -> Iter
                 yield from itertools.repeat(make(frame), times)
 
 
-def _shown_at_ticks(facts: VideoFacts, fps: float) -> np.ndarray:  # (ticks,) int64
+def _shown_at_ticks(facts: VideoFacts, fps: float) -> Int64[np.ndarray, " ticks"]:
     ticks = np.arange(max(1, round(facts.duration * fps))) / fps
     times = np.arange(facts.num_frames) / facts.fps if facts.times is None else facts.times - facts.times[0]
     return np.searchsorted(times, ticks + 1e-6, side="right") - 1
 
 
-def _numbered_images(task: TranscodeTask) -> Iterator[np.ndarray]:  # each (H, W, 3) uint8
+def _numbered_images(task: TranscodeTask) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
     files = sorted(file for file in Path(task.source).iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
     reader = ImageReader()
     size = None
@@ -184,7 +183,7 @@ def _size_of_copy(height: int, width: int, short_side: int | None) -> tuple[int,
 
 
 def _targets(paths: list[str], output: Path) -> dict[str, Path]:
-    """Where each original's copy goes: below the output as the original lies below what all have in common."""
+    """The copy of each original, with the originals' folders below their common one."""
     names = [path.partition("://")[2] if is_remote(path) else str(Path(path).absolute()) for path in paths]
     common = os.path.commonpath([str(PurePath(name).parent) for name in names])
     targets: dict[str, Path] = {}

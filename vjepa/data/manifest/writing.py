@@ -1,9 +1,9 @@
-"""`vjepa manifest`: a manifest of what is there, each file looked at once, so that no training run must."""
+"""`vjepa manifest`: lists videos with the facts of each file, so that training need not scan them."""
 
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from vjepa.data.atomic_file import new_file, write_table
 from vjepa.data.manifest.annotations import COLUMNS, annotation_rows
@@ -12,6 +12,7 @@ from vjepa.data.manifest.killable_pool import Lost, map_killable
 from vjepa.data.manifest.manifest import FACT_COLUMNS, ROOT_VARIABLE, Manifest, fact_columns, root_of
 from vjepa.data.progress import count_processors, report_progress
 from vjepa.data.video import storage
+from vjepa.data.video.reader import ReaderName
 
 FOUND_COLUMNS = (*FACT_COLUMNS, "duration", "bytes", "reader")
 
@@ -34,22 +35,22 @@ def write_manifest(
 ) -> None:
     """List videos in a manifest, with the frames, rate and size of each.
 
-    Files that can't be read go to a second list beside it, with the reason of each.
+    A second list beside it has the unreadable files and the reasons.
 
     Args:
         sources: folders, lists or annotation files (CSV, Parquet, JSON).
         output: the manifest to write, .csv or .parquet.
-        root: folder that paths are relative to, there and when the manifest is used; $VJEPA_DATA if not given and set.
+        root: folder that paths are relative to, here and when the manifest is used; $VJEPA_DATA if None and set.
         path: template of a file's path, e.g. '{label}/{youtube_id}_{time_start:06d}_{time_end:06d}.mp4'.
         label: template of its class.
-        split: template of its split; a text without braces that is no column's name stands for itself.
-        start: template of where in the file the clip starts, in seconds or hours:minutes:seconds.
-        end: template of where it ends.
-        records: in a JSON file, the key that holds the records.
+        split: template of its split; text without braces that is not the name of a column is used as it is.
+        start: template of the clip's start in the file, in seconds or hours:minutes:seconds.
+        end: template of its end.
+        records: key of the records in a JSON file.
         columns: names of columns of a file without a header.
         delimiter: between columns of such a file.
-        scan: look at each file; without it nothing is known of them but their paths.
-        num_workers: processes that scan; one per processor if not given.
+        scan: scan each file; without it only paths are listed.
+        num_workers: scanning processes; one per processor if None.
         time_limit: seconds for one file.
     """
     if output.suffix not in (".csv", ".parquet"):
@@ -68,9 +69,10 @@ def write_manifest(
     if not rows:
         raise ValueError(f"{', '.join(sources)} list no video")
     output.parent.mkdir(parents=True, exist_ok=True)
+    columns_in_use = [column for column in COLUMNS if any(row[column] for row in rows)]
     if not scan:
-        _write(output, [column for column in COLUMNS if any(row[column] for row in rows)], rows)
-        print(f"{output}: {len(rows)} rows, not looked at")
+        _write(output, columns_in_use, rows)
+        print(f"{output}: {len(rows)} rows, not scanned")
         return
     reports = scan_files([row["file"] for row in rows], num_workers, time_limit)
     good = [row | found_columns(report) for row, report in zip(rows, reports, strict=True) if report.facts]
@@ -80,8 +82,7 @@ def write_manifest(
             f"none of the {len(rows)} files can be read, the first is {rows[0]['file']}: {reports[0].reason}; "
             f"is the root right?"
         )
-    kept = [column for column in COLUMNS if any(row[column] for row in rows)]
-    _write(output, [*kept, *FOUND_COLUMNS], good)
+    _write(output, [*columns_in_use, *FOUND_COLUMNS], good)
     hours = sum(float(row["duration"]) for row in good) / 3600
     print(f"{output}: {len(good)} files, {hours:.1f} hours")
     if bad:
@@ -91,10 +92,14 @@ def write_manifest(
 
 
 def scan_files(
-    files: Sequence[str], num_workers: int | None, time_limit: float, **settings: Any
-) -> list[FileReport]:  # in the files' order
-    """Look at each file once, in processes that may die, under a progress bar. Settings are FileTask's."""
-    tasks = [FileTask(file, **settings) for file in dict.fromkeys(files)]
+    files: Sequence[str],
+    num_workers: int | None,
+    time_limit: float,
+    readers: tuple[ReaderName, ...] = ("decord", "pyav"),
+    decode: Literal["none", "ends", "all"] = "none",
+) -> list[FileReport]:
+    """Check each file once, in killable processes, with a progress bar. Reports are in the order of files."""
+    tasks = [FileTask(file, readers, decode) for file in dict.fromkeys(files)]
     results = map_killable(check_file, tasks, count_processors() if num_workers is None else num_workers, time_limit)
     reports: dict[str, FileReport] = {}
     for number, result in report_progress(results, len(tasks), "files"):
@@ -103,13 +108,13 @@ def scan_files(
 
 
 def listed_columns(listed: Manifest, row: int) -> dict[str, str]:
-    """What a manifest says of a row beside its path, for one that is written again."""
+    """The columns of a row that do not come from a scan."""
     start, end = ("" if time is None else str(time) for time in listed.window(row))
     return {"label": listed.label_name(row), "split": listed.split(row), "start": start, "end": end}
 
 
 def found_columns(report: FileReport) -> dict[str, str]:
-    """What a manifest keeps of a readable file."""
+    """The columns of a readable file that come from a scan."""
     assert report.facts is not None
     return fact_columns(report.facts) | {
         "duration": f"{report.facts.duration:.3f}",
@@ -119,7 +124,7 @@ def found_columns(report: FileReport) -> dict[str, str]:
 
 
 def _below(file: str, folder: str) -> str:
-    """A file's path relative to a folder that it is below; else its whole path."""
+    """A file's path relative to the folder if it is below it, otherwise its absolute path."""
     if storage.is_remote(file):
         return file.removeprefix(folder.rstrip("/") + "/")
     whole, start = Path(file).absolute(), Path(folder).absolute()

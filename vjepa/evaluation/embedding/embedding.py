@@ -234,7 +234,7 @@ class Embedding:
                         if len(waiting) == self.batch_size:
                             self._encode(waiting)
                             waiting = []
-                    fraction *= len(stretch.places) / (self.jobs[stretch.number].num_windows - stretch.first_window)
+                    fraction *= len(stretch.indices) / (self.jobs[stretch.number].num_windows - stretch.first_window)
                 left[stretch.number] -= fraction
                 yield fraction
             if waiting:
