@@ -4,7 +4,7 @@ A clip ends `anticipation_seconds` before the action's start. The released evalu
 that its clips show much of the action itself (facebookresearch/vjepa2, issue 173).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, final
 
@@ -160,10 +160,8 @@ class AnticipationClips(EvaluationClips):
             train = given["train"]
             given["train"], given["val"] = self.hold_out(train, self.held_out_groups(self._groups(train)))
         names = {split: self._names(given[split]) for split in SPLITS}
-        self.class_names, self.num_classes = _numbering(names["train"], list(names.values()))
-        self.splits: dict[SplitName, Actions] = {
-            split: Actions(given[split], _numbers(names[split], self.class_names)) for split in SPLITS
-        }
+        self.class_names, self.num_classes, labels = _numbered(names)
+        self.splits: dict[SplitName, Actions] = {split: Actions(given[split], labels[split]) for split in SPLITS}
 
     def training_batches(self, batch_size: int, num_batches: int) -> Iterator[ActionBatch]:
         """Augmented clips in shuffled order."""
@@ -212,17 +210,18 @@ class AnticipationClips(EvaluationClips):
         return np.array([groups.name(row) for row in range(len(manifest))])
 
 
-def _numbering(train: np.ndarray, splits: Sequence[np.ndarray]) -> tuple[list[list[str]], list[int]]:
-    """Names of each task by number, and the number of those with training rows, from (rows, tasks) of names."""
+def _numbered(
+    names: dict[SplitName, np.ndarray],
+) -> tuple[list[list[str]], list[int], dict[SplitName, Int64[np.ndarray, "rows tasks"]]]:
+    """Names of each task by number, the number of those with training rows, and labels, from (rows, tasks) of names."""
     class_names, num_classes = [], []
+    labels = {split: np.zeros(part.shape, np.int64) for split, part in names.items()}
     for task in range(len(TASKS)):
-        seen = sorted(set(train[:, task].tolist()))
-        others = {name for names in splits for name in names[:, task].tolist()} - set(seen)
+        seen = sorted(set(names["train"][:, task].tolist()))
+        others = {name for part in names.values() for name in part[:, task].tolist()} - set(seen)
         class_names.append(seen + sorted(others))
         num_classes.append(len(seen))
-    return class_names, num_classes
-
-
-def _numbers(names: np.ndarray, class_names: list[list[str]]) -> Int64[np.ndarray, "rows tasks"]:
-    numbers = [{name: number for number, name in enumerate(of_task)} for of_task in class_names]
-    return np.array([[numbers[task][name] for task, name in enumerate(row)] for row in names.tolist()], np.int64)
+        number = {name: index for index, name in enumerate(class_names[task])}
+        for split, part in names.items():
+            labels[split][:, task] = [number[name] for name in part[:, task].tolist()]
+    return class_names, num_classes, labels

@@ -41,18 +41,7 @@ class Cuts(Protocol):
 
 @dataclass(frozen=True)
 class TrainingCuts:
-    """Random clips of a file.
-
-    Args:
-        crop_size: height and width of a clip in pixels.
-        crop_scale: range of the fraction of a frame's area that a crop covers.
-        crop_aspect_ratio: range of a crop's width over height.
-        flip_probability: of a horizontal flip.
-        clips_per_video: clips per file, each from its own stretch of it.
-        rand_augment: changes of colours and shapes.
-        erase_probability: of erasing a random box.
-        color_jitter: strength of random colours, contrasts and negatives; none at 0.
-    """
+    """Random clips of a file, each from its own stretch of it. Parameters as in `ClipDataModule`."""
 
     crop_size: tuple[int, int]
     crop_scale: tuple[float, float] = (0.3, 1.0)

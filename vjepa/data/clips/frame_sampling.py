@@ -7,6 +7,10 @@ from jaxtyping import Float64, Int64
 
 from vjepa.data.video.facts import VideoFacts
 
+FrameIds = Int64[np.ndarray, " num_frames"]
+Jitter = Float64[np.ndarray, " num_frames"]
+Times = Float64[np.ndarray, " N"]
+
 
 @dataclass(frozen=True)
 class FrameSampling:
@@ -50,7 +54,7 @@ class FrameSampling:
         start: float,  # in [0, 1): from the first to the last possible start
         window: tuple[int, int] | None = None,  # frames that may be used, as a range; all if None
         generator: np.random.Generator | None = None,  # of the jitter; none if None
-    ) -> Int64[np.ndarray, " num_frames"]:
+    ) -> FrameIds:
         """Ascending frame numbers. A file too short for the rate is spread evenly over the clip.
 
         If the file's rate varies and the clip's rate is in seconds, frames are selected by their times.
@@ -67,14 +71,7 @@ class FrameSampling:
         ids = first + np.floor(begin + step * (np.arange(self.num_frames) + jitter) + 1e-6)
         return np.sort(np.clip(ids, first, end - 1).astype(np.int64))
 
-    def _by_time(
-        self,
-        times: Float64[np.ndarray, " N"],
-        first: int,
-        end: int,
-        start: float,
-        jitter: Float64[np.ndarray, " num_frames"],
-    ) -> Int64[np.ndarray, " num_frames"]:
+    def _by_time(self, times: Times, first: int, end: int, start: float, jitter: Jitter) -> FrameIds:
         mean_length = float(times[-1] - times[0]) / max(1, len(times) - 1)
         length = float(times[end - 1] - times[first]) + mean_length
         step = 1 / self.fps if self.fps is not None else self.duration / self.num_frames  # type: ignore[operator]

@@ -74,7 +74,7 @@ class SlidingWindows:
         """The times at which frames start, and the step of a clip, in the unit (frames or seconds) of its rate."""
         frames = self.frames
         if frames.frame_step is not None:
-            return np.arange(len(seconds), dtype=np.float64), frames.frame_step
+            return np.arange(len(seconds), dtype=np.float64), float(frames.frame_step)
         if frames.fps is not None:
             return seconds, 1 / frames.fps
         assert frames.duration is not None
@@ -180,7 +180,7 @@ class SlidingWindowDataset(Dataset[Stretch | Unreadable]):
         return self._fetched[1]
 
 
-def _seconds_of(facts: VideoFacts) -> Float64[np.ndarray, " num_frames+1"]:
+def _seconds_of(facts: VideoFacts) -> Float64[np.ndarray, " edges"]:
     """When each frame starts, from the first one, and when the last one ends."""
     if facts.times is None:
         return np.arange(facts.num_frames + 1) / facts.fps

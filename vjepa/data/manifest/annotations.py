@@ -72,10 +72,7 @@ def _records(
 
 
 def _table(source: str, columns: Sequence[str] | None, delimiter: str) -> Iterator[Mapping[str, Any]]:
-    try:
-        text = storage.read_bytes(source).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{source} is not a text file: {error}") from None
+    text = storage.read_text(source, "a text file")
     delimiter = delimiter.encode().decode("unicode_escape")  # for \t on a command line
     if len(delimiter) != 1:
         raise ValueError(f"delimiter ({delimiter!r}) must be one character")

@@ -35,9 +35,7 @@ def rows_of_file(name: str) -> Iterator[dict[str, Any]]:
     if suffix in (".parquet", ".pq"):
         return _rows_of_parquet(name)
     try:
-        text = storage.read_bytes(name).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"the manifest {name} is not a CSV text file: {error}") from None
+        text = storage.read_text(name, "a CSV text file")
     except OSError as error:
         raise ValueError(f"the manifest {name} can't be read: {error}") from None
     first_line = next((line for line in text.splitlines() if line.strip()), "")

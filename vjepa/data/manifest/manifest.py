@@ -31,6 +31,7 @@ NUMBER_COLUMNS = ("frames", "fps", "width", "height", "first_time", "keyframe_in
 KIND_COLUMNS = ("container", "codec", "pixel_format", "orientation", "traits")
 # The columns that a scan writes. `container` is empty where a file was not scanned or can't be read.
 FACT_COLUMNS = (*NUMBER_COLUMNS, *KIND_COLUMNS)
+ORIENTATION = "trc"  # transposed, rows from bottom to top, columns from right to left
 LARGEST_LABEL = 10_000_000
 Repeated = tuple[dict[str, int], "array[int]"]  # values numbered in order of appearance, and the numbers of rows
 
@@ -237,37 +238,17 @@ class FactsTable:
         if Trait.VARIABLE_RATE in found:
             return None  # the times of its frames are not in the manifest
         frames, fps, width, height, first_time, keyframe_interval = self.numbers[row].tolist()
-        return VideoFacts(
-            num_frames=int(frames),
-            fps=fps,
-            width=int(width),
-            height=int(height),
-            first_time=first_time,
-            container=container,
-            codec=codec,
-            pixel_format=pixel_format,
-            keyframe_interval=int(keyframe_interval),
-            orientation=Orientation(*("trc"[i] in orientation for i in range(3))),
-            traits=found,
-        )
+        shown = (int(frames), fps, int(width), int(height), first_time)
+        turned = Orientation(*(letter in orientation for letter in ORIENTATION))
+        return VideoFacts(*shown, container, codec, pixel_format, int(keyframe_interval), turned, found)
 
 
 def fact_columns(facts: VideoFacts) -> dict[str, str]:
     """The cells of a scanned file; `read_manifest` reads them back."""
-    return {
-        "frames": str(facts.num_frames),
-        "fps": repr(facts.fps),
-        "width": str(facts.width),
-        "height": str(facts.height),
-        "first_time": repr(facts.first_time),
-        "keyframe_interval": str(facts.keyframe_interval),
-        "container": facts.container,
-        "codec": facts.codec,
-        "pixel_format": facts.pixel_format,
-        # t: transposed, r: rows from bottom to top, c: columns from right to left
-        "orientation": "".join(letter for letter, turned in zip("trc", facts.orientation, strict=True) if turned),
-        "traits": " ".join(sorted(facts.traits)),
-    }
+    numbers = (facts.num_frames, facts.fps, facts.width, facts.height, facts.first_time, facts.keyframe_interval)
+    orientation = "".join(letter for letter, turned in zip(ORIENTATION, facts.orientation, strict=True) if turned)
+    kinds = (facts.container, facts.codec, facts.pixel_format, orientation, " ".join(sorted(facts.traits)))
+    return dict(zip(FACT_COLUMNS, (*map(repr, numbers), *kinds), strict=True))
 
 
 def _label_column(number_of: dict[str, int], rows: "array[int]") -> LabelColumn:

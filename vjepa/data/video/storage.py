@@ -52,6 +52,14 @@ def read_bytes(path: str) -> bytes:
     return files.cat_file(name)  # type: ignore[no-any-return]
 
 
+def read_text(path: str, kind: str) -> str:
+    """UTF-8, with or without a byte order mark. Raises ValueError if the file is not text."""
+    try:
+        return read_bytes(path).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not {kind}: {error}") from None
+
+
 def files_below(folder: str) -> list[tuple[str, str]]:
     """All files below a folder, in order: the path, and the path relative to the folder."""
     if not is_remote(folder):

@@ -6,6 +6,7 @@ it stays until its process ends; nothing waits for it.
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future, wait
 from typing import TypeVar
 
 from vjepa.data.video.facts import VideoError
@@ -21,20 +22,15 @@ def with_time_limit(work: Callable[[], T], seconds: float | None, reason: str) -
     """Return or raise as `work` does. Raises OutOfTimeError(reason) after the time limit."""
     if seconds is None:
         return work()
-    results: list[T] = []
-    errors: list[BaseException] = []
+    future: Future[T] = Future()
 
     def run() -> None:
         try:
-            results.append(work())
+            future.set_result(work())
         except BaseException as error:  # raised again in the waiting thread
-            errors.append(error)
+            future.set_exception(error)
 
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if thread.is_alive():
+    threading.Thread(target=run, daemon=True).start()
+    if not wait([future], seconds).done:
         raise OutOfTimeError(reason)
-    if errors:
-        raise errors[0]
-    return results[0]
+    return future.result()
