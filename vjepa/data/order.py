@@ -104,7 +104,7 @@ class WeightedChoices:
 
 def _apportioned(weights: Float64[np.ndarray, " choices"], total: int) -> Int64[np.ndarray, " choices"]:
     exact = weights / weights.sum() * total
-    counts = np.maximum(1, np.floor(exact)).astype(np.int64)
+    counts: Int64[np.ndarray, " choices"] = np.maximum(1, np.floor(exact)).astype(np.int64)
     remainders = np.where(exact < 1, 0.0, exact - np.floor(exact))  # a count that was raised to one gets no more
     by_remainder = np.argsort(-remainders, kind="stable")
     counts[by_remainder[: max(0, total - counts.sum())]] += 1

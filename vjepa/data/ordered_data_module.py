@@ -132,7 +132,7 @@ class OrderedDataModule(LightningDataModule):
 
     @property
     def _trained_batches(self) -> int:
-        return self._run.fit_loop.epoch_loop.batch_progress.total.processed
+        return int(self._run.fit_loop.epoch_loop.batch_progress.total.processed)  # type: ignore[attr-defined]
 
     def _loader(
         self,

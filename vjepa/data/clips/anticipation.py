@@ -90,7 +90,7 @@ def frame_ids_before(
         ids = np.searchsorted(facts.times, facts.times[0] + times, side="right") - 1
     else:
         ids = np.floor(times * facts.fps)
-    return np.clip(ids, 0, facts.num_frames - 1).astype(np.int64)
+    return np.asarray(np.clip(ids, 0, facts.num_frames - 1), np.int64)
 
 
 @dataclass(frozen=True)

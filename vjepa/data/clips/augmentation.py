@@ -84,4 +84,4 @@ def jitter_colors(frames: Frames, generator: np.random.Generator, strength: floa
     sign = -1.0 if generator.random() < 0.5 else 1.0
     mixing = sign * contrast * ((1 - grayscale_probability) * np.eye(3) + grayscale_probability / 3)
     changed = (frames.astype(np.float32) - 127.5) @ mixing.astype(np.float32).T + 127.5
-    return changed.round().clip(0, 255).astype(np.uint8)
+    return np.asarray(changed.round().clip(0, 255), np.uint8)

@@ -91,11 +91,13 @@ class EvaluationClips(ClipSettings):
         """
         dataset = self._dataset(manifest, frames, cuts, ListedRows(rows, len(manifest), self.seed))
         listed = torch.from_numpy(rows)
+        batch: ClipBatch
         for batch in self._loader(dataset, files, -(-len(rows) // files)):
             # The last batch is filled up from the first rows, and an unreadable file is replaced by another row.
             asked = (batch.positions < len(rows)) & (listed[batch.positions % len(rows)] == batch.rows)
             self.unreadable.update({failure.path: failure.reason for failure in batch.failures})
-            yield ClipBatch(*(part[asked] if isinstance(part, torch.Tensor) else part for part in batch))
+            fields: dict[str, Any] = batch._asdict()
+            yield ClipBatch(**{k: v[asked] if isinstance(v, torch.Tensor) else v for k, v in fields.items()})
 
     def shuffled_batches(
         self,

@@ -185,7 +185,7 @@ def _seconds_of(facts: VideoFacts) -> Float64[np.ndarray, " edges"]:
     if facts.times is None:
         return np.arange(facts.num_frames + 1) / facts.fps
     mean_length = (facts.times[-1] - facts.times[0]) / max(1, facts.num_frames - 1) or 1 / facts.fps
-    return np.append(facts.times, facts.times[-1] + mean_length) - facts.times[0]
+    return np.asarray(np.append(facts.times, facts.times[-1] + mean_length) - facts.times[0])
 
 
 def _stretches(frame_ids: Int64[np.ndarray, "W T"]) -> list[tuple[int, int]]:

@@ -116,7 +116,7 @@ class _Filler(string.Formatter):
             value = int(float(value))
         elif format_spec.endswith("f"):
             value = float(value)
-        return super().format_field(value, format_spec)
+        return format(value, format_spec)
 
 
 def _filled(template: str, known: Mapping[str, Any], where: str) -> str:

@@ -35,7 +35,7 @@ def map_killable(
     num_workers = max(1, num_workers)
     pool = ProcessPool(num_workers, context=context)
     waiting = iter(enumerate(tasks))
-    running: dict[Future[Result], int] = {}
+    running: dict[Future[Result | Lost], int] = {}
     try:
         while True:
             for index, task in islice(waiting, TASKS_PER_WORKER * num_workers - len(running)):
@@ -45,11 +45,11 @@ def map_killable(
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 yield running.pop(future), _result(future, time_limit)
     finally:
-        pool.stop()
+        pool.stop()  # type: ignore[no-untyped-call]
         pool.join()
 
 
-def _result(future: Future[Result], time_limit: float) -> Result | Lost:
+def _result(future: Future[Result | Lost], time_limit: float) -> Result | Lost:
     try:
         return future.result()
     except TimeoutError:

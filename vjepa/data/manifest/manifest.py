@@ -101,7 +101,7 @@ class Manifest:
         return next(iter(self.columns.values())).name(row)
 
     def split(self, row: int) -> str:
-        return self.split_names[self.splits[row]]
+        return self.split_names[int(self.splits[row])]
 
     def window(self, row: int) -> tuple[float | None, float | None]:
         """The part of the file that a row stands for: start and end in seconds, None for the file's own."""

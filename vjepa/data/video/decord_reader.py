@@ -3,7 +3,7 @@
 import io
 import re
 from collections.abc import Sequence
-from types import ModuleType
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -75,7 +75,7 @@ class DecordReader:
         return crop_resize(frames, crop_box, size)
 
 
-def _decord() -> ModuleType:
+def _decord() -> Any:
     import torch  # noqa: F401 (before decord: the other order has crashed CUDA processes)
 
     # isort: split

@@ -82,6 +82,7 @@ def _file_system(path: str) -> tuple[Any, str]:
     import fsspec
 
     try:
-        return fsspec.core.url_to_fs(path)
+        files, name = fsspec.core.url_to_fs(path)
+        return files, str(name)
     except (ImportError, ValueError) as error:
         raise ValueError(f"{path} can't be read: {error}") from None

@@ -47,7 +47,7 @@ class TorchcodecReader:
         crop_box: CropBox | None = None,
         size: tuple[int, int] | None = None,
     ) -> UInt8[np.ndarray, "T H W 3"]:
-        from torchcodec.decoders import VideoDecoder
+        from torchcodec.decoders import VideoDecoder  # type: ignore[attr-defined]
 
         try:
             video = VideoDecoder(source, dimension_order="NHWC", num_ffmpeg_threads=1)
