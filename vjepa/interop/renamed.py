@@ -27,6 +27,7 @@ KEYS = {
     "imagined_blocks": "imagined_chunks",
     "keep_gigabytes": "cache_gigabytes",
     "kept_every": "frame_interval",
+    "kept_share": "reused_fraction",
     "lasting_dim": "static_dim",
     "max_blocks": "max_chunks",
     "max_bad_share": "max_bad_fraction",

@@ -1,4 +1,4 @@
-"""Receding horizon: plan, do the first actions of the plan, look, plan again from what is left of it."""
+"""Receding horizon: plan, execute the first actions, observe, plan again from the rest of the plan."""
 
 import time
 from typing import NamedTuple, final
@@ -12,7 +12,7 @@ from vjepa.planning.planner import Plan, Planner, Problem
 
 
 class PlanningTime(NamedTuple):
-    """What planning has cost so far."""
+    """Time that planning has taken so far."""
 
     plans: int
     processor_seconds: float
@@ -21,13 +21,13 @@ class PlanningTime(NamedTuple):
 
 @final
 class RecedingHorizon:
-    """Plans of several episodes, each planned by itself with a generator of its own.
+    """Plans of several episodes, each planned separately with its own generator.
 
     Args:
         planner: of one episode.
         seeds: of the episodes.
-        replan_every: actions of a plan that are done before the next.
-        warm_start: begin a search with what is left of the plan before, its last action held.
+        replan_every: actions of a plan that are executed before the next plan.
+        warm_start: start a search from the rest of the last plan, its last action repeated.
     """
 
     def __init__(self, planner: Planner, seeds: np.ndarray, replan_every: int = 1, warm_start: bool = True):
@@ -43,7 +43,7 @@ class RecedingHorizon:
         self._previous: list[Tensor | None] = [None] * len(seeds)
 
     def plan(self, problems: list[Problem]) -> list[Plan]:
-        """A plan for each episode; its first `replan_every` actions are to be done."""
+        """A plan for each episode, of which the caller executes the first `replan_every` actions."""
         processor, wall = time.process_time(), time.perf_counter()
         plans = []
         for number, problem in enumerate(problems):
@@ -60,12 +60,12 @@ class RecedingHorizon:
 
 
 def shifted(actions: Float[Tensor, "H A"], steps: int) -> Float[Tensor, "H A"]:
-    """What is left after so many actions, the last one held to the end."""
+    """The rest after so many actions, the last one repeated."""
     return torch.cat((actions[steps:], actions[-1:].expand(min(steps, len(actions)), -1)))[: len(actions)]
 
 
 def repeated(
-    actions: Float[Tensor, "... A"],  # one action for a block
+    actions: Float[Tensor, "... A"],  # one action per chunk
     frame_step: int,
 ) -> Float[Tensor, "... frame_step_A"]:  # the same action at each raw step
     return actions.repeat(*(1,) * (actions.ndim - 1), frame_step)

@@ -1,4 +1,4 @@
-"""What a plan costs: how far from the goal the model imagines to be along it."""
+"""The planning cost: distances between the goal and the latents that the model imagines along a plan."""
 
 from collections.abc import Callable
 from typing import Literal, get_args
@@ -22,14 +22,14 @@ def goal_cost(
 ) -> Cost:
     """Distance between imagined latents and the goal's, summed over the path, or of its last step.
 
-    Over the path whoever arrives early pays less, and a wall on the way is seen; over the last step alone it is not
-    (EB-JEPA: 97 against 89 % of episodes).
+    Over the path early arrival costs less, and walls on the way count; over the last step alone they do not (EB-JEPA:
+    97 against 89 % of episodes).
 
     Args:
-        imagine: the model, at the present.
+        imagine: the model, from the present.
         distance: to the goal.
         over: "path" or "last".
-        terminal_weight: of the last step beside the others of a path.
+        terminal_weight: of the last step of a path; the others have 1.
         samples_per_pass: sequences that are imagined at once, to bound memory; all if None.
     """
     if over not in get_args(Over):
@@ -37,9 +37,9 @@ def goal_cost(
 
     def cost(actions: Tensor) -> Tensor:
         parts = actions.split(samples_per_pass or len(actions))
-        return torch.cat([_of_path(distance(imagine(part))) for part in parts])
+        return torch.cat([path_cost(distance(imagine(part))) for part in parts])
 
-    def _of_path(distances: Float[Tensor, "S H"]) -> Float[Tensor, " S"]:
+    def path_cost(distances: Float[Tensor, "S H"]) -> Float[Tensor, " S"]:
         if over == "last":
             return distances[:, -1]
         return distances.sum(1) + (terminal_weight - 1) * distances[:, -1]
@@ -48,5 +48,5 @@ def goal_cost(
 
 
 def squared_difference(goal: Float[Tensor, "N D"]) -> DistanceToGoal:
-    """How unlike the goal's latents are: their mean squared difference."""
+    """Mean squared difference from the goal's latents."""
     return lambda latents: (latents - goal).square().mean((-2, -1))

@@ -1,28 +1,27 @@
-"""The cross-entropy method: sample, keep the best, sample around them (Rubinstein 1999; planning: 1811.04551)."""
+"""The cross-entropy method: sample, select elites, sample around them (Rubinstein 1999; planning: 1811.04551)."""
 
 from typing import final
 
 import torch
 from torch import Tensor
 
-from vjepa.planning.planner import Plan, Problem, correlated_noise, require_counts, start_of
+from vjepa.planning.planner import Plan, Problem, correlated_noise, initial_actions, require_counts
 
 
 @final
 class CrossEntropyMethod:
-    """A Gaussian over action sequences that moves to its best samples.
+    """A Gaussian over action sequences, refitted to its best samples.
 
     Args:
         horizon: actions of a plan.
-        samples, elites, iterations: sequences drawn in each iteration, and how many of them are kept.
-        initial_std, min_std: of the Gaussian, in shares of the action limit.
-        finest: samples of an iteration have noise of all sizes, from the deviation itself down to this share of it. A
-            plan that was good already is then refined, where noise of one size only spoils it: in Two Rooms 95 % of
-            episodes ended within 2.3 px instead of 7 %. 1 is the textbook's.
-        kept_std: share of the deviation that an iteration leaves at least: elites with small noise would end a search
-            before it has begun.
-        noise_correlation: between one action's noise and the next's; 0 is the textbook's.
-        momentum: share of mean and deviation that an iteration leaves as they were.
+        samples, elites, iterations: sequences drawn in each iteration, and those that the Gaussian is refitted to.
+        initial_std, min_std: of the Gaussian, as fractions of the action limit.
+        finest: samples of an iteration have noise of all scales, from the deviation itself down to this fraction of it.
+            Fine noise refines a good plan, which noise of one scale spoils: in Two Rooms 95 % of episodes ended within
+            2.3 px instead of 7 %. 1 is the textbook's.
+        kept_std: least factor of the deviation in an iteration: elites of fine noise would end a search too early.
+        noise_correlation: between successive actions; 0 is the textbook's.
+        momentum: weight of the previous mean and deviation in an iteration.
     """
 
     def __init__(
@@ -54,15 +53,15 @@ class CrossEntropyMethod:
 
     @torch.inference_mode()
     def plan(self, problem: Problem, generator: torch.Generator, previous: Tensor | None = None) -> Plan:
-        """The mean of the last elites, or the best sequence of all where that is cheaper."""
+        """The mean of the last elites, or the best sample where that is cheaper."""
         size, limit = problem.limit.size, problem.limit
-        mean = limit.bounded(start_of(problem, self.horizon, previous))
+        mean = limit.bounded(initial_actions(problem, self.horizon, previous))
         deviation = torch.full_like(mean, self.initial_std * size)
         sizes = self.finest ** torch.linspace(0, 1, self.samples)[:, None, None]
         for _ in range(self.iterations):
             noise = correlated_noise(self.samples, self.horizon, problem.action_dim, self.noise_correlation, generator)
             actions = limit.bounded(mean + deviation * sizes * noise)
-            actions[0] = mean  # what is good already is not lost
+            actions[0] = mean  # a good mean is never lost
             costs = problem.cost(actions)
             elites = actions[costs.topk(self.elites, largest=False).indices]
             mean = torch.lerp(elites.mean(0), mean, self.momentum)

@@ -1,22 +1,22 @@
-"""A gradient planner: actions follow the gradient of the cost, through all that is imagined (DINO-WM's GD)."""
+"""A gradient planner: Adam on actions, by the gradient of the cost through the imagined path (DINO-WM, 2411.04983)."""
 
 from typing import final
 
 import torch
 from torch import Tensor
 
-from vjepa.planning.planner import Plan, Problem, correlated_noise, require_counts, start_of
+from vjepa.planning.planner import Plan, Problem, correlated_noise, initial_actions, require_counts
 
 
 @final
 class GradientPlanner:
-    """Adam on several sequences at once, brought back within the limit after each step.
+    """Adam on several sequences at once, bounded after each step.
 
     Args:
         horizon: actions of a plan.
         starts: sequences; the first is the previous plan, the others have noise added.
         steps: of Adam.
-        learning_rate: in shares of the action limit.
+        learning_rate: as fractions of the action limit.
         initial_std, noise_correlation: of the starts' noise.
     """
 
@@ -41,7 +41,7 @@ class GradientPlanner:
     def plan(self, problem: Problem, generator: torch.Generator, previous: Tensor | None = None) -> Plan:
         """The cheapest sequence after the last step."""
         limit, size = problem.limit, problem.limit.size
-        mean = start_of(problem, self.horizon, previous)
+        mean = initial_actions(problem, self.horizon, previous)
         noise = correlated_noise(self.starts, self.horizon, problem.action_dim, self.noise_correlation, generator)
         noise[0] = 0
         actions = limit.bounded(mean + self.initial_std * size * noise).clone().requires_grad_()

@@ -1,4 +1,4 @@
-"""iCEM: the cross-entropy method with coloured noise and a memory for its best samples (Pinneri et al., 2008.06389)."""
+"""iCEM: the cross-entropy method with coloured noise and reused elites (Pinneri et al. 2020, arXiv 2008.06389)."""
 
 from typing import final
 
@@ -6,21 +6,21 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vjepa.planning.planner import Plan, Problem, require_counts, start_of
+from vjepa.planning.planner import Plan, Problem, initial_actions, require_counts
 
 
 @final
 class ICEM:
-    """Fewer samples with each iteration; some elites come back in the next one.
+    """Fewer samples in each iteration, which reuses some elites of the last one.
 
     Args:
         horizon: actions of a plan.
         samples, elites, iterations: as of the cross-entropy method, `samples` in the first iteration.
-        initial_std, min_std: of the Gaussian, in shares of the action limit.
+        initial_std, min_std: of the Gaussian, as fractions of the action limit.
         noise_beta: the noise's power at frequency f is f^-beta: 0 white, 2 a random walk.
-        decay: by what samples are divided after each iteration; never fewer than twice the elites are left.
-        kept_share: of the elites, which are samples of the next iteration, too.
-        momentum: share of mean and deviation that an iteration leaves as they were.
+        decay: divides the number of samples after each iteration, down to twice the elites.
+        reused_fraction: of the elites, which are samples of the next iteration, too.
+        momentum: weight of the previous mean and deviation in an iteration.
     """
 
     def __init__(
@@ -33,12 +33,12 @@ class ICEM:
         min_std: float = 0.05,
         noise_beta: float = 2.0,
         decay: float = 1.25,
-        kept_share: float = 0.3,
+        reused_fraction: float = 0.3,
         momentum: float = 0.1,
     ):
         require_counts(horizon, samples, elites, iterations)
-        if not decay >= 1 or not 0 <= kept_share <= 1:
-            raise ValueError(f"decay ({decay}) must be at least 1, kept_share ({kept_share}) from 0 to 1")
+        if not decay >= 1 or not 0 <= reused_fraction <= 1:
+            raise ValueError(f"decay ({decay}) must be at least 1, reused_fraction ({reused_fraction}) from 0 to 1")
         self.horizon = horizon
         self.samples = samples
         self.elites = elites
@@ -47,29 +47,29 @@ class ICEM:
         self.min_std = min_std
         self.noise_beta = noise_beta
         self.decay = decay
-        self.kept_share = kept_share
+        self.reused_fraction = reused_fraction
         self.momentum = momentum
 
     @torch.inference_mode()
     def plan(self, problem: Problem, generator: torch.Generator, previous: Tensor | None = None) -> Plan:
-        """The best sequence that was ever sampled."""
+        """The best of all samples."""
         size, limit = problem.limit.size, problem.limit
-        mean = limit.bounded(start_of(problem, self.horizon, previous))
+        mean = limit.bounded(initial_actions(problem, self.horizon, previous))
         deviation = torch.full_like(mean, self.initial_std * size)
-        kept = mean[None]
+        reused = mean[None]
         best, best_cost = mean, float("inf")
         for iteration in range(self.iterations):
             count = max(2 * self.elites, int(self.samples / self.decay**iteration))
             noise = coloured_noise(count, self.horizon, problem.action_dim, self.noise_beta, generator)
-            # The mean itself is a sample of the last iteration: it is often better than all around it.
-            also = kept if iteration < self.iterations - 1 else torch.cat((kept, mean[None]))
-            actions = limit.bounded(torch.cat((also, mean + deviation * noise)))
+            # The last iteration samples the mean itself, which is often better than everything around it.
+            first = reused if iteration < self.iterations - 1 else torch.cat((reused, mean[None]))
+            actions = limit.bounded(torch.cat((first, mean + deviation * noise)))
             costs = problem.cost(actions)
             order = costs.argsort()[: self.elites]
             elites = actions[order]
             if float(costs[order[0]]) < best_cost:
                 best, best_cost = elites[0].clone(), float(costs[order[0]])
-            kept = elites[: max(1, int(self.kept_share * self.elites))]
+            reused = elites[: max(1, int(self.reused_fraction * self.elites))]
             mean = torch.lerp(elites.mean(0), mean, self.momentum)
             spread = elites.std(0, correction=0).clamp(min=self.min_std * size)
             deviation = torch.lerp(spread, deviation, self.momentum)
@@ -88,8 +88,8 @@ def coloured_noise(
     scale = frequency ** (-beta / 2)
     real, imaginary = torch.randn(2, count, action_dim, len(frequency), generator=generator) * scale
     noise = torch.fft.irfft(torch.complex(real, imaginary), n=horizon)
-    # Expected variance, not that of the sample: a slow sequence may lie on one side of zero all along.
-    power = 4 * scale.square()  # a frequency inside stands for its mirror image, too
+    # Of expected unit variance, not the sample's: a slow sequence may have one sign throughout.
+    power = 4 * scale.square()  # inner frequencies count twice, with their mirror images
     power[0] = scale[0] ** 2
     if horizon % 2 == 0:
         power[-1] = scale[-1] ** 2

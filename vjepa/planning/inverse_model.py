@@ -1,7 +1,6 @@
-"""An amortised planner: one network names the next action from where one is and where one wants to be.
+"""A goal-conditioned inverse model on frozen latents (arXiv 2605.08732), by which behaviour cloning acts.
 
-A goal-conditioned inverse model on frozen latents (2605.08732): as good as search in many worlds, a hundred times
-cheaper, and no better than the behaviour that it learned from where that never goes to goals.
+It is as good as search in many worlds and a hundred times cheaper, but no better than the behaviour it is trained on.
 """
 
 from typing import final
@@ -11,17 +10,15 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vjepa.planning.planner import Plan, Problem
-
 
 @final
 class GoalInverseModel(nn.Module):
-    """Latents of now and of a goal to the next action.
+    """Latents of the present and of a goal to the next action.
 
     Args:
-        embed_dim: numbers of a latent, all tokens together.
+        embed_dim: width of a latent, all tokens together.
         action_dim: numbers of the action.
-        hidden_dim: of its two hidden layers.
+        hidden_dim: width of its two hidden layers.
     """
 
     def __init__(self, embed_dim: int, action_dim: int, hidden_dim: int = 256):
@@ -40,22 +37,7 @@ class GoalInverseModel(nn.Module):
     def loss(
         self,
         latents: Float[Tensor, "B N D"],
-        goals: Float[Tensor, "B N D"],  # what was seen later in the same episode
-        actions: Float[Tensor, "B A"],  # what was done first
+        goals: Float[Tensor, "B N D"],  # of later frames of the same episodes
+        actions: Float[Tensor, "B A"],  # after the first frames
     ) -> Float[Tensor, ""]:
         return F.mse_loss(self(latents, goals), actions)
-
-
-@final
-class InverseModelPlanner:
-    """Does what an inverse model says, at every step anew; the search's `plan`, without a search."""
-
-    horizon = 1
-
-    def __init__(self, model: GoalInverseModel):
-        self.model = model
-
-    @torch.inference_mode()
-    def plan(self, problem: Problem, generator: torch.Generator, previous: Tensor | None = None) -> Plan:
-        action = problem.limit.bounded(self.model(problem.latent[None], problem.goal[None]))
-        return Plan(action, float(problem.cost(action[None])))

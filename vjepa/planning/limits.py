@@ -1,4 +1,4 @@
-"""What an agent can do at most in one step."""
+"""The largest action of an agent."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -29,7 +29,7 @@ class ActionLimit:
         if not self.size > 0:
             raise ValueError(f"the size of an action limit ({self.size}) must be more than 0")
 
-    def bounded(self, actions: Float[Tensor, "... A"]) -> Float[Tensor, "... A"]:  # the nearest that are allowed
+    def bounded(self, actions: Float[Tensor, "... A"]) -> Float[Tensor, "... A"]:  # the nearest within the limit
         if self.kind == "box":
             return actions.clamp(-self.size, self.size)
         length = torch.linalg.vector_norm(actions, dim=-1, keepdim=True)

@@ -1,23 +1,23 @@
-"""MPPI: all samples count, the cheaper the more (model predictive path integral, Williams et al., 1509.01149)."""
+"""MPPI, model predictive path integral: samples weighted by their costs (Williams et al. 2015, arXiv 1509.01149)."""
 
 from typing import final
 
 import torch
 from torch import Tensor
 
-from vjepa.planning.planner import Plan, Problem, correlated_noise, require_counts, start_of
+from vjepa.planning.planner import Plan, Problem, correlated_noise, initial_actions, require_counts
 
 
 @final
 class MPPI:
-    """The mean moves to the average of samples, weighed by exp(-cost / temperature).
+    """The mean moves to the average of samples, weighted by exp(-cost / temperature).
 
     Args:
         horizon: actions of a plan.
         samples, iterations: sequences drawn in each iteration.
         temperature: in standard deviations of the samples' costs, so that it needs no tuning to their scale.
-        std: of the noise, in shares of the action limit; `decay` times as much in each further iteration.
-        noise_correlation: between one action's noise and the next's.
+        std: of the noise, as fractions of the action limit; multiplied by `decay` after each iteration.
+        noise_correlation: between successive actions.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class MPPI:
     def plan(self, problem: Problem, generator: torch.Generator, previous: Tensor | None = None) -> Plan:
         """The mean after the last iteration."""
         limit, std = problem.limit, self.std * problem.limit.size
-        mean = limit.bounded(start_of(problem, self.horizon, previous))
+        mean = limit.bounded(initial_actions(problem, self.horizon, previous))
         for _ in range(self.iterations):
             noise = correlated_noise(self.samples, self.horizon, problem.action_dim, self.noise_correlation, generator)
             actions = limit.bounded(mean + std * noise)

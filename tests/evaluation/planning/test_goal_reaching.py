@@ -15,7 +15,7 @@ from vjepa.envs.world import Tasks
 from vjepa.evaluation.planning.behaviour_cloning import Cloning, clone_behaviour
 from vjepa.evaluation.planning.goal_reaching import Evaluation, Outcomes, evaluate, replay, require_fitting
 from vjepa.evaluation.planning.model_policy import ModelPolicy
-from vjepa.evaluation.planning.oracle import OraclePolicy, foreseen
+from vjepa.evaluation.planning.oracle import OraclePolicy, simulated
 from vjepa.evaluation.planning.pictures import draw_energy, draw_paths, first_imagined, write_film
 from vjepa.evaluation.planning.read_out import fit_read_out
 from vjepa.evaluation.planning.report import manifest_of, print_tables, result_of, write_report
@@ -135,10 +135,10 @@ def test_the_oracle_foresees_what_two_rooms_does():
         for _ in range(4):
             world.step(actions[:, block])
         visited.append(world.states)
-    difference = np.abs(foreseen(suite, tasks, actions, 4) - np.stack(visited, axis=1)).max((1, 2))
+    difference = np.abs(simulated(suite, tasks, actions, 4) - np.stack(visited, axis=1)).max((1, 2))
     assert np.quantile(difference, 0.9) < 1e-4  # around a corner many small moves and one long one differ
     with_chance = TwoRooms("random", fork=True)
-    assert foreseen(with_chance, tasks, actions, 4).shape == (64, 6, 2)
+    assert simulated(with_chance, tasks, actions, 4).shape == (64, 6, 2)
 
 
 def test_an_episode_seen_again_is_the_same():

@@ -1,26 +1,83 @@
-"""A policy that plans with a world model: it sees frames, and imagines in latents what its actions would lead to."""
+"""A policy that plans with a world model: it observes frames, and imagines the latents that its actions lead to."""
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from vjepa.data.randomness import Purpose, generator_for
 from vjepa.envs.world import Suite, Tasks, World
 from vjepa.planning.controller import RecedingHorizon, repeated
-from vjepa.planning.cost import Imagine, Over, goal_cost
+from vjepa.planning.cost import Cost, DistanceToGoal, Imagine, Over, goal_cost
 from vjepa.planning.planner import Plan, Planner, Problem
 from vjepa.training.world_model import WorldModel
 
 
-class ModelPolicy:
-    """Plans every few blocks, with one action for all raw steps of a block. Dynamics that need states get the world's.
+class PlanningPolicy:
+    """Plans every few action chunks; a chunk repeats one action. Subclasses implement `problems`.
 
     Args:
-        model: sees frames, and imagines.
         planner: searches for actions.
-        replan_every: blocks that are done of a plan before the next is made.
-        over: what of an imagined path costs, "path" or "last".
-        terminal_weight: of the path's end beside its other latents.
+        frame_step: raw steps of a chunk.
+        replan_every: chunks of a plan that are executed before the next plan.
+        over: latents of an imagined path that count, "path" or "last".
+        terminal_weight: of the last latent of a path; the others have 1.
+    """
+
+    def __init__(
+        self,
+        planner: Planner,
+        frame_step: int,
+        replan_every: int = 2,
+        over: Over = "path",
+        terminal_weight: float = 1.0,
+    ):
+        self.planner = planner
+        self.frame_step = frame_step
+        self.replan_every = replan_every
+        self.over: Over = over
+        self.terminal_weight = terminal_weight
+        self.num_plans = 0
+        self.plan_seconds = 0.0
+
+    def problems(self, world: World) -> list[Problem]:
+        """The planning problem of each episode."""
+        raise NotImplementedError
+
+    def observe(self, world: World) -> None:
+        """Called before each action chunk."""
+
+    def begin(self, suite: Suite, tasks: Tasks) -> None:
+        self.suite = suite
+        self.tasks = tasks
+        self.controller = RecedingHorizon(self.planner, planning_seeds(tasks), self.replan_every)
+        self.plans: list[Plan] = []
+        self.action = torch.zeros(len(tasks.seeds), suite.action_dim)
+        self.time = 0
+
+    def act(self, world: World) -> Float[np.ndarray, "B A"]:
+        chunk, within = divmod(self.time, self.frame_step)
+        if within == 0:
+            self.observe(world)
+            if chunk % self.replan_every == 0:
+                spent = self.controller.spent
+                self.plans = self.controller.plan(self.problems(world))
+                self.num_plans += self.controller.spent.plans - spent.plans
+                self.plan_seconds += self.controller.spent.processor_seconds - spent.processor_seconds
+            self.action = torch.stack([plan.actions[chunk % self.replan_every] for plan in self.plans])
+        self.time += 1
+        return self.action.numpy()
+
+    def cost(self, imagine: Imagine, distance: DistanceToGoal) -> Cost:
+        return goal_cost(imagine, distance, self.over, self.terminal_weight)
+
+
+class ModelPolicy(PlanningPolicy):
+    """Plans with a world model. Dynamics that need states get those of the world.
+
+    Args:
+        model: encodes frames and imagines.
+        planner, replan_every, over, terminal_weight: as of `PlanningPolicy`.
     """
 
     def __init__(
@@ -31,87 +88,58 @@ class ModelPolicy:
         over: Over = "path",
         terminal_weight: float = 1.0,
     ):
+        super().__init__(planner, model.frame_step, replan_every, over, terminal_weight)
         self.model = model
-        self.planner = planner
-        self.replan_every = replan_every
-        self.over: Over = over
-        self.terminal_weight = terminal_weight
-        self.num_plans = 0
-        self.plan_seconds = 0.0
 
     def begin(self, suite: Suite, tasks: Tasks) -> None:
-        self.suite = suite
-        self.controller = RecedingHorizon(self.planner, planning_seeds(tasks), self.replan_every)
+        super().begin(suite, tasks)
         self.goals = encode_one_by_one(self.model, suite.render_goals(tasks))  # (B, N, D)
-        self.past = self.goals[:, None][:, :0]  # (B, C, N, D) of the last frames, as many as the dynamics look back at
-        self.past_blocks = torch.zeros(len(self.goals), 0, self.model.frame_step * suite.action_dim)  # between them
-        self.past_states: Tensor | None = None  # (B, C, S) at them, where the dynamics need states
-        self.action = torch.zeros(len(self.goals), suite.action_dim)
-        self.time = 0
+        # The last frames, as many as the dynamics look back at, with the chunks between them and the states.
+        self.past = self.goals[:, None][:, :0]  # (B, C, N, D)
+        self.past_chunks = torch.zeros(len(self.goals), 0, self.frame_step * suite.action_dim)  # (B, C - 1, chunk_dim)
+        self.past_states: Tensor | None = None  # (B, C, S)
 
-    def act(self, world: World) -> np.ndarray:  # (B, A)
-        block, within = divmod(self.time, self.model.frame_step)
-        planned = block % self.replan_every
-        if within == 0:
-            if planned == 0 or self.model.dynamics.context > 1:
-                self._look(world)
-            if planned == 0:
-                self.plans = self._plan()
-            self.action = torch.stack([plan.actions[planned] for plan in self.plans])
-        self.time += 1
-        return self.action.numpy()
+    def observe(self, world: World) -> None:
+        context = self.model.dynamics.context
+        if context == 1 and (self.time // self.frame_step) % self.replan_every:
+            return  # nothing is planned now, and nothing remembered
+        latents = encode_one_by_one(self.model, world.render())
+        chunks = torch.cat((self.past_chunks, repeated(self.action, self.frame_step)[:, None]), dim=1)
+        self.past = torch.cat((self.past, latents[:, None]), dim=1)[:, -context:]
+        self.past_chunks = chunks[:, chunks.shape[1] - (self.past.shape[1] - 1) :]
+        if self.model.dynamics.needs_states:
+            states = torch.as_tensor(world.states, dtype=torch.float32, device=latents.device)[:, None]
+            before = states[:, :0] if self.past_states is None else self.past_states
+            self.past_states = torch.cat((before, states), dim=1)[:, -context:]
 
     def imagination(self, episode: int) -> Imagine:
-        """From where an episode is now: action sequences (S, H, A) to latents (S, H, N, D)."""
-        past, blocks = self.past[episode], self.past_blocks[episode]
-        states = None if self.past_states is None else self.past_states[episode]
+        """From the present of an episode: action sequences (S, H, A) to latents (S, H, N, D)."""
+        past, past_chunks = self.past[episode], self.past_chunks[episode]
+        past_states = None if self.past_states is None else self.past_states[episode]
 
         def imagine(actions: Tensor) -> Tensor:
-            to_come = repeated(actions, self.model.frame_step)
-            if len(blocks):
-                to_come = torch.cat((blocks.expand(len(actions), -1, -1), to_come), dim=1)
-            of_frames = None if states is None else states.expand(len(actions), -1, -1)
-            return self.model.imagine(past.expand(len(actions), -1, -1, -1), to_come, of_frames)
+            chunks = repeated(actions, self.frame_step)
+            if len(past_chunks):
+                chunks = torch.cat((past_chunks.expand(len(actions), -1, -1), chunks), dim=1)
+            states = None if past_states is None else past_states.expand(len(actions), -1, -1)
+            return self.model.imagine(past.expand(len(actions), -1, -1, -1), chunks, states)
 
         return imagine
 
-    def _look(self, world: World) -> None:
-        latents = encode_one_by_one(self.model, world.render())
-        done = repeated(self.action, self.model.frame_step)
-        blocks = torch.cat((self.past_blocks, done[:, None]), dim=1)
-        self.past = torch.cat((self.past, latents[:, None]), dim=1)[:, -self.model.dynamics.context :]
-        self.past_blocks = blocks[:, blocks.shape[1] - (self.past.shape[1] - 1) :]
-        if self.model.dynamics.needs_states:
-            now = torch.as_tensor(world.states, dtype=torch.float32, device=latents.device)[:, None]
-            before = now[:, :0] if self.past_states is None else self.past_states
-            self.past_states = torch.cat((before, now), dim=1)[:, -self.model.dynamics.context :]
-
-    def _plan(self) -> list[Plan]:
-        problems = [
-            Problem(
-                goal_cost(self.imagination(episode), self.model.distance_to(goal), self.over, self.terminal_weight),
-                self.past[episode, -1],
-                goal,
-                self.suite.action_dim,
-                self.suite.action_limit,
-            )
-            for episode, goal in enumerate(self.goals)
+    def problems(self, world: World) -> list[Problem]:
+        suite = self.suite
+        costs = [self.cost(self.imagination(k), self.model.distance_to(goal)) for k, goal in enumerate(self.goals)]
+        return [
+            Problem(cost, past[-1], goal, suite.action_dim, suite.action_limit)
+            for cost, past, goal in zip(costs, self.past, self.goals, strict=True)
         ]
-        spent = self.controller.spent
-        plans = self.controller.plan(problems)
-        self.num_plans += self.controller.spent.plans - spent.plans
-        self.plan_seconds += self.controller.spent.processor_seconds - spent.processor_seconds
-        return plans
 
 
-def planning_seeds(tasks: Tasks) -> np.ndarray:  # (B,) int64
-    """Of the search of each episode: other random numbers than those of its world."""
+def planning_seeds(tasks: Tasks) -> Int64[np.ndarray, " B"]:
+    """Of the search of each episode, different from those of its world."""
     return np.array([generator_for(int(seed), Purpose.PLAN).integers(2**31) for seed in tasks.seeds])
 
 
-def encode_one_by_one(
-    model: WorldModel,
-    frames: np.ndarray,  # (B, H, W, 3) uint8
-) -> Tensor:  # (B, N, D)
-    """Latents that depend on no other frame: kernels round in another way for other batch sizes."""
+def encode_one_by_one(model: WorldModel, frames: UInt8[np.ndarray, "B H W 3"]) -> Float[Tensor, "B N D"]:
+    """Latents that depend on no other frame: kernels round differently for other batch sizes."""
     return torch.cat([model.encode_frames(frame[None]) for frame in frames])
