@@ -69,7 +69,7 @@ def recipe_text(imported: ImportedRecipe, source: Path, output: Path) -> str:
     )
 
 
-class _PlainDumper(yaml.SafeDumper):
+class _PlainDumper(yaml.SafeDumper):  # type: ignore[misc]
     """Writes a value in full wherever it stands, without anchors."""
 
     def ignore_aliases(self, data: Any) -> bool:

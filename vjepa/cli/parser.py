@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, NoReturn
 
 import yaml
-from jsonargparse import ActionConfigFile, Namespace
+from jsonargparse import ActionConfigFile, Namespace  # type: ignore[attr-defined]
 from lightning.pytorch.cli import LightningArgumentParser
 
 from vjepa.interop.recipe import parse_recipe
@@ -33,7 +33,7 @@ class HelpfulParser(LightningArgumentParser):
         """Add `-c`, which may be given several times."""
         self.add_argument("-c", "--config", action=RecipeAction, help="a recipe; later ones and flags win")
 
-    def parse_args(self, args: Sequence[str] | None = None, *more: Any, **options: Any) -> Namespace:
+    def parse_args(self, args: Sequence[str] | None = None, *more: Any, **options: Any) -> Namespace:  # type: ignore[override]
         """Accepts old names of keys, and null for an entry of a mapping (`--model.terms.agreement=null`)."""
         arguments = list(sys.argv[1:] if args is None else args)
         if self._reports_errors():
@@ -71,9 +71,11 @@ class HelpfulParser(LightningArgumentParser):
 class RecipeAction(ActionConfigFile):
     """`-c`, which merges mappings of parts by key as layers do; jsonargparse replaces them."""
 
-    def __call__(self, parser: Any, cfg: Namespace, values: Any, option_string: str | None = None) -> None:
+    def __call__(  # type: ignore[override]
+        self, parser: Any, cfg: Namespace, values: Any, option_string: str | None = None
+    ) -> None:
         before = cfg.clone()
-        super().__call__(parser, cfg, values, option_string)
+        super().__call__(parser, cfg, values, option_string)  # type: ignore[no-untyped-call]
         for key, value in cfg.items():
             if isinstance(value, dict) and isinstance(before.get(key), dict):
                 cfg[key] = _over(before[key], value)

@@ -13,7 +13,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vjepa.models.encoder import run_block
-from vjepa.models.layers import Block, GeluMlp, attention, channels_per_head, initialize_transformer
+from vjepa.models.layers import Block, GeluMlp, attention, initialize_transformer
+from vjepa.models.position import channels_per_head
 
 
 @final

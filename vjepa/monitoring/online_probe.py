@@ -12,7 +12,8 @@ from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.seed import isolate_rng
 
 from vjepa.data.clips.batch import ClipBatch
-from vjepa.data.clips.labelled_clips import SPLITS, LabelledClips, SplitName
+from vjepa.data.clips.evaluation_clips import SPLITS, SplitName
+from vjepa.data.clips.labelled_clips import LabelledClips
 from vjepa.data.randomness import Purpose, generator_for
 from vjepa.evaluation.probes.feature_batches import CachedBatches
 from vjepa.evaluation.probes.nearest_neighbours import neighbours_trial

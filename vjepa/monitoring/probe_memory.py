@@ -12,7 +12,8 @@ from lightning.pytorch.plugins.precision import Precision
 from torch import Tensor, nn
 
 from vjepa.data.clips.batch import normalize_clips
-from vjepa.data.clips.labelled_clips import LabelledClips, SplitName
+from vjepa.data.clips.evaluation_clips import SplitName
+from vjepa.data.clips.labelled_clips import LabelledClips
 from vjepa.data.randomness import Purpose, generator_for
 from vjepa.evaluation.probes.feature_cache import SplitFeatures
 from vjepa.evaluation.probes.frozen_features import FrozenFeatures

@@ -17,12 +17,12 @@ def gathered(embeddings: Float[Tensor, "B ..."]) -> Float[Tensor, "global_B ..."
         return embeddings
     parts = [torch.zeros_like(embeddings) for _ in range(torch.distributed.get_world_size())]
     parts[torch.distributed.get_rank()] = embeddings
-    return _SumOverRanks.apply(torch.cat(parts))
+    return _summed(torch.cat(parts))
 
 
 def averaged(means: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
     """Means over the clips of all ranks, with their gradients, from each rank's means over equally many."""
-    return _SumOverRanks.apply(means) / torch.distributed.get_world_size() if _has_ranks() else means
+    return _summed(means) / torch.distributed.get_world_size() if _has_ranks() else means
 
 
 class _SumOverRanks(torch.autograd.Function):
@@ -41,3 +41,7 @@ class _SumOverRanks(torch.autograd.Function):
 
 def _has_ranks() -> bool:
     return torch.distributed.is_available() and torch.distributed.is_initialized()
+
+
+def _summed(values: Tensor) -> Tensor:
+    return _SumOverRanks.apply(values)  # type: ignore[no-untyped-call]

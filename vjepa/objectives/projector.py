@@ -31,4 +31,4 @@ class Projector(nn.Sequential):
             raise ValueError(
                 f"the projector's input_dim ({self.input_dim}) must be the width of the tokens, {tokens.shape[-1]}"
             )
-        return super().forward(tokens)
+        return super().forward(tokens)  # type: ignore[no-untyped-call]

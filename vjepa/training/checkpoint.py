@@ -32,7 +32,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         _sync_folder(path.parent)
 
     def load_checkpoint(
-        self, path: str | Path, map_location: Callable | None = None, weights_only: bool | None = True
+        self, path: str | Path, map_location: Callable[..., Any] | None = None, weights_only: bool | None = True
     ) -> dict[str, Any]:
         return read_checkpoint(path, map_location or "cpu")
 

@@ -57,6 +57,8 @@ class WorldModel(ScheduledModule):
         momentum: of the moving average of `AverageLatents`.
     """
 
+    latent_episodes: LatentEpisodes | None
+
     def step(self, batch: EpisodeBatch) -> Step:
         if self.training and self.in_dynamics_phase:
             return Step(number=self.global_step, losses=self.phase_losses())
@@ -206,7 +208,7 @@ class WorldModel(ScheduledModule):
         self.dynamics_phase = dynamics_phase
         self.momentum = momentum
         self.training_episodes: TrainingEpisodes | None = None  # handed over by the data module
-        self.latent_episodes: LatentEpisodes | None = None
+        self.latent_episodes = None
         self._check()
 
     @property

@@ -60,7 +60,9 @@ class AnticipationFeatures(FrozenFeatures):
         self.freeze()
 
     @torch.no_grad()
-    def forward(self, clips: UInt8[Tensor, "B 3 T H W"], seconds: Float32[Tensor, " B"]) -> Float[Tensor, "B N D"]:
+    def forward(  # type: ignore[override]
+        self, clips: UInt8[Tensor, "B 3 T H W"], seconds: Float32[Tensor, " B"]
+    ) -> Float[Tensor, "B N D"]:
         clips = normalize_clips(clips)
         tokens = self.encoder(clips)
         if self.predictor is None:

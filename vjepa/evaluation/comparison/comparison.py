@@ -12,7 +12,8 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from vjepa.data.atomic_file import write_json
-from vjepa.data.clips.labelled_clips import LabelledClips, SplitName
+from vjepa.data.clips.evaluation_clips import SplitName
+from vjepa.data.clips.labelled_clips import LabelledClips
 from vjepa.evaluation.comparison.latent_decoder import frozen_tokens, train_latent_decoder
 from vjepa.evaluation.probes.frozen_evaluation import CLASSES, Amount, FrozenEvaluation, describe
 from vjepa.evaluation.probes.frozen_features import EncoderFeatures, FrozenFeatures

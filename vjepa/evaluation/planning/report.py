@@ -129,7 +129,7 @@ def _as_dict(result: Result) -> dict[str, Any]:
     }
 
 
-def _plain(values: np.ndarray) -> list:
+def _plain(values: np.ndarray) -> list[Any]:
     """Numbers for JSON, which knows none that are not finite: those are null."""
     if values.dtype.kind != "f":
         return values.tolist()

@@ -9,7 +9,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from vjepa.data.clips.batch import ClipBatch
-from vjepa.data.clips.labelled_clips import LabelledClips, SplitName
+from vjepa.data.clips.evaluation_clips import SplitName
+from vjepa.data.clips.labelled_clips import LabelledClips
 from vjepa.data.randomness import Purpose, generator_for
 from vjepa.evaluation.accelerator import Precision, autocast
 from vjepa.evaluation.probes.feature_cache import SplitFeatures

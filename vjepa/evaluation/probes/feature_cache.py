@@ -21,7 +21,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from vjepa.data.atomic_file import new_file
-from vjepa.data.clips.labelled_clips import SPLITS, LabelledClips, SplitName
+from vjepa.data.clips.evaluation_clips import SPLITS, SplitName
+from vjepa.data.clips.labelled_clips import LabelledClips
 from vjepa.evaluation.probes.frozen_features import FrozenFeatures
 
 ROWS_PER_SHARD = 256

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from jaxtyping import Int64
 
-from vjepa.data.clips.labelled_clips import SPLITS, LabelledClips, SplitName
+from vjepa.data.clips.evaluation_clips import SPLITS, SplitName
+from vjepa.data.clips.labelled_clips import LabelledClips
 from vjepa.data.randomness import Purpose, generator_for
 from vjepa.evaluation.accelerator import torch_device
 from vjepa.evaluation.probes.feature_batches import CachedBatches, streamed_evaluation, streamed_training

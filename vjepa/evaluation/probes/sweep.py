@@ -120,7 +120,7 @@ class SweptHeads(LightningModule):
         """The heads of these numbers; all if None."""
         return [self.heads[number] for number in (range(len(self.heads)) if chosen is None else chosen)]
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> dict[str, Any]:  # type: ignore[override]
         """One AdamW over all heads, each with its own learning rate and weight decay."""
         groups = [
             {"params": head.parameters(), "lr": candidate.learning_rate, "weight_decay": candidate.weight_decay}
