@@ -81,10 +81,10 @@ class OrderedDataModule(LightningDataModule):
         return self._loader(dataset, collate, size, -(-num_positions // size))
 
     def predict_dataloader(self) -> DataLoader[Any]:
-        return self.val_dataloader()  # type: ignore[no-any-return]
+        return self.val_dataloader()
 
     def test_dataloader(self) -> DataLoader[Any]:
-        return self.val_dataloader()  # type: ignore[no-any-return]
+        return self.val_dataloader()
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         if self._run.training:

@@ -96,8 +96,8 @@ class EvaluationClips(ClipSettings):
             # The last batch is filled up from the first rows, and an unreadable file is replaced by another row.
             asked = (batch.positions < len(rows)) & (listed[batch.positions % len(rows)] == batch.rows)
             self.unreadable.update({failure.path: failure.reason for failure in batch.failures})
-            fields: dict[str, Any] = batch._asdict()
-            yield ClipBatch(**{k: v[asked] if isinstance(v, torch.Tensor) else v for k, v in fields.items()})
+            parts: Iterator[Any] = (part[asked] if isinstance(part, torch.Tensor) else part for part in batch)
+            yield ClipBatch(*parts)
 
     def shuffled_batches(
         self,

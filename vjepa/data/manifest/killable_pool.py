@@ -45,7 +45,7 @@ def map_killable(
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 yield running.pop(future), _result(future, time_limit)
     finally:
-        pool.stop()  # type: ignore[no-untyped-call]
+        pool.stop()
         pool.join()
 
 

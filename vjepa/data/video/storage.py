@@ -49,7 +49,7 @@ def read_bytes(path: str) -> bytes:
         with open(path, "rb") as file:
             return file.read()
     files, name = _file_system(path)
-    return files.cat_file(name)  # type: ignore[no-any-return]
+    return files.cat_file(name)
 
 
 def read_text(path: str, kind: str) -> str:
