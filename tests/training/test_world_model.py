@@ -124,6 +124,20 @@ def test_a_frozen_encoder_stays_as_it_is(folder, tmp_path):
         torch.testing.assert_close(old, new, rtol=0, atol=0)
 
 
+def test_a_checkpoint_from_before_the_data_was_renamed_resumes_in_the_order(folder, tmp_path):
+    trainer = quiet_trainer(tmp_path, max_steps=3, limit_val_batches=0)
+    trainer.fit(dot_model(), dot_data(folder))
+    trainer.save_checkpoint(tmp_path / "new.ckpt")
+    content = torch.load(tmp_path / "new.ckpt", weights_only=True)
+    content["TrajectoryDataModule"] = content.pop("EpisodeDataModule")
+    torch.save(content, tmp_path / "old.ckpt")
+    data = dot_data(folder)
+    resumed = quiet_trainer(tmp_path, max_steps=3, limit_val_batches=0)
+    resumed.fit(dot_model(), data, ckpt_path=str(tmp_path / "old.ckpt"))
+    assert data.state_dict() == content["TrajectoryDataModule"]
+    assert data.cursor.position == 3 * data.global_batch_size
+
+
 def test_latents_less_the_mean_of_their_episode():
     latents = torch.tensor([[1.0, 3.0], [5.0, 7.0], [10.0, 20.0]]).view(3, 2, 1, 1)
     centred = without_episode_means(latents, torch.tensor([7, 7, 4]))

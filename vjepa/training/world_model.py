@@ -267,6 +267,8 @@ class WorldModel(ScheduledModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["state_dict"] = renamed_world_model_weights(checkpoint)
+        if "TrajectoryDataModule" in checkpoint:  # its name in older versions; Lightning finds its state by the name
+            checkpoint[EpisodeDataModule.__qualname__] = checkpoint.pop("TrajectoryDataModule")
 
     def _check(self) -> None:
         """Raise ValueError where parts do not fit each other."""
