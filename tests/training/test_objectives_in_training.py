@@ -165,6 +165,12 @@ def test_an_objective_without_terms_is_refused():
         jepa(terms={"prediction": None, "agreement": NoTerm()})
 
 
+@pytest.mark.parametrize("name", ["loss", "terms"])
+def test_a_name_with_another_meaning_is_refused(name):
+    with pytest.raises(ValueError, match=f"can't have the name '{name}'.*try '{name}_term'"):
+        jepa(terms={name: LatentPrediction()})
+
+
 def test_a_regularizer_that_reaches_no_network_is_refused():
     module = jepa(terms=regularized(VarianceCovariance(over="places")))
     with pytest.raises(ValueError, match="reads only targets, and these have no gradient"):

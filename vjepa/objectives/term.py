@@ -102,16 +102,19 @@ class Objective(nn.ModuleDict):
     """The sum of named terms.
 
     Raises:
-        ValueError: there is no term.
+        ValueError: there is no term, or a term's name has another meaning.
     """
 
     def __init__(self, terms: Mapping[str, Any]):
+        super().__init__()
         kept = {name: term for name, term in terms.items() if term is not None and not isinstance(term, NoTerm)}
         if not kept:
             raise ValueError("the objective has no terms, so that nothing would be trained; give at least one")
-        super().__init__(kept)
         for name, term in kept.items():
+            if name == "loss" or hasattr(self, name):  # "loss" is the sum; others are attributes of the module
+                raise ValueError(f"a term can't have the name '{name}', which has another meaning; try '{name}_term'")
             term.name = name
+            self[name] = term
 
     @property
     def terms(self) -> list[Any]:
