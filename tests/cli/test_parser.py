@@ -79,6 +79,23 @@ def test_a_later_recipe_and_a_layer_change_one_entry_of_a_mapping(recipe, tmp_pa
     assert terms("-c", tmp_path / "layer.yaml") == expected
 
 
+class Around(Term):
+    def __init__(self, inner: Term, weight: float = 1.0):
+        super().__init__(weight)
+        self.inner = type(inner), vars(inner)
+
+
+def test_a_later_recipe_changes_the_class_of_a_part_of_an_entry(tmp_path):
+    def written(name: str, inner: str) -> Path:
+        entry = f"{{class_path: {__name__}.Around, init_args: {{inner: {{class_path: {__name__}.{inner}}}}}}}"
+        (tmp_path / name).write_text(f"model: {{class_path: {__name__}.Model, init_args: {{terms: {{one: {entry}}}}}}}")
+        return tmp_path / name
+
+    first = written("first.yaml", "Agreement, init_args: {invariance_weight: 5.0}")
+    assert terms("-c", first)["one"]["inner"] == (Agreement, AGREEMENT)
+    assert terms("-c", first, "-c", written("later.yaml", "Term"))["one"]["inner"] == (Term, PREDICTION)
+
+
 def test_a_flag_before_a_later_recipe_stays_where_that_says_nothing(recipe, tmp_path):
     (tmp_path / "later.yaml").write_text("model.init_args.terms.prediction: null\n")
     found = terms("-c", recipe, "--model.terms.agreement.weight=3", "-c", tmp_path / "later.yaml")

@@ -84,10 +84,13 @@ class RecipeAction(ActionConfigFile):
 def _over(before: Any, after: Any) -> Any:
     if isinstance(before, dict) and isinstance(after, dict):
         return {**before, **{key: _over(before.get(key), value) for key, value in after.items()}}
-    same_class = isinstance(before, Namespace) and isinstance(after, Namespace)
-    if not same_class or before.get("class_path") != after.get("class_path"):
+    both = isinstance(before, Namespace) and isinstance(after, Namespace)
+    if not both or before.get("class_path") != after.get("class_path"):
         return after
-    return before.clone().update(after)
+    over = before.clone()
+    for key, value in vars(after).items():
+        over[key] = _over(before.get(key), value)
+    return over
 
 
 def run_by_recipe(
