@@ -55,7 +55,7 @@ def test_wandering_goes_everywhere_and_through_the_door():
     suite = TwoRooms("fixed")
     states, _ = run(Wander(), suite, suite.tasks(300, 0, "train"), 128)
     places = states.reshape(-1, 2)
-    cells, *_ = np.histogram2d(*places.T, bins=9, range=[[BORDER, SIZE - BORDER]] * 2)
+    cells, *_ = np.histogram2d(places[:, 0], places[:, 1], bins=9, range=[[BORDER, SIZE - BORDER]] * 2)
     in_the_wall = np.zeros((9, 9), bool)
     in_the_wall[4] = True
     assert cells[~in_the_wall].min() > 50  # of 38,700 places in 72 cells, corners and borders among them

@@ -155,7 +155,7 @@ def test_the_fixed_layout_is_always_the_same():
 
 def test_wrong_settings_are_refused():
     with pytest.raises(ValueError, match=r"layouts 'moving' must be one of fixed, random"):
-        TwoRooms("moving")  # type: ignore[arg-type]
+        TwoRooms("moving")
     with pytest.raises(ValueError, match=r"split 'val' of Two Rooms must be one of train, test"):
         TwoRooms().tasks(1, 0, "val")
 

@@ -66,6 +66,6 @@ def test_wrong_options_and_settings_are_refused():
     with pytest.raises(ValueError, match=r"option 'start' of Two Rooms must be two numbers, not 3"):
         TwoRoomsEnv().reset(options={"start": (1, 2, 3)})
     with pytest.raises(ValueError, match=r"observe 'frames' must be one of all, pixels"):
-        TwoRoomsEnv(observe="frames")  # type: ignore[arg-type]
+        TwoRoomsEnv(observe="frames")
     with pytest.raises(ValueError, match=r"render_mode 'human' must be None or 'rgb_array'"):
         TwoRoomsEnv(render_mode="human")

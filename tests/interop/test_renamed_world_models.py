@@ -1,10 +1,12 @@
 """Recipes and weights of world models from before the table of terms."""
 
+from typing import Any
+
 import torch
 
 from vjepa.interop.renamed import renamed, renamed_world_model_weights
 
-OLD = {
+OLD: dict[str, Any] = {
     "class_path": "vjepa.training.WorldModel",
     "init_args": {
         "action_dim": 2,

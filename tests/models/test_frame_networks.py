@@ -32,7 +32,7 @@ def test_dynamic_features_have_from_the_picture_only_the_static_ones():
     torch.manual_seed(0)
     encoder, frames = ConvFrameEncoder(embed_dim=24, static_dim=8), torch.randn(2, 3, 64, 64)
 
-    def changes_with_the_picture() -> tuple[bool, bool]:  # of what moves, of what lasts
+    def changes_with_the_picture() -> tuple[bool, ...]:  # of what moves, of what lasts
         before = encoder(frames)
         torch.nn.init.normal_(encoder.scene[2].weight)
         after = encoder(frames)

@@ -14,7 +14,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tests.integration.runs import checkpoint, logged, vjepa
 from tests.quiet_trainer import quiet_trainer
 from vjepa.cli.main import main
-from vjepa.data.clips.labelled_clips import SPLITS, LabelledClips
+from vjepa.data.clips.evaluation_clips import SPLITS
+from vjepa.data.clips.labelled_clips import LabelledClips
 from vjepa.evaluation.probes.frozen_features import EncoderFeatures
 from vjepa.evaluation.probes.probe import FeatureBatch, Probe
 from vjepa.evaluation.probes.scores import accuracy

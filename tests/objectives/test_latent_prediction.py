@@ -61,4 +61,4 @@ def test_context_prediction_takes_the_same_distance():
 
 def test_an_unknown_distance_is_refused():
     with pytest.raises(ValueError, match="distance 'l3' must be one of power, smooth_l1, cosine"):
-        latent_prediction_loss(torch.zeros(1, 1, 2), torch.zeros(1, 1, 2), distance="l3")  # type: ignore[arg-type]
+        latent_prediction_loss(torch.zeros(1, 1, 2), torch.zeros(1, 1, 2), distance="l3")

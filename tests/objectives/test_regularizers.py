@@ -286,6 +286,6 @@ def test_what_can_not_be_regularized_is_refused():
     with pytest.raises(ValueError, match=r"the projector's input_dim \(9\) must be the width of the tokens, 4"):
         SIGReg(projector=Projector(9))(predicted, tokens, 0)
     with pytest.raises(ValueError, match="over 'tokens' must be one of clips, places"):
-        SIGReg(over="tokens")(predicted, tokens, 0)  # type: ignore[arg-type]
+        SIGReg(over="tokens")(predicted, tokens, 0)
     with pytest.raises(ValueError, match=r"num_directions \(0\) must be at least 1"):
         SIGReg(num_directions=0)

@@ -1,5 +1,7 @@
 """Schedules against the reference, step by step."""
 
+from functools import partial
+
 import torch
 
 from tests.parity.golden import Case, cases
@@ -37,5 +39,5 @@ def test_schedules_match_the_reference(case: Case):
     for name, schedule in schedules.items():
         ours = torch.tensor([schedule.value(step, steps) for step in range(1, steps + 1)], dtype=torch.float64)
         torch.testing.assert_close(
-            ours, case.tensors[name].double(), atol=1e-12, rtol=1e-9, msg=lambda m, n=name: f"{n}: {m}"
+            ours, case.tensors[name].double(), atol=1e-12, rtol=1e-9, msg=partial("{}: {}".format, name)
         )

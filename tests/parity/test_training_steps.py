@@ -1,5 +1,6 @@
 """Whole training steps against the reference: losses, schedules and every final weight of all three networks."""
 
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -37,8 +38,8 @@ def test_whole_training_steps_match_the_reference(case: Case, tmp_path, monkeypa
         for name, tensor in theirs.items():
             our_keys, our_rest = _key_bias_apart(name, ours[name])
             their_keys, their_rest = _key_bias_apart(name, tensor)
-            torch.testing.assert_close(our_rest, their_rest, atol=1e-5, rtol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
-            torch.testing.assert_close(our_keys, their_keys, atol=1e-4, rtol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
+            torch.testing.assert_close(our_rest, their_rest, atol=1e-5, rtol=1e-5, msg=partial("{}: {}".format, name))
+            torch.testing.assert_close(our_keys, their_keys, atol=1e-4, rtol=1e-5, msg=partial("{}: {}".format, name))
 
 
 def _key_bias_apart(name: str, tensor: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -108,7 +109,7 @@ def test_a_teacher_gives_the_targets_and_never_changes(tmp_path):
 def test_checkpoints_leave_the_teacher_out_and_a_run_goes_on_with_it(tmp_path):
     folder = teacher(tmp_path)
     first, trainer = student(targets=Teacher(folder)), quiet_trainer(tmp_path, max_steps=2)
-    data = DataLoader([batch(step) for step in range(4)], batch_size=None)
+    data: DataLoader[Any] = DataLoader([batch(step) for step in range(4)], batch_size=None)
     trainer.fit(first, data)
     trainer.save_checkpoint(tmp_path / "half.ckpt")
     saved = torch.load(tmp_path / "half.ckpt", weights_only=True)["state_dict"]

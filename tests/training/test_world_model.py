@@ -300,8 +300,8 @@ def test_data_of_other_actions_is_refused(folder, tmp_path):
 def test_windows_of_the_dynamics_phase_begin_at_every_stored_frame(folder):
     data, model = dot_data(folder), dot_model()
     train = data.split[0][:1]
-    episodes = data.training_episodes._replace(numbers=train)
-    episodes = LatentEpisodes(model.encoder, episodes, 2, 3, torch.device("cpu"))
+    training = data.training_episodes._replace(numbers=train)
+    episodes = LatentEpisodes(model.encoder, training, 2, 3, torch.device("cpu"))
     latents, actions = episodes.windows(200, np.random.default_rng(0))
     length = int(data.store.lengths[train[0]])
     frames = torch.from_numpy(data.store.frames(int(train[0]), np.arange(length + 1))).permute(0, 3, 1, 2)

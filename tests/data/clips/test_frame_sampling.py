@@ -95,6 +95,7 @@ def test_frame_ids_of_a_varying_rate_stay_inside_the_file_and_ascend(file_frames
 @pytest.mark.parametrize("rate", [{"fps": 5.0}, {"duration": 1.6}])
 def test_a_varying_rate_is_sampled_by_the_times_of_its_frames(rate):
     facts = of_varying_rate(300)
+    assert facts.times is not None
     longest = np.diff(facts.times).max()
     for start in UNIFORMS:
         ids = FrameSampling(8, **rate).frame_ids(facts, start)

@@ -292,7 +292,7 @@ def of_people(folder: Path, num_people: int = 5, **settings) -> LabelledClips:
 
 def test_each_clip_is_tested_in_one_fold_and_nobody_is_on_two_sides(tmp_path):
     clips = of_people(tmp_path)
-    tested = []
+    tested: list[int] = []
     for number in range(3):
         sides = [set(map(person_of, clips.fold(number).manifests[split].paths)) for split in ("train", "val", "test")]
         assert sum(map(len, sides)) == len(set.union(*sides)) == 5 and all(sides)

@@ -275,7 +275,7 @@ def _resident_bytes() -> int:
 
 def test_an_unknown_or_absent_reader_is_refused(monkeypatch):
     with pytest.raises(ValueError, match=r"readers \(opencv\) must be some of decord, pyav, torchcodec"):
-        ReaderChain(["opencv"])
+        ReaderChain(["opencv"])  # type: ignore[list-item]
     monkeypatch.setattr(TorchcodecReader, "missing", lambda self: "torchcodec is not installed")
     with pytest.raises(ValueError, match="no reader can be used: torchcodec: torchcodec is not installed"):
         ReaderChain(["torchcodec"])

@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import load_file
 
 from tests.tiny_clips import tiny_clips
-from vjepa.data.clips.labelled_clips import SPLITS, LabelledClips
+from vjepa.data.clips.evaluation_clips import SPLITS
+from vjepa.data.clips.labelled_clips import LabelledClips
 from vjepa.data.manifest.manifest import read_manifest
 from vjepa.evaluation.probes import feature_cache
 from vjepa.evaluation.probes.feature_batches import CachedBatches, arranged, streamed_evaluation

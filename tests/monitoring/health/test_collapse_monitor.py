@@ -61,10 +61,10 @@ class ScriptedMonitor(CollapseMonitor):
 
     def __init__(self, script: list[Verdict], **settings):
         super().__init__(every_n_steps=1, limits=HealthLimits(window=2), **settings)
-        script = iter(script)
+        verdicts = iter(script)
 
         def add(values):
-            self.watch.judgement = Judgement(next(script), "by the script")
+            self.watch.judgement = Judgement(next(verdicts), "by the script")
             return self.watch.judgement
 
         self.watch.add = add

@@ -105,7 +105,7 @@ def test_gradients_reach_the_network_alone_and_its_average_follows():
     assert all(parameter.grad is None for parameter in distance.target_network.parameters())
     with torch.no_grad():
         for parameter in distance.network.parameters():
-            parameter += 1
+            parameter.add_(1)
     distance.update_target()
     for old, new in zip(before, distance.target_network.parameters(), strict=True):
         torch.testing.assert_close(new, old + 0.25)
