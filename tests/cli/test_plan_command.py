@@ -141,7 +141,7 @@ def test_checkpoints_that_no_model_can_be_planned_with(runs: Path, tmp_path: Pat
     (masked / "config.yaml").write_text(yaml.safe_dump({"model": {"class_path": "vjepa.training.JEPA"}}))
     torch.save({"state_dict": {}}, masked / "checkpoints" / "last.ckpt")
     said = refused(f"--checkpoint={masked}/checkpoints/last.ckpt")
-    assert "is of a JEPA, which imagines nothing that actions do; give the checkpoint of a world model" in said
+    assert "is of a JEPA, which predicts nothing from actions; give the checkpoint of a world model" in said
     assert "there is no run of a world model below" in refused(f"--runs={tmp_path}")
     alone = tmp_path / "alone" / "last.ckpt"
     alone.parent.mkdir()

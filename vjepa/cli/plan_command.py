@@ -1,4 +1,4 @@
-"""`vjepa plan`: does planning with a world model reach goals? One table, beside who plans nothing and who knows all."""
+"""`vjepa plan`: does planning with a world model reach goals? One table, with baselines."""
 
 import importlib.util
 import time
@@ -66,26 +66,26 @@ def plan(
 
     Args:
         suite: worlds and tasks.
-        planner: searches for actions; the oracle has the same one.
+        planner: searches for actions; the oracle uses the same one.
         checkpoint: of a run of `vjepa fit` on a world model, or several of them (training seeds), over which the table
             shows mean and standard deviation; the newest below `runs` if None.
         settings: the run's config.yaml, where it does not lie in the checkpoint's run folder.
-        replan_every: blocks of a plan that are done before the next is made.
-        over: what of an imagined path costs, "path" or "last".
-        terminal_weight: of the path's last latent beside its others.
+        replan_every: action chunks of a plan that are executed before the next plan.
+        over: latents of an imagined path that count, "path" or "last".
+        terminal_weight: of the last latent of a path; the others have 1.
         splits: of the suite's tasks, a table for each.
         episodes: of each split.
-        steps: raw steps of each episode; nobody is stopped at the goal.
-        seed: of the tasks and of planning; training draws by other, small ones.
+        steps: raw steps of each episode, which goes on at the goal.
+        seed: of the tasks and of planning; training uses small ones.
         baselines: who stands beside the model: the same planner with the world itself as its model, behaviour cloned on
             the same data and latents, straight on to the goal, a random walk.
-        oracle_episodes: it runs the first so many alone, because simulating is slow.
+        oracle_episodes: the oracle runs only so many first episodes, because simulation is slow.
         cloning: how behaviour is cloned.
-        pictures: first episodes that are drawn and filmed; none with 0.
+        pictures: number of first episodes to draw and film.
         episodes_per_batch: bounds the memory, and changes no result.
         runs: folder of all runs.
         output: folder of results; `plan` in the run's folder if None.
-        configuration: all of this as it is written in the report.
+        configuration: all of this, for the report.
     """
     started = time.monotonic()
     simulated, search = cast(Suite, suite), cast(Planner, planner)
@@ -128,7 +128,7 @@ def plan(
     print_tables(results, simulated, f"{models[0].name}, step {models[0].step}")
     print(
         "intervals are 95 % over episodes (Wilson); path efficiency (SPL) and steps are those of the largest radius; "
-        "in brackets what plans take of an episode's processor time"
+        "in brackets the processor time of planning per episode"
     )
     if pictures:
         model_policy = cast(ModelPolicy, policies[0][2])
@@ -149,7 +149,7 @@ def policies_of(
     cloning: Cloning,
     steps: int,
 ) -> list[tuple[str, str | None, Policy]]:
-    """The rows of the table, with the checkpoint that each is of: the models first."""
+    """The rows of the table with their checkpoints, the models first."""
     policies: list[tuple[str, str | None, Policy]] = [
         (WORLD_MODEL, str(run.checkpoint), ModelPolicy(run.model, planner, replan_every, over, terminal_weight))
         for run in models
@@ -197,7 +197,7 @@ def draw(policy: ModelPolicy, suite: Suite, tasks: Tasks, actions: Any, split: s
         policy.model,
         suite,
         tasks,
-        f"{suite.name}, {split}: distance to the goal, as plans are charged it",
+        f"{suite.name}, {split}: planning cost",
         folder / f"energy_{split}.png",
     )
 
@@ -213,7 +213,7 @@ def _say(result: Result, suite: Suite) -> None:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Small matrices are multiplied fastest by one thread, and processor time then says what was computed."""
+    """One thread multiplies small matrices fastest, and makes processor time comparable."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -1,4 +1,4 @@
-"""A frame encoder that was trained on videos before: of a run of ours, a released file or a Hugging Face folder."""
+"""A frame encoder pretrained on videos: of a run of ours, a released file or a Hugging Face folder."""
 
 from pathlib import Path
 from typing import Any, final
@@ -15,10 +15,10 @@ from vjepa.models.frame_encoder import FrameEncoder, VideoFrameEncoder
 
 @final
 class PretrainedFrameEncoder(FrameEncoder):
-    """Sees each frame alone, as V-JEPA 2-AC does. With the world model's `freeze_encoder` it stays as it is.
+    """Encodes each frame separately, as V-JEPA 2-AC does. The world model's `freeze_encoder` keeps its weights.
 
-    The file is needed to train. A checkpoint of a world model holds the encoder's weights and settings, so planning and
-    evaluation go on where the file is no more.
+    Training needs the file. A checkpoint of a world model has the encoder's weights and settings, so that planning and
+    evaluation work without the file.
 
     Args:
         checkpoint: of any format that `vjepa embed` reads.
@@ -26,10 +26,9 @@ class PretrainedFrameEncoder(FrameEncoder):
         which: of several encoders in the file; the moving average if None.
         pool, pool_grid, normalize, flatten: as of `VideoFrameEncoder`.
         standardize: give every number of a latent zero mean and unit variance over frames of the training data.
-            Features of scenes that hardly differ are nearly constant (deviation 0.04 in Two Rooms), and dynamics then
-            learn from almost no error.
-        settings: of the video encoder, from a world model's checkpoint whose weights are about to be loaded: the file
-            is then left alone.
+            Features of similar scenes are nearly constant (deviation 0.04 in Two Rooms), which leaves the dynamics
+            almost no error to learn from.
+        settings: of the video encoder, from the checkpoint of a world model; the file is then not read.
 
     Raises:
         ValueError: there is no such file, or its encoder sees nothing in a frame that stands still (`difference_gain`).

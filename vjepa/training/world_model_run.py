@@ -1,4 +1,4 @@
-"""A world model from the folder of its run: networks as config.yaml describes them, weights of a checkpoint."""
+"""Reads a world model from its run: networks by config.yaml, weights by a checkpoint."""
 
 import importlib
 from pathlib import Path
@@ -13,7 +13,7 @@ from vjepa.training.world_model import WorldModel
 
 
 class WorldModelRun(NamedTuple):
-    """A trained model, frozen, and what it was trained on."""
+    """A trained model, frozen, and its settings."""
 
     checkpoint: Path
     model: WorldModel
@@ -22,12 +22,12 @@ class WorldModelRun(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Of the run's folder, e.g. "two_rooms/version_0"."""
+        """The run's folder, e.g. "two_rooms/version_0"."""
         folder = self.checkpoint.resolve().parent.parent
         return f"{folder.parent.name}/{folder.name}"
 
     def data(self) -> EpisodeDataModule:
-        """The data it was trained on. Raises ValueError where the settings name none."""
+        """Its training data. Raises ValueError where the settings have none."""
         return _built("data", EpisodeDataModule, self.settings, _settings_beside(self.checkpoint))
 
 
@@ -48,7 +48,7 @@ def read_world_model(
     if kind is None or not issubclass(kind, WorldModel):
         of_what = "a model" if kind is None else f"a {kind.__name__}"
         raise ValueError(
-            f"{checkpoint} is of {of_what}, which imagines nothing that actions do; give the checkpoint of a world "
+            f"{checkpoint} is of {of_what}, which predicts nothing from actions; give the checkpoint of a world "
             f"model (`make worldmodel` trains one)"
         )
     if "encoder_settings" in content:  # of a PretrainedFrameEncoder, whose file may be no more
@@ -92,7 +92,7 @@ def _class_of_model(settings: dict[str, Any]) -> type | None:
 
 
 def _built(part: str, base: type, settings: dict[str, Any], file: Path) -> Any:
-    """What a section of the settings (class_path, init_args) describes."""
+    """The object of a section of the settings (class_path, init_args)."""
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument(f"--{part}", type=base)
     try:

@@ -70,7 +70,7 @@ def test_gradients_reach_the_actions_of_a_plan(case):
 
 def test_actions_of_another_length_are_refused(case):
     dynamics, latents, actions, states = case
-    with pytest.raises(ValueError, match="actions of 3 numbers can't drive dynamics that take 4 for a block"):
+    with pytest.raises(ValueError, match="actions of 3 numbers do not fit dynamics whose action chunks have 4"):
         dynamics(latents, actions[..., :3], states)
     with pytest.raises(ValueError, match="leave nothing to imagine"):
         rollout(dynamics, latents[:, :3], actions[:, :2], states)

@@ -1,8 +1,8 @@
-"""Does a policy reach its goals? Closed-loop episodes in a simulated world, all of them as long as each other.
+"""Does a policy reach its goals? Closed-loop episodes of equal length in a simulated world.
 
-A goal is "touched" if the world is within the radius after any raw step, and reached "at the end" if it is so after the
-last one; nobody is told that they have arrived. Episodes run together in batches, and how many are in one changes no
-result: a world's episodes don't touch each other, and a policy must look at each of them alone.
+A goal is "touched" if the world is within the radius after any raw step, and reached "at the end" if it is within the
+radius after the last one; policies are not told that they have arrived. Episodes run in batches whose size changes no
+result: the episodes of a world are independent, and a policy must treat each of them separately.
 """
 
 import time
@@ -15,10 +15,10 @@ from vjepa.envs.world import Suite, Tasks, World
 
 @runtime_checkable
 class Policy(Protocol):
-    """What acts. Who plans with a model sees frames and the goal's frame; floors may see more."""
+    """Chooses actions. With a model it observes frames and the goal's frame; baselines may observe more."""
 
     def begin(self, suite: Suite, tasks: Tasks) -> None:
-        """Other episodes begin; forget those before."""
+        """Start new episodes and forget the previous ones."""
         ...
 
     def act(self, world: World) -> np.ndarray:  # (B, A), for the next raw step
@@ -27,7 +27,7 @@ class Policy(Protocol):
 
 @runtime_checkable
 class CountsPlans(Protocol):
-    """A policy that plans says what that costs."""
+    """A policy that counts its plans and their time."""
 
     num_plans: int  # since the policy was made
     plan_seconds: float  # of the processor, for those plans
@@ -36,11 +36,11 @@ class CountsPlans(Protocol):
 class Outcomes(NamedTuple):
     """Of B episodes, for R radii; distances in the suite's unit."""
 
-    closest: np.ndarray  # (B,) distance to the goal after that raw step after which it was smallest
+    closest: np.ndarray  # (B,) smallest distance to the goal after any raw step
     last: np.ndarray  # (B,) after the last raw step
-    touched_after: np.ndarray  # (B, R) int64 raw steps; 0 where it never was within the radius
+    touched_after: np.ndarray  # (B, R) int64 raw steps; 0 where it was never within the radius
     travelled: np.ndarray  # (B, R) until then; NaN where it never was
-    shortest: np.ndarray  # (B,) from start to goal; NaN where it is not known
+    shortest: np.ndarray  # (B,) from start to goal; NaN if unknown
 
     def at_end(
         self,
@@ -51,10 +51,10 @@ class Outcomes(NamedTuple):
 
 class Evaluation(NamedTuple):
     outcomes: Outcomes
-    actions: np.ndarray  # (K, T, A) of the first K episodes, to see them again
+    actions: np.ndarray  # (K, T, A) of the first K episodes, for replays
     num_plans: int
     plan_seconds: float  # of the processor
-    seconds: float  # of the processor, with frames, latents and the world's steps
+    seconds: float  # of the processor, including frames, latents and the world's steps
 
 
 def evaluate(
@@ -68,12 +68,12 @@ def evaluate(
     """Run every task for so many raw steps.
 
     Args:
-        policy: what acts.
+        policy: chooses actions.
         suite: of the tasks.
         tasks: one for each episode.
         steps: raw steps of each episode.
         episodes_per_batch: bounds the memory.
-        keep: first episodes whose actions are kept.
+        keep: number of first episodes whose actions are returned.
 
     Raises:
         ValueError: an episode would start at its goal.
@@ -123,7 +123,7 @@ def _run_batch(
 
 
 def require_starts_away_from_goals(suite: Suite, tasks: Tasks) -> None:
-    """Raises ValueError: who starts at the goal reaches it by doing nothing."""
+    """Raise ValueError where doing nothing would reach the goal."""
     inside = np.flatnonzero(suite.distances(tasks, tasks.starts) < max(suite.radii))
     if len(inside):
         raise ValueError(
@@ -133,7 +133,7 @@ def require_starts_away_from_goals(suite: Suite, tasks: Tasks) -> None:
 
 
 def require_fitting(suite: Suite, action_dim: int, frame_size: tuple[int, int]) -> None:
-    """Raises ValueError where a model does not see or act as a suite's worlds need it."""
+    """Raise ValueError where a model's frames or actions differ from those of a suite's worlds."""
     if tuple(frame_size) != tuple(suite.frame_size):
         raise ValueError(
             f"the model sees frames of {frame_size[0]}x{frame_size[1]} pixels, and those of {suite.name}, goals too, "
@@ -156,7 +156,7 @@ def replay(
     tasks: Tasks,  # K of them
     actions: np.ndarray,  # (K, T, A)
 ) -> Replay:
-    """Episodes seen again: a world does the same for the same actions."""
+    """States and frames of episodes, which the same actions reproduce."""
     world = suite.begin(tasks)
     states, frames = [world.states], [world.render()]
     for step in range(actions.shape[1]):

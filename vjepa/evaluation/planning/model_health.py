@@ -1,7 +1,7 @@
-"""Is a world model fit to plan with? Numbers that catch what deviation and rank alone do not.
+"""Is a world model fit to plan with? Metrics beyond the deviation and rank of latents.
 
-A model may spread its latents well and hold nothing but the walls (facts of ours: deviation 0.98, rank 3.5 of 32, the
-agent nowhere to be read); so the agent is asked for, in the world's own units, and the actions are.
+A model may spread its latents well and represent only the walls (measured here: deviation 0.98, rank 3.5 of 32, and no
+read-out finds the agent). So states, in the world's own units, and actions are read from latents, too.
 """
 
 import math
@@ -17,7 +17,7 @@ from vjepa.evaluation.token_statistics import effective_rank, feature_std
 
 
 class Windows(NamedTuple):
-    """Windows of validation episodes, as the model sees them."""
+    """Windows of validation episodes as latents."""
 
     latents: Tensor  # (B, T, N, D) of their frames
     rolled: Tensor  # (B, T - 1, N, D) imagined from the first frame, by their actions
@@ -27,7 +27,7 @@ class Windows(NamedTuple):
 
 
 class Examples(NamedTuple):
-    """Windows of other episodes, on which read-outs are fitted."""
+    """Windows of other episodes, for fitting read-outs."""
 
     latents: Tensor  # (E, T, N, D)
     actions: Tensor  # (E, T - 1, A) normalised
@@ -36,15 +36,16 @@ class Examples(NamedTuple):
 
 @dataclass(frozen=True)
 class HealthLimitsOfWorldModel:
-    """Beyond which a world model is called sick.
+    """Limits beyond which a world model is unhealthy.
 
     Args:
         least_rank: of latents, centred; below it they are collapsed.
         least_std: of latents.
-        largest_inverse_error: error of actions that are read from two latents, in shares of their variance; beyond it
-            latents don't hold the agent. A quarter of it can't be read from random actions within a block.
-        largest_error_over_change: of imagined latents, in shares of what really changes; 1 says that nothing moves.
-        least_sensitivity: error with the actions of others over that with the true ones; 1 says that they don't matter.
+        largest_inverse_error: error of actions that are read from two latents, as a fraction of their variance; beyond
+            it latents do not represent the agent. A quarter of the variance, of random actions within a chunk, can't be
+            read.
+        largest_error_over_change: of imagined latents, as a fraction of the true change; predicting no change gives 1.
+        least_sensitivity: error with other windows' actions over that with the true ones; 1 if actions do not matter.
     """
 
     least_rank: float = 1.5
@@ -56,10 +57,10 @@ class HealthLimitsOfWorldModel:
 
 @torch.no_grad()
 def world_model_health(windows: Windows, examples: Examples | None = None) -> dict[str, float]:
-    """Each number by its name; docs/world-models.md says how to read them.
+    """Metrics by name, which docs/world-models.md explains.
 
-    Read-outs are fitted on examples of training episodes and asked about all windows; without examples, on the first
-    two thirds of the windows and asked about the others. A handful of validation episodes is too few to fit on: on ten
+    Read-outs are fitted on examples of training episodes and evaluated on all windows; without examples, fitted on the
+    first two thirds of the windows and evaluated on the others. A few validation episodes are too few to fit on: on ten
     recordings of a robot a state error of 0.45 rad came out as 2.25.
     """
     latents = windows.latents.float()
@@ -92,7 +93,7 @@ def world_model_health(windows: Windows, examples: Examples | None = None) -> di
 
 
 def verdict(health: dict[str, float], limits: HealthLimitsOfWorldModel) -> str:
-    """ "healthy", or what ails a model, in words. Numbers that are none are no health."""
+    """ "healthy", or the problem in words. Metrics that are not finite make it unknown."""
     for name, value in health.items():
         if not math.isfinite(value):
             return f"unknown: {name} is {value}; the run diverged, or there are fewer than two windows to read"
@@ -108,31 +109,30 @@ def verdict(health: dict[str, float], limits: HealthLimitsOfWorldModel) -> str:
 
 
 def _state_error(fitted: Examples, asked: Examples) -> float:
-    """Mean distance, in the world's unit, between states and what a linear read-out says of them.
+    """Mean distance, in the world's unit, between states and their linear read-out.
 
-    A share of variance would not do: it is as good on latents a thousand times smaller, in which no distance means
-    anything.
+    A fraction of variance would be as good on latents a thousand times smaller, whose distances are meaningless.
     """
-    said = _said_by_read_out(fitted.latents, fitted.states, asked.latents)
+    said = _linear_read_out(fitted.latents, fitted.states, asked.latents)
     return float(torch.linalg.vector_norm(said - asked.states.flatten(0, 1).to(said), dim=-1).mean())
 
 
 def _inverse_error(fitted: Examples, asked: Examples) -> float:
-    """Squared error of actions that a linear read-out finds in the latents around them, in shares of their variance."""
+    """Squared error of actions read linearly from the latents around them, as a fraction of their variance."""
     pairs, asked_pairs = (torch.cat((part[:, :-1], part[:, 1:]), dim=2) for part in (fitted.latents, asked.latents))
-    said = _said_by_read_out(pairs, fitted.actions, asked_pairs)
+    said = _linear_read_out(pairs, fitted.actions, asked_pairs)
     if not len(said):
         return math.nan
     true = asked.actions.flatten(0, 1).to(said)
     return float((said - true).square().mean() / true.var(dim=0, correction=0).mean().clamp_min(1e-12))
 
 
-def _said_by_read_out(
+def _linear_read_out(
     fitted_inputs: Tensor,  # (E, T, N, D)
     fitted_outputs: Tensor,  # (E, T, S)
     inputs: Tensor,  # (B, T, N, D)
 ) -> Tensor:  # (B * T, S) float64
-    """Ridge regression, linear in all numbers of a latent."""
+    """Ridge regression on all numbers of a latent."""
     x, asked = (part.double().flatten(2).flatten(0, 1) for part in (fitted_inputs, inputs))
     y = fitted_outputs.double().to(x.device).flatten(0, 1)
     x_mean, y_mean = x.mean(0), y.mean(0)

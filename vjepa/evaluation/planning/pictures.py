@@ -17,13 +17,13 @@ from vjepa.evaluation.planning.read_out import ReadOut, latents_at
 from vjepa.training.world_model import WorldModel
 
 ENLARGED = 4  # a film's pixels for each of the world's
-GAP = 2  # of the world's pixels, between what a film shows
+GAP = 2  # of the world's pixels, between parts of a film
 FRAMES_PER_SECOND = 20
-GRID = 37  # places along each side of the energy landscape
+GRID = 37  # positions along each side of the energy landscape
 
 
 def first_imagined(policy: ModelPolicy, suite: Suite, tasks: Tasks, read_out: ReadOut) -> list[np.ndarray]:  # (H, S)
-    """States along what each episode's first plan leads to, as the model imagines it."""
+    """States along the imagined path of each episode's first plan."""
     policy.begin(suite, tasks)
     policy.act(suite.begin(tasks))
     return [read_out.states(policy.imagination(k)(plan.actions[None])[0]) for k, plan in enumerate(policy.plans)]
@@ -37,7 +37,7 @@ def draw_paths(
     title: str,
     picture: Path,
 ) -> None:
-    """For each episode the start's frame, the path that was travelled, and what the first plan was imagined to be."""
+    """For each episode the start's frame, the travelled path, and the imagined path of the first plan."""
     plt = require_matplotlib()
     columns = min(4, len(imagined))
     rows = -(-len(imagined) // columns)
@@ -61,16 +61,16 @@ def draw_paths(
 
 
 def draw_energy(model: WorldModel, suite: Suite, tasks: Tasks, title: str, picture: Path, count: int = 3) -> None:
-    """For each of the first tasks: how far from the goal a plan would be charged to be, wherever the agent might be.
+    """For each of the first tasks the planning cost at every position of the agent.
 
-    A landscape that falls towards the goal by way of the door is one that a planner finds its way in.
+    A planner finds its way where the cost falls towards the goal by way of the door.
     """
     plt = require_matplotlib()
     count = min(count, len(tasks.seeds))
     figure, axes = plt.subplots(1, count, figsize=(3.6 * count, 3.8), squeeze=False, layout="constrained")
     goals = encode_one_by_one(model, suite.render_goals(tasks.rows(slice(count))))
     for k, axis in enumerate(axes.flat):
-        x, y, states = _places(suite, tasks, k)
+        x, y, states = _positions(suite, tasks, k)
         latents = latents_at(model, suite, _repeated(tasks, k, len(states)), states)
         energy = model.distance_to(goals[k])(latents).reshape(len(y), len(x)).numpy()
         _show(axis, suite.render_goals(tasks.rows(slice(k, k + 1)))[0])
@@ -94,7 +94,7 @@ def write_film(
     goals: np.ndarray,  # (K, S)
     film: Path,
 ) -> None:
-    """Each episode beside its goal's frame, one below the other, the goal ringed, as mp4."""
+    """An mp4 of episodes in rows, each beside its goal's frame with a ring around the goal."""
     white = np.full((*frames.shape[1:3], GAP, 3), 255, np.uint8)
     marked = [
         _enlarged_with_ring(np.concatenate((episode, white, np.repeat(goal[None], len(episode), 0)), axis=2), place)
@@ -116,7 +116,7 @@ def _enlarged_with_ring(frames: np.ndarray, place: np.ndarray) -> np.ndarray:
 
 
 def _show(axis: Any, frame: np.ndarray) -> None:
-    """A frame under coordinates in which its first pixel reaches from 0 to 1."""
+    """Draw a frame in coordinates where its first pixel reaches from 0 to 1."""
     axis.imshow(frame, extent=(0, frame.shape[1], frame.shape[0], 0))
 
 
@@ -125,12 +125,12 @@ def _mark_ends(axis: Any, start: np.ndarray, goal: np.ndarray) -> None:
     axis.plot(goal[0], goal[1], "*", color="lime", markersize=10, label="goal")
 
 
-def _places(suite: Suite, tasks: Tasks, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """x (X,) and y (Y,) over what all tasks span, and states (Y * X, S) there that are else the start's."""
+def _positions(suite: Suite, tasks: Tasks, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """x (X,) and y (Y,) over the extent of all tasks, and the start's states (Y * X, S) moved to these positions."""
     both = np.concatenate((tasks.starts, tasks.goals))[:, :2]
     low, high = both.min(0), both.max(0)
     room = np.array([suite.frame_size[1], suite.frame_size[0]], float)
-    edge = np.minimum(low, room - high).clip(0).min()  # as near to every edge as anything has come
+    edge = np.minimum(low, room - high).clip(0).min()  # the smallest distance of any start or goal to an edge
     x, y = (np.linspace(edge, side - edge, GRID) for side in room)
     states = np.tile(tasks.starts[k], (GRID * GRID, 1))
     states[:, :2] = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)

@@ -1,4 +1,4 @@
-"""Where the model thinks that it is: a linear read-out of states from latents, for pictures. It trains nothing else."""
+"""A linear read-out of states from latents, for pictures. It does not train the model."""
 
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ FRAMES_PER_PASS = 256
 
 
 class ReadOut(NamedTuple):
-    """States as a linear function of latents, and how far it is off on frames that it was not fitted on."""
+    """States as a linear function of latents, and its error on held-out frames."""
 
     weights: Tensor  # (N * D, S)
     latent_mean: Tensor  # (N * D,)
@@ -30,7 +30,7 @@ class ReadOut(NamedTuple):
 
 
 def fit_read_out(model: WorldModel, suite: Suite, split: str, seed: int, tasks: int = 400) -> ReadOut:
-    """Ridge regression on the starts and goals of tasks; the last fifth of the tasks tells the error."""
+    """Ridge regression on the starts and goals of tasks; the last fifth of the tasks gives the error."""
     drawn = suite.tasks(tasks, seed, split)
     every_state = np.stack((drawn.starts, drawn.goals), axis=1).reshape(2 * tasks, -1)
     latents = latents_at(model, suite, drawn.rows(np.arange(tasks).repeat(2)), every_state).flatten(1)
@@ -49,7 +49,7 @@ def latents_at(
     tasks: Tasks,  # R of them
     states: np.ndarray,  # (R, S)
 ) -> Tensor:  # (R, N, D)
-    """Latents of what a world looks like in these states, in passes that fit any memory."""
+    """Latents of a world in these states, in passes of bounded memory."""
     placed = tasks._replace(starts=states)
     firsts = range(0, len(states), FRAMES_PER_PASS)
     passes = (placed.rows(slice(first, first + FRAMES_PER_PASS)) for first in firsts)
@@ -60,6 +60,6 @@ def encoded(
     model: WorldModel,
     frames: np.ndarray,  # (R, H, W, 3) uint8
 ) -> Tensor:  # (R, N, D)
-    """Latents of many frames, in such passes, too."""
+    """Latents of many frames, in passes of bounded memory."""
     parts = np.split(frames, range(FRAMES_PER_PASS, len(frames), FRAMES_PER_PASS))
     return torch.cat([model.encode_frames(part) for part in parts])

@@ -1,4 +1,4 @@
-"""Results of goal reaching: one table for people, and one JSON file with every episode for programs."""
+"""Results of goal reaching: a printed table, and a JSON file with every episode."""
 
 import hashlib
 import json
@@ -22,11 +22,11 @@ FORMAT = "vjepa goal reaching 1"
 
 
 class Result(NamedTuple):
-    """Of one policy on one split; of what learns, one for each checkpoint."""
+    """Result of one policy, and one checkpoint where it has one, on one split."""
 
     policy: str
     split: str
-    checkpoint: str | None  # None for floors that know no model
+    checkpoint: str | None  # None for baselines without a model
     evaluation: Evaluation
     scores: Scores
 
@@ -53,7 +53,7 @@ def print_tables(results: Sequence[Result], suite: Suite, title: str) -> None:
 
 
 def cells(of_policy: Sequence[Scores]) -> list[str]:
-    """A row. Path efficiency and steps are those of the largest radius; in brackets is what planning takes."""
+    """A row. Path efficiency and steps are those of the largest radius; planning time is in brackets."""
     shares = [
         _share_cell([getattr(scores.at[number], way) for scores in of_policy])
         for way in ("touched", "at_end")
@@ -112,7 +112,7 @@ def _indented(whole: dict[str, Any]) -> str:
 
 
 def manifest_of(suite: Suite, split: str, tasks: Tasks) -> dict[str, Any]:
-    """The tasks themselves, and a digest by which two evaluations are known to be of the same ones."""
+    """The tasks and a digest that identifies them across evaluations."""
     rows = {name: part.tolist() for name, part in tasks._asdict().items()}
     text = json.dumps({"suite": suite.name, "split": split, **rows}, sort_keys=True)
     return {"sha256": hashlib.sha256(text.encode()).hexdigest(), **rows}
@@ -130,7 +130,7 @@ def _as_dict(result: Result) -> dict[str, Any]:
 
 
 def _plain(values: np.ndarray) -> list[Any]:
-    """Numbers for JSON, which knows none that are not finite: those are null."""
+    """Numbers for JSON, which has no values that are not finite: they become null."""
     if values.dtype.kind != "f":
         return values.tolist()
     rounded = np.round(values, 4).astype(object)

@@ -1,4 +1,4 @@
-"""How well goals were reached: shares with Wilson's intervals, path efficiency, steps, and what it cost."""
+"""How well goals were reached: success rates with Wilson's intervals, path efficiency, steps and computing time."""
 
 import math
 from typing import Any, NamedTuple
@@ -21,17 +21,17 @@ class AtRadius(NamedTuple):
     touched: Share
     at_end: Share
     path_efficiency: float | None  # None where shortest paths are not known
-    steps: float | None  # raw steps until touched, the mean over episodes that did; None if none did
+    steps: float | None  # raw steps until touched, mean over episodes that touched; None without any
 
 
 class Scores(NamedTuple):
-    """Of one policy on the episodes of one split."""
+    """Scores of one policy on the episodes of one split."""
 
     episodes: int
     at: list[AtRadius]  # largest radius first
-    milliseconds_per_plan: float | None  # of the processor; None for who makes no plans
+    milliseconds_per_plan: float | None  # of the processor; None without plans
     planning_seconds: float  # of the processor, per episode
-    seconds: float  # of the processor, per episode, with frames, latents and the world's steps
+    seconds: float  # of the processor, per episode, including frames, latents and the world's steps
 
     def as_dict(self) -> dict[str, Any]:
         at = [
@@ -63,7 +63,7 @@ def _at_radius(outcomes: Outcomes, radii: tuple[float, ...], number: int) -> AtR
 def wilson(
     succeeded: np.ndarray,  # (B,) bool
 ) -> Share:
-    """A share with its 95 % score interval (Wilson 1927), which keeps its promise near 0 and 1, too."""
+    """A success rate with its 95 % score interval (Wilson 1927), which holds near 0 and 1, too."""
     n, p = len(succeeded), float(np.mean(succeeded))
     middle = (p + Z**2 / (2 * n)) / (1 + Z**2 / n)
     half = Z / (1 + Z**2 / n) * math.sqrt(p * (1 - p) / n + Z**2 / (4 * n**2))
@@ -78,7 +78,7 @@ def path_efficiency(
     """Success weighted by path length, SPL (Anderson and others 2018, arXiv 1807.06757).
 
     The mean of shortest / max(travelled, shortest), which is 0 for an episode that failed. The shortest path is that to
-    the goal itself, so who stops at the edge of a large radius is not counted down for it.
+    the goal itself, so stopping at the edge of a large radius is not penalised.
     """
     if not np.isfinite(shortest).all():
         return None

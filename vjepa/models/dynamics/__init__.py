@@ -1,4 +1,4 @@
-"""Dynamics: the latent after each action."""
+"""Dynamics: networks that predict the latent after each action."""
 
 from vjepa.models.dynamics.action_predictor import ActionPredictor
 from vjepa.models.dynamics.causal import CausalDynamics

@@ -1,7 +1,7 @@
 """Causal dynamics: a transformer over the frames so far, driven by actions (LeWorldModel, arXiv 2603.19312).
 
-Adaptive layer norm (DiT, arXiv 2212.09748): the action of a frame scales and shifts what the blocks make of its tokens,
-by layers that begin at zero. Untrained, the dynamics say that nothing moves.
+Adaptive layer norm (DiT, arXiv 2212.09748): the action of a frame scales and shifts its tokens in each block, by layers
+that are initialized to zero. Untrained, the dynamics predict that nothing moves.
 """
 
 from typing import final
@@ -22,11 +22,11 @@ class CausalDynamics(Dynamics):
 
     Args:
         embed_dim: width of a latent's tokens.
-        action_dim: numbers of an action block.
+        action_dim: numbers of an action chunk.
         num_tokens: tokens of a frame.
         width, depth, num_heads, mlp_ratio: of the transformer.
-        context: frames that it looks back at, the present one included.
-        state_dim: numbers of a state that is given with each frame; 0 for none.
+        context: frames that it looks back at, including the present one.
+        state_dim: numbers of a state for each frame; 0 for none.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class CausalDynamics(Dynamics):
             given = torch.cat((actions, states), dim=-1)
         if latents.shape[1] <= self.context:
             return self._window(latents, given)
-        # Each frame by the window that a rollout would give it: blocks upon blocks must not look farther back.
+        # Each frame by the window of a rollout, since stacked blocks would look farther back.
         windows = range(1, latents.shape[1] - self.context + 1)
         later = [
             self._window(*(part[:, first : first + self.context] for part in (latents, given))) for first in windows
@@ -109,7 +109,7 @@ class CausalDynamics(Dynamics):
         return latents + self.change(self.norm(tokens)).unflatten(1, (frames, per_frame))
 
     def _rotary(self, frames: int, per_frame: int, device: torch.device) -> RotaryTable:
-        """Only how many frames lie between two tokens counts: a window says the same wherever it lies."""
+        """Positions are relative in time, so that a window gives the same wherever it lies."""
         positions = torch.zeros(frames * per_frame, 3, device=device)
         positions[:, 0] = torch.arange(frames, device=device).repeat_interleave(per_frame)
         return RotaryTable(*(factor[None, None] for factor in rotary_table(positions, self.head_dim, tiled=False)))

@@ -1,4 +1,4 @@
-"""Inverse dynamics: which action leads from one latent to the next; only latents that hold the agent can tell."""
+"""Inverse dynamics: predicts the action between two latents, which requires that latents represent the agent."""
 
 from typing import final
 
@@ -13,7 +13,7 @@ class InverseDynamics(nn.Module):
 
     Args:
         embed_dim: width of a latent.
-        action_dim: numbers of an action block.
+        action_dim: numbers of an action chunk.
         hidden_dim: width of the hidden layer.
     """
 

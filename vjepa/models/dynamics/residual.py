@@ -10,11 +10,11 @@ from vjepa.models.dynamics.rollout import OneFrameDynamics
 
 @final
 class ResidualDynamics(OneFrameDynamics):
-    """The latent plus what a small network makes of it and the action; each token by itself.
+    """The latent plus a change that a small network predicts from it and the action, for each token separately.
 
     Args:
         embed_dim: width of a latent.
-        action_dim: numbers of an action block.
+        action_dim: numbers of an action chunk.
         hidden_dim, depth: width and number of hidden layers.
     """
 
@@ -46,7 +46,7 @@ class GRUDynamics(OneFrameDynamics):
 
     Args:
         embed_dim: width of a latent.
-        action_dim: numbers of an action block.
+        action_dim: numbers of an action chunk.
         num_layers: cells one above the other, each with the one latent as its state.
     """
 

@@ -6,46 +6,46 @@ from torch import Tensor, nn
 
 
 class Dynamics(nn.Module):
-    """Dynamics: forward(latents, actions, states, extrinsics) names, at each frame, the latent of the next.
+    """Dynamics: forward(latents, actions, states, extrinsics) predicts, at each frame, the latent of the next.
 
-    latents (B, T, N, D), actions (B, T, A) the block after each frame, states (B, T, S) or None, extrinsics (B, X) or
+    latents (B, T, N, D), actions (B, T, A) the chunk after each frame, states (B, T, S) or None, extrinsics (B, X) or
     None, to (B, T, N, D). Nothing at a frame may depend on later frames or actions.
     """
 
     embed_dim: int
-    action_dim: int  # numbers of an action block
+    action_dim: int  # numbers of an action chunk
     needs_states: bool = False
-    needs_raw_actions: bool = False  # in the data's own units: normalised ones would mean something else
-    context: int = 1  # frames that it looks back at; 1 says that the last latent tells all (Markov)
+    needs_raw_actions: bool = False  # in the data's own units, not normalised
+    context: int = 1  # frames that it looks back at; 1 assumes that the last latent is the whole state (Markov)
 
     def require_action_dim(self, actions: Tensor) -> None:
         """Raise ValueError where actions are of another length than the dynamics take."""
         if actions.shape[-1] != self.action_dim:
             raise ValueError(
-                f"actions of {actions.shape[-1]} numbers can't drive dynamics that take {self.action_dim} for a "
-                f"block; give data and dynamics the same action_dim and frame_step"
+                f"actions of {actions.shape[-1]} numbers do not fit dynamics whose action chunks have "
+                f"{self.action_dim}; give data and dynamics the same action_dim and frame_step"
             )
 
     def next_states(
         self,
         states: Float[Tensor, "B S"],
-        actions: Float[Tensor, "B A"],  # the block after them
+        actions: Float[Tensor, "B A"],  # the chunk after them
     ) -> Float[Tensor, "B S"]:
-        """States that a rollout gives to the next frame where nobody knows them: here the same again."""
+        """States of the next frame where a rollout does not know them: here the same again."""
         return states
 
 
 class OneFrameDynamics(Dynamics):
-    """Dynamics that look at one frame alone: what an action says to them is computed for all steps at once."""
+    """Dynamics that look at one frame: conditions on actions are computed for all steps at once."""
 
     context = 1
 
     def conditions(self, actions: Tensor) -> Tensor:
-        """(..., A) to (..., C): all that `step` must know of actions."""
+        """(..., A) to (..., C): the input of `step` from actions."""
         return actions
 
     def step(self, latents: Tensor, conditions: Tensor) -> Tensor:
-        """(..., N, D) and (..., C) to the latents one block later."""
+        """(..., N, D) and (..., C) to the latents one chunk later."""
         raise NotImplementedError
 
     def forward(
@@ -59,11 +59,11 @@ class OneFrameDynamics(Dynamics):
         return self.step(latents, self.conditions(actions))
 
     def roll(self, latents: Float[Tensor, "B N D"], actions: Float[Tensor, "B H A"]) -> Float[Tensor, "B H N D"]:
-        """Latents after each of the blocks."""
+        """Latents after each chunk."""
         self.require_action_dim(actions)
         imagined = []
-        for of_step in self.conditions(actions).unbind(1):
-            latents = self.step(latents, of_step)
+        for condition in self.conditions(actions).unbind(1):
+            latents = self.step(latents, condition)
             imagined.append(latents)
         return torch.stack(imagined, dim=1)
 
@@ -75,14 +75,14 @@ def rollout(
     states: Tensor | None = None,  # (B, at least C, S); where they end, `next_states` goes on
     extrinsics: Float[Tensor, "B X"] | None = None,
 ) -> Float[Tensor, "B H N D"]:  # of the frames after the C-th
-    """Latents after each block from the C-th on; at most `context` frames are looked back at.
+    """Latents after each chunk from the C-th on; the dynamics look back at most at `context` frames.
 
     Raises ValueError where there are no actions to imagine with.
     """
     num_known = latents.shape[1]
     if actions.shape[1] < num_known:
         raise ValueError(
-            f"{actions.shape[1]} action blocks after {num_known} frames leave nothing to imagine; give at least "
+            f"{actions.shape[1]} action chunks after {num_known} frames leave nothing to imagine; give at least "
             f"{num_known}"
         )
     if isinstance(dynamics, OneFrameDynamics):
@@ -92,8 +92,8 @@ def rollout(
     imagined = []
     for now in range(num_known - 1, actions.shape[1]):  # the last frame that is known or imagined
         first = now + 1 - window.shape[1]
-        of_window = None if states is None else states[:, first : now + 1]
-        following = dynamics(window, actions[:, first : now + 1], of_window, extrinsics)[:, -1:]
+        window_states = None if states is None else states[:, first : now + 1]
+        following = dynamics(window, actions[:, first : now + 1], window_states, extrinsics)[:, -1:]
         imagined.append(following)
         window = torch.cat((window, following), dim=1)[:, -dynamics.context :]
     return torch.cat(imagined, dim=1)
@@ -105,15 +105,15 @@ def _states_along(
     actions: Float[Tensor, "B T A"],
 ) -> Float[Tensor, "B T S"]:  # at each frame that an action follows
     along = list(states[:, : actions.shape[1]].unbind(1))
-    for block in actions[:, len(along) - 1 : -1].unbind(1):
-        along.append(dynamics.next_states(along[-1], block))
+    for chunk in actions[:, len(along) - 1 : -1].unbind(1):
+        along.append(dynamics.next_states(along[-1], chunk))
     return torch.stack(along, dim=1)
 
 
 def rollouts_from_every_frame(
     dynamics: Dynamics, latents: Float[Tensor, "B T N D"], actions: Float[Tensor, "B T-1 A"]
-) -> list[Tensor]:  # for k = 1 .. T - 1 of (B, T - k, N, D): latents k blocks after frames 0, 1, ...
-    """All rollouts that a window holds, for dynamics that look at one frame: as cheap as the longest of them."""
+) -> list[Tensor]:  # for k = 1 .. T - 1 of (B, T - k, N, D): latents k chunks after frames 0, 1, ...
+    """All rollouts within a window, for dynamics that look at one frame: they cost no more than the longest."""
     imagined, latents = [], latents[:, :-1]
     for steps in range(1, actions.shape[1] + 1):
         latents = dynamics(latents, actions[:, steps - 1 :])

@@ -21,15 +21,15 @@ class TokenDynamics(Dynamics):
 
     Args:
         embed_dim: width of the encoder's tokens.
-        action_dim: numbers of an action block; 7 for an arm at one action per frame.
+        action_dim: numbers of an action chunk; 7 for an arm at one action per frame.
         grid: rows and columns of a frame's tokens.
         state_dim: numbers of a state: pose of the end effector, and gripper.
         state_update: states of imagined frames: "held": the last known; "pose": a hand's, moved by each raw action of
-            the block, as V-JEPA 2-AC plans. Poses and actions are then of 7 numbers (`moved_pose`), and the world model
+            the chunk, as V-JEPA 2-AC plans. Poses and actions are then of 7 numbers (`moved_pose`), and the world model
             must leave actions as they are (`normalize_actions: false`).
         context: frames that it looks back at: as many as windows of training have steps, 7 as released.
         width, depth, num_heads: 1024, 24 and 16 as released.
-        normalize: layer-norm what is predicted, as the encoder's tokens are, before it is fed back.
+        normalize: layer-norm predictions, as the encoder's tokens are, before they are fed back.
         extrinsics_dim, use_extrinsics, position, activation_checkpointing: as of `ActionPredictor`.
     """
 
