@@ -12,6 +12,8 @@ from tests.cli.test_errors import slip
 from tests.integration.runs import vjepa
 from vjepa.cli.main import main
 
+pytestmark = pytest.mark.slow
+
 QUICK = (
     "--sweep.learning_rates=[1e-3]",
     "--sweep.weight_decays=[0.1]",
@@ -86,7 +88,6 @@ def test_a_run_is_probed_beside_what_has_learned_nothing(run, probe_recipe, caps
     assert (run / "probe" / "per_class.csv").read_text().startswith("task,features,labels,probe,seed,class,accuracy\n")
 
 
-@pytest.mark.slow
 def test_a_second_probe_encodes_nothing_and_repeats_the_first(run, probe_recipe, tmp_path, capsys):
     arguments = ["probe", "-c", str(probe_recipe), *QUICK, "--labels_per_class=[all]", "--baselines=[pixels]"]
     main([*arguments, f"--output={tmp_path / 'first'}"])
@@ -114,7 +115,6 @@ def test_files_that_cannot_be_read_are_named_at_the_end(run, probe_recipe, tiny_
         assert "accuracy in % on 6 test clips" in said
 
 
-@pytest.mark.slow
 def test_the_command_runs_in_a_process_of_its_own(run, probe_recipe):
     probed = vjepa("probe", "-c", probe_recipe, *QUICK, "--labels_per_class=[all]", "--data.num_workers=1")
     assert probed.returncode == 0, probed.stderr

@@ -6,6 +6,8 @@ import torch
 from tests.training.tiny_dot_world import write_dot_world
 from vjepa.cli.main import main
 
+pytestmark = pytest.mark.slow
+
 RECIPE = """
 trainer: {max_steps: 8, accelerator: cpu, val_check_interval: 4, limit_val_batches: 1}
 world_model_health: {every_n_steps: 4, num_windows: 12}
@@ -56,7 +58,6 @@ def test_a_run_says_whether_its_model_is_fit_to_plan_with(recipe, capsys):
         assert line in said
 
 
-@pytest.mark.slow
 def test_a_resumed_run_is_the_unbroken_one_into_the_dynamics_phase(recipe):
     whole = fit(recipe, "whole")
     # Stopped in mid-way, as by a kill: the run's length, and so its schedules, stay what they are.
