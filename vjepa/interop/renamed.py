@@ -42,6 +42,7 @@ KEYS = {
 # Classes that a recipe may name by `class_path`.
 CLASS_PATHS = {
     "vjepa.data.clip_data_module.ClipDataModule": "vjepa.data.clips.data_module.ClipDataModule",
+    "vjepa.data.image_views.ImageViews": "vjepa.data.clips.image_views.ImageViews",
     "vjepa.data.trajectory_data_module.TrajectoryDataModule": "vjepa.data.episodes.data_module.EpisodeDataModule",
     "vjepa.models.causal_dynamics.CausalDynamics": "vjepa.models.dynamics.CausalDynamics",
     "vjepa.models.inverse_dynamics.InverseDynamics": "vjepa.models.dynamics.InverseDynamics",
