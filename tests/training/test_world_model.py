@@ -265,6 +265,8 @@ def test_the_limit_of_actions_comes_with_the_data(tmp_path):
         ({"rollout_context": 2}, r"rollout_context \(2\) must be from 1 to the dynamics' context \(1\)"),
         ({"terms": {"rollout": Rollout(0.0)}}, "nothing would train the dynamics"),
         ({"terms": {"contrast": EpisodeContrast(static_dim=8)}}, r"static_dim \(8\) must be from 0 to below"),
+        ({"terms": {"frames": FramePrediction()}, "freeze_encoder": True}, "trains the encoder by decoded frames"),
+        ({"terms": {"frames": FramePrediction()}, "targets": AverageLatents()}, "leave out freeze_encoder and Average"),
         ({"temporal_distance": TemporalDistance}, "is learned in the dynamics phase, and there is none; give"),
     ],
 )

@@ -21,7 +21,7 @@ from vjepa.interop.renamed import renamed_world_model_weights
 from vjepa.models.dynamics.rollout import Dynamics, rollout
 from vjepa.models.frame_encoder import FrameEncoder, encode_windows
 from vjepa.objectives import Objective, Step
-from vjepa.objectives.world import ModelSizes, Rollout, TemporalDistance, WindowStep, WindowTerm
+from vjepa.objectives.world import FramePrediction, ModelSizes, Rollout, TemporalDistance, WindowStep, WindowTerm
 from vjepa.objectives.world.rollout import LatentDistance
 from vjepa.objectives.world.temporal_distance import euclidean_distance
 from vjepa.planning.cost import DistanceToGoal, squared_difference
@@ -290,6 +290,11 @@ class WorldModel(ScheduledModule):
             raise ValueError(
                 "a temporal distance is learned in the dynamics phase, and there is none; give "
                 "--model.dynamics_phase.steps=6000"
+            )
+        decodes_frames = any(isinstance(term, FramePrediction) for term in self.objective.terms)
+        if decodes_frames and (self.freeze_encoder or isinstance(self.targets, AverageLatents)):
+            raise ValueError(
+                "frame prediction trains the encoder by decoded frames; leave out freeze_encoder and AverageLatents"
             )
         if not any(term.trains_dynamics and term.weight for term in self.objective.terms):
             raise ValueError("no term with a weight predicts latents, so that nothing would train the dynamics")
