@@ -25,6 +25,7 @@ def slip(capsys: pytest.CaptureFixture, *arguments: object) -> str:
     [
         ("--model.encoder.dept=3", "unknown key 'model.encoder.dept'; did you mean 'model.encoder.depth'?"),
         ("--model.encodr.depth=3", "unknown key 'model.encodr.depth'; did you mean 'model.encoder.depth'?"),
+        ("--model.loss_exponent=2", "the loss is described by 'model.terms' and 'model.targets' now"),
         ("--data.num_frame=3", "unknown key 'data.num_frame'; did you mean 'data.num_frames'?"),
         ("--trainer.max_step=3", "unknown key 'trainer.max_step'; did you mean 'trainer.max_steps'?"),
         ("--traner.max_steps=3", "unknown key 'traner.max_steps'; did you mean 'trainer.max_steps'?"),

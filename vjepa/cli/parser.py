@@ -16,7 +16,7 @@ from jsonargparse import ActionConfigFile, Namespace  # type: ignore[attr-define
 from lightning.pytorch.cli import LightningArgumentParser
 
 from vjepa.interop.recipe import parse_recipe
-from vjepa.interop.renamed import renamed_flags
+from vjepa.interop.renamed import renamed_flags, was_part_of_a_loss
 
 # The recipe to suggest where a command lacks one, by a key that only this command has.
 RECIPE_BY_KEY = {
@@ -59,7 +59,7 @@ class HelpfulParser(LightningArgumentParser):
 
     def known_keys(self) -> list[str]:
         """All dotted keys of this parser, without those of parts that are chosen by `class_path`."""
-        return [action.dest for action in self._actions if action.dest]
+        return [action.dest for action in self._actions if action.dest and action.dest.rpartition(".")[2] != "help"]
 
     def _reports_errors(self) -> bool:
         return self.exit_on_error  # false for the parser of a single class, whose errors its caller reports
@@ -177,6 +177,8 @@ def _unknown_key(message: str) -> _UnknownKey | None:
 
 def _explain_unknown(unknown: _UnknownKey, known_keys: list[str]) -> str:
     owner, class_path, key = unknown
+    if class_path and was_part_of_a_loss(class_path, key):
+        return f"unknown key '{owner}{key}'; the loss is described by '{owner}terms' and '{owner}targets' now"
     candidates = [f"{owner}{each}" for each in keys_of_class(class_path)] if class_path else known_keys
     near = _nearest(f"{owner}{key}", candidates)
     hint = f"; did you mean '{near}'?" if near else ""
@@ -192,11 +194,11 @@ def _explain_missing(missing: list[str], known_keys: list[str]) -> str:
 
 
 def _nearest(key: str, candidates: list[str]) -> str | None:
-    close = difflib.get_close_matches(key, candidates, n=1, cutoff=0.6)
-    if close:
-        return close[0]
-    last = key.rpartition(".")[2]  # the right name at the wrong level
-    return next((name for name in candidates if name.rpartition(".")[2] == last), None)
+    last = key.rpartition(".")[2]
+    for near in difflib.get_close_matches(key, candidates, n=5, cutoff=0.6):
+        if difflib.get_close_matches(last, [near.rpartition(".")[2]], cutoff=0.6):  # not the same group alone
+            return near
+    return next((name for name in candidates if name.rpartition(".")[2] == last), None)  # at the wrong level
 
 
 def _plain_types(reason: str) -> str:

@@ -127,6 +127,12 @@ def renamed_weights(weights: Mapping[str, Any]) -> dict[str, Any]:
 _OLD_JEPA_KEYS = ("agreement", "context_prediction", "distance", "loss_exponent", "regularizer", "teacher")
 
 
+def was_part_of_a_loss(class_path: str, key: str) -> bool:
+    """Whether the model had this argument before its loss was a table of terms."""
+    old = {"JEPA": _OLD_JEPA_KEYS, "WorldModel": _OLD_WORLD_MODEL_KEYS}.get(class_path.rpartition(".")[2], ())
+    return key.partition(".")[0] in old
+
+
 def _is_old_jepa(settings: Mapping[str, Any]) -> bool:
     arguments = settings.get("init_args")
     if not isinstance(arguments, Mapping) or not str(settings.get("class_path", "")).endswith(".JEPA"):
