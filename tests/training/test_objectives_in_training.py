@@ -171,6 +171,13 @@ def test_a_name_with_another_meaning_is_refused(name):
         jepa(terms={name: LatentPrediction()})
 
 
+def test_two_terms_of_one_kind_are_logged_separately():
+    module = jepa(terms={"prediction": LatentPrediction(), "squared": LatentPrediction(exponent=2.0)})
+    losses = module.step(batch(0)).losses
+    parts = [losses[f"{term}loss_mask{mask}"] for term in ("", "squared_") for mask in (0, 1)]
+    torch.testing.assert_close(losses["loss"], torch.stack(parts).sum() / 2)
+
+
 def test_a_regularizer_that_reaches_no_network_is_refused():
     module = jepa(terms=regularized(VarianceCovariance(over="places")))
     with pytest.raises(ValueError, match="reads only targets, and these have no gradient"):

@@ -121,13 +121,15 @@ class Objective(nn.ModuleDict):
         return list(self.values())
 
     def forward(self, step: Step) -> dict[str, Tensor]:
-        """The loss as "loss", then the parts of all terms."""
+        """The loss as "loss", then the parts of all terms, whose names start with the term's where an earlier has it."""
         values: list[TermValue] = [term(step) for term in self.terms]
         loss = values[0].loss
         for value in values[1:]:
             loss = loss + value.loss
-        parts = {name: part for value in values for name, part in value.parts.items()}
-        return {"loss": loss, **parts}
+        losses = {"loss": loss}
+        for term, value in zip(self.terms, values, strict=True):
+            losses |= {f"{term.name}_{name}" if name in losses else name: part for name, part in value.parts.items()}
+        return losses
 
 
 def _detached(value: Any) -> Any:
