@@ -1,4 +1,4 @@
-"""The cure for torchvision beside a CPU-only torch: declare the two operators that its import asks for.
+"""A workaround for torchvision beside a CPU build of torch: declare the two operators that its import needs.
 
 The torchvision wheel of the package registry is linked against CUDA. Beside a CPU build of torch its compiled library
 does not load, and `import torchvision` then fails with "operator torchvision::nms does not exist"; torchmetrics (hence
@@ -8,11 +8,11 @@ Measured with torch 2.13.0+cpu, torchvision 0.28.0, lightning 2.6.6, timm 1.0.31
 
 from importlib.metadata import PackageNotFoundError, version
 
-_libraries: list[object] = []  # a Library takes its declarations back when it is collected
+_libraries: list[object] = []  # a Library removes its declarations when it is garbage-collected
 
 
 def declare_missing_operators() -> None:
-    """Make `import torchvision` work where torch is a CPU build and torchvision is not; elsewhere do nothing."""
+    """Make `import torchvision` work where torch is a CPU build and torchvision is not. No effect elsewhere."""
     try:
         torch_is_cpu_build = version("torch").endswith("+cpu")
         torchvision_is_cpu_build = version("torchvision").endswith("+cpu")

@@ -110,7 +110,7 @@ def test_probes_and_load_encoder_read_the_pixel_twin(recipes, probing, tmp_path,
         ("--steps=0", "steps (0) must be at least 1"),
         ("--recipes=[none.yaml]", "there is no recipe none.yaml; recipes are in configs/pretrain"),
         ("--seeds=[]", "there is nothing to compare"),
-        ("--seeds=[1,1]", "must each have names of their own"),
+        ("--seeds=[1,1]", "must each be unique"),
         ("--stpes=3", "unknown key 'stpes'; did you mean 'steps'?"),
     ],
 )

@@ -40,7 +40,7 @@ def anticipate(
         unseen = int((test[:, task] >= data.num_classes[task]).sum())
         print(
             f"{name}s: {data.num_classes[task]} in training, {len(np.unique(test[:, task]))} in {len(test)} test "
-            f"actions, of which {unseen} are of none that training has and count as wrong"
+            f"actions, of which {unseen} have a class that training lacks and count as wrong"
         )
     encoder = run.encoder(source.encoder)
     rows = [AnticipationFeatures("encoder and predictor", encoder, run.predictor(), data.fps)]

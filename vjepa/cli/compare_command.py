@@ -179,7 +179,7 @@ def _check(
         raise ValueError(f"there is no recipe {', '.join(missing)}; recipes are in configs/pretrain")
     names = [recipe.stem for recipe in recipes]
     if len(set(names)) < len(names) or len(set(seeds)) < len(seeds):
-        raise ValueError(f"recipes ({', '.join(names)}) and seeds ({seeds}) must each have names of their own")
+        raise ValueError(f"recipes ({', '.join(names)}) and seeds ({seeds}) must each be unique")
 
 
 def _about(recipe: Path) -> str:

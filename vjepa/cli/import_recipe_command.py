@@ -1,4 +1,4 @@
-"""`vjepa import-recipe`: a training YAML of the released code becomes a recipe of ours, with a note on each doubt."""
+"""`vjepa import-recipe`: converts a training YAML of the released code to a recipe, with a note on each difference."""
 
 import textwrap
 from pathlib import Path
@@ -48,7 +48,7 @@ def run_import_recipe_command(arguments: list[str]) -> None:
 
 
 def recipe_text(imported: ImportedRecipe, source: Path, output: Path) -> str:
-    """The file: a header that answers for itself, notes, and the two parts of the body."""
+    """Text of the recipe: its header, the notes, and the two parts of the body."""
     trainer = f"--trainer.num_nodes={imported.nodes} --trainer.devices={imported.devices}"
     header = [
         f"# {imported.family}, made of {source.name} by `vjepa import-recipe`.",
@@ -70,7 +70,7 @@ def recipe_text(imported: ImportedRecipe, source: Path, output: Path) -> str:
 
 
 class _PlainDumper(yaml.SafeDumper):  # type: ignore[misc]
-    """Writes a value in full wherever it stands, without anchors."""
+    """Writes repeated values in full, without anchors."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True

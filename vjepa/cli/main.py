@@ -67,7 +67,7 @@ COMMANDS = {
 def main(arguments: list[str] | None = None) -> None:
     """Run one command. A user's error ends in one sentence on stderr and exit code 2; VJEPA_TRACEBACK=1 shows where.
 
-    A run stopped by its collapse watch ends with exit code 3.
+    A run stopped by its collapse monitor ends with exit code 3.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments or arguments[0] in ("-h", "--help", "help"):

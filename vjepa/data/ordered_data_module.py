@@ -39,7 +39,7 @@ class OrderedDataModule(LightningDataModule):
     @property
     @abstractmethod
     def group(self) -> tuple[str, int]:
-        """Name and value of the parameter that says how many samples of a batch belong together."""
+        """Name and value of the parameter that sets the size of a group: samples of a batch that stay on one rank."""
 
     @property
     @abstractmethod

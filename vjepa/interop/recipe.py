@@ -1,6 +1,6 @@
 """Reads recipes: settings as YAML, in layers.
 
-A recipe may start from another one and say only what differs::
+A recipe may start from another one and give only what differs::
 
     base: synthetic.yaml                     # a path relative to this file
     trainer.max_steps: 6000                  # a dotted key stands for nested ones

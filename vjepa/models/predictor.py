@@ -99,8 +99,8 @@ class Predictor(nn.Module):
         is_image: bool = False,
     ) -> Float[Tensor, "B Nt target_dim"]:  # predictions for mask.target_ids
         """Raises ValueError where there is no such mask token."""
-        tokens, places = self._transformed(context, mask, grid, mask_token, is_image)
-        return self.proj(self.norm(gather_tokens(tokens, places[:, context.shape[1] :])))
+        tokens, positions = self._transformed(context, mask, grid, mask_token, is_image)
+        return self.proj(self.norm(gather_tokens(tokens, positions[:, context.shape[1] :])))
 
     def forward_with_context(
         self,
@@ -113,13 +113,13 @@ class Predictor(nn.Module):
         """Predictions for both. Raises ValueError where there is no such mask token, or no head for the context."""
         if self.context_proj is None:
             raise ValueError("this predictor has no head for context tokens; give it predict_context")
-        tokens, places = self._transformed(context, mask, grid, mask_token, is_image)
-        visible, hidden = (gather_tokens(tokens, part) for part in places.tensor_split([context.shape[1]], dim=1))
+        tokens, positions = self._transformed(context, mask, grid, mask_token, is_image)
+        visible, hidden = (gather_tokens(tokens, part) for part in positions.tensor_split([context.shape[1]], dim=1))
         return self.proj(self.norm(hidden)), self.context_proj(self.norm(visible))
 
     def _transformed(
         self, context: Tensor, mask: TubeMask, grid: TokenGrid, mask_token: int, is_image: bool
-    ) -> tuple[Tensor, Tensor]:  # (B, K, embed_dim) in the clip's order, (B, K) places in it: the context's first
+    ) -> tuple[Tensor, Tensor]:  # (B, K, embed_dim) in the clip's order, (B, K) positions in it, the context's first
         if mask_token >= len(self.mask_tokens):
             raise ValueError(
                 f"mask token {mask_token} was asked for, but num_mask_tokens is {len(self.mask_tokens)}; "

@@ -14,7 +14,7 @@ from vjepa.objectives.pixel_prediction import PixelPrediction
 from vjepa.objectives.projector import Projector
 from vjepa.objectives.regularizer import Regularization, Regularizer
 from vjepa.objectives.sigreg import SIGReg
-from vjepa.objectives.term import ClipStep, ClipTerm, NoTerm, Objective, Step, Term, TermValue
+from vjepa.objectives.term import ClipStep, ClipTerm, Objective, Step, Term, TermValue
 from vjepa.objectives.variance_covariance import VarianceCovariance
 
 __all__ = [
@@ -26,7 +26,6 @@ __all__ = [
     "ContextPrediction",
     "Distance",
     "LatentPrediction",
-    "NoTerm",
     "Objective",
     "PixelPrediction",
     "Projector",

@@ -1,4 +1,4 @@
-"""Agreement: the visible and the hidden part of a clip must be embedded alike, and clips apart from each other.
+"""Agreement: the two parts of a clip, visible and hidden, have similar embeddings, and different clips do not.
 
 Only what both parts share can agree: texture averages out, how the clip moves stays (measured by us, docs/log.md).
 """
@@ -22,7 +22,7 @@ class Agreement(ClipTerm):
         super().__init__()
         if regularizer.over != "clips":
             raise ValueError(
-                "agreement compares parts of clips, whose places differ from clip to clip; give over: clips"
+                "agreement compares parts of clips, whose positions differ from clip to clip; give over: clips"
             )
         self.regularizer = regularizer
 

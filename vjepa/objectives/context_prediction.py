@@ -1,13 +1,13 @@
 """Context prediction: visible tokens are predicted too (V-JEPA 2.1, arXiv 2603.14482).
 
-Without it nothing asks a context token to hold what is at its own place, and dense features suffer. Near a hidden part
-tokens weigh more: there is less to see of what they are.
+Without it no loss makes a context token describe its own position, and dense features suffer. Tokens near a hidden part
+weigh more, since less of their surroundings is visible.
 """
 
 from typing import final
 
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float, Float32
 from torch import Tensor
 
 from vjepa.grid import TokenGrid, gather_tokens
@@ -24,7 +24,7 @@ class ContextPrediction(ClipTerm):
     Args:
         video_weight: weight on videos after the ramp; 0.5 as released.
         image_weight: weight on images; 0.5 in the released recipes, 0.7 in the paper.
-        by_distance: a token weighs 1 over the root of its distance to the nearest hidden token; otherwise all alike.
+        by_distance: a token weighs 1 over the root of its distance to the nearest hidden token; otherwise 1.
         ramp: steps between which the weight rises from 0; constant if None (as in a cooldown).
         distance_unit: tokens that count as one in the distance; released for larger crops: height of the grid / 16.
         exponent, distance: as for `LatentPrediction`.
@@ -75,8 +75,8 @@ class ContextPrediction(ClipTerm):
 
     def token_losses(
         self,
-        predicted: Float32[Tensor, "B Nc D"],
-        target: Float32[Tensor, "B Nc D"],
+        predicted: Float[Tensor, "B Nc D"],
+        target: Float[Tensor, "B Nc D"],
         mask: TubeMask,
         grid: TokenGrid,
     ) -> Float32[Tensor, "B Nc _"]:

@@ -20,7 +20,7 @@ class Regularizer(nn.Module):
 
     Args:
         projector: between tokens and embeddings; none if None.
-        over: "clips": statistics of mean tokens of clips; "places": of target tokens at each place of the clip.
+        over: "clips": statistics of mean tokens of clips; "places": of target tokens at each position of the clip.
     """
 
     def __init__(self, projector: Projector | None = None, over: Over = "clips"):
@@ -32,7 +32,7 @@ class Regularizer(nn.Module):
 
     def forward(
         self,
-        predicted: Float[Tensor, "B Nt D"],  # predicted tokens of a mask's hidden places
+        predicted: Float[Tensor, "B Nt D"],  # predicted tokens of a mask's hidden positions
         tokens: Float[Tensor, "B N D"],  # target tokens of whole clips
         step: int,  # of the run; random numbers are a function of it
     ) -> TermValue:
@@ -44,8 +44,8 @@ class Regularizer(nn.Module):
         """Over clips two of (B, E), of predicted and of target tokens; over places one of (B, N, E).
 
         Over clips these are means of the predicted tokens and of all target tokens: means of the hidden target tokens
-        would differ by the mask alone. Over places they are the target tokens, never mixed over places: a token could
-        differ by its place alone. Predictions have other places in each clip.
+        would differ by the mask alone. Over places they are the target tokens, never mixed over positions: a
+        token could differ by its position alone. Predictions have other positions in each clip.
         """
         parts = [predicted.mean(1), tokens.mean(1)] if self.over == "clips" else [tokens]
         return [(part if self.projector is None else self.projector(part)).float() for part in parts]

@@ -1,4 +1,4 @@
-"""What a training step has made, and the terms of the loss that read it.
+"""The results of a training step, and the terms of the loss that read them.
 
 An objective is a sum of named terms. A new term is a small file with a `Term`, and its `class_path` in a recipe.
 """
@@ -17,7 +17,7 @@ from vjepa.models import Predictor, VideoEncoder
 
 @dataclass(kw_only=True)
 class Step:
-    """What every training step has.
+    """The results that every training step has.
 
     Args:
         number: optimizer steps before this one.
@@ -40,14 +40,14 @@ class ClipStep(Step):
         clips: normalised.
         grid: of their tokens.
         masks: each predicts its hidden tokens from its visible ones.
-        targets: what is predicted, for every token of the clip.
+        targets: for every token of the clip.
         whole_tokens: tokens of whole clips by the encoder that gives the targets, last level; None where no encoder
             sees whole clips.
         contexts: visible tokens by the context encoder, for each mask.
         predictions: of the hidden tokens, for each mask.
         context_predictions: of the visible tokens, for each mask; empty where no term reads them.
         is_image: whether the encoder embeds the clips as images.
-        encode: tokens of some places of the clips by the context encoder, last level.
+        encode: runs the context encoder on tokens by id and returns its last level.
     """
 
     clips: Float[Tensor, "B 3 T H W"]
@@ -91,15 +91,11 @@ class ClipTerm(Term[ClipStep]):
     reads_context_predictions = False
 
     def check_networks(self, encoder: VideoEncoder, predictor: Predictor) -> None:
-        """Raise ValueError where the term can't be had of these networks."""
-
-
-class NoTerm(ClipTerm):
-    """Takes a term out of a recipe's objective: `--model.terms.agreement=null` stands for it."""
+        """Raise ValueError where these networks lack what the term needs."""
 
 
 class Objective(nn.ModuleDict):
-    """The sum of named terms.
+    """The sum of named terms. An entry of None is left out.
 
     Raises:
         ValueError: there is no term, or a term's name has another meaning.
@@ -107,7 +103,7 @@ class Objective(nn.ModuleDict):
 
     def __init__(self, terms: Mapping[str, Any]):
         super().__init__()
-        kept = {name: term for name, term in terms.items() if term is not None and not isinstance(term, NoTerm)}
+        kept = {name: term for name, term in terms.items() if term is not None}
         if not kept:
             raise ValueError("the objective has no terms, so that nothing would be trained; give at least one")
         for name, term in kept.items():
@@ -121,7 +117,7 @@ class Objective(nn.ModuleDict):
         return list(self.values())
 
     def forward(self, step: Step) -> dict[str, Tensor]:
-        """The loss as "loss", then the parts of all terms, whose names start with the term's where an earlier has it."""
+        """The loss as "loss", then the parts of all terms. A name that is in use gets the term's name in front."""
         values: list[TermValue] = [term(step) for term in self.terms]
         loss = values[0].loss
         for value in values[1:]:

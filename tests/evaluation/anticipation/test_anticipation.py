@@ -238,7 +238,7 @@ def test_the_command_runs_from_checkpoint_to_table(tiny_recipe, kitchens, capsys
     lines = (folder / "results.csv").read_text().splitlines()
     assert lines[0] == "features,task,recall@5,val,chosen" and len(lines) == 1 + 4 * 3
     shown = capsys.readouterr().out
-    assert "actions: 3 in training, 4 in 5 test actions, of which 1 are of none that training has" in shown
+    assert "actions: 3 in training, 4 in 5 test actions, of which 1 have a class that training lacks" in shown
     assert "class-mean recall@5" in shown
 
 

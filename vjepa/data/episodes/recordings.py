@@ -32,7 +32,7 @@ class ReadOptions:
 class Recording:
     """A recorded episode, with one row of actions and states per frame.
 
-    The last action may be absent. Actions and states of one number may lack their last dimension.
+    The last action may be absent. Arrays of one dimension hold one number per frame.
     """
 
     name: str  # in messages
@@ -134,6 +134,6 @@ def require_key(names: Sequence[str], requested: str | None, usual: Sequence[str
     if found is None:
         raise ValueError(
             f"no {what} in {where}: none of {', '.join(usual)} is there, but {', '.join(names) or 'nothing'}; "
-            "say which it is"
+            "give its name (camera or action_key)"
         )
     return found

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64, Num
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_accuracy, multiclass_confusion_matrix
 
@@ -57,7 +57,7 @@ def score(
     labels: Int64[Tensor, " R"],
     class_names: list[str],
     seed: int = 0,
-    num_variants: int = 1,  # consecutive samples that are made of one clip (temporal tasks)
+    num_variants: int = 1,  # consecutive samples made from one clip (temporal tasks)
 ) -> Scores:
     """All accuracies. The interval of top1 covers the choice of test clips, not the randomness of training."""
     num_classes = len(class_names)
@@ -81,7 +81,7 @@ def score(
 
 
 def bootstrap_interval(
-    right: np.ndarray,  # (R,) whether each clip's class was found; the fraction of its variants where there are several
+    right: Num[np.ndarray, " clips"] | Bool[np.ndarray, " clips"],  # whether right; fraction of each clip's variants
     seed: int = 0,
     level: float = 0.95,
 ) -> tuple[float, float]:

@@ -55,7 +55,7 @@ def read(root: Path, options: ReadOptions) -> EpisodeStore:
             frames = replace(video, first=first, num_frames=num_frames)
             recordings.append(Recording(f"{root} episode {episode}", frames, *rows[episode]))
     if not recordings:
-        raise ValueError(f"the videos of {root} are shorter than its episodes")
+        raise ValueError(f"no video in {root} can be read to the end of its episode")
     return store_recordings(recordings, options, float(info["fps"]), len(locations) - len(recordings))
 
 
