@@ -188,7 +188,7 @@ def test_a_broken_video_is_left_out_and_counted(written, tmp_path):
         ({"action": np.full((14, 2), np.inf)}, r"actions of .*1\.mp4 at row 0 are not finite .*leave that episode out"),
         ({"action": np.array(["left"] * 14)}, "they must be numbers, one row for each frame"),
         ({"state": counter_rows(np.arange(13), 1)}, r"1\.mp4 has 13 rows of states for 14 frames"),
-        ({"moves": np.zeros((14, 2))}, "no actions in .*: none of action, actions is there, but moves; say which"),
+        ({"moves": np.zeros((14, 2))}, "no actions in .*: none of action, actions is there, but moves; give its name"),
     ],
 )
 def test_actions_that_do_not_fit_are_refused(written, tmp_path, change, message):
