@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Int64
 
 from vjepa.grid import TokenGrid
 from vjepa.masking.tube_mask import TubeMask, check_room_for_mask
@@ -57,7 +58,7 @@ class MultiBlockTubes:
 
     def _order_of_hiding(
         self, grid: TokenGrid, block: tuple[int, int, int], generator: np.random.Generator
-    ) -> np.ndarray:  # (N,) token ids, block by block, and within a block from its inside to its rim
+    ) -> Int64[np.ndarray, " N"]:  # token ids, block by block, and within a block from its inside to its rim
         corners = generator.integers(0, grid, size=(self.num_blocks, 3))
         inside = [
             (np.arange(length) - corners[:, axis, None]) % length < block[axis] for axis, length in enumerate(grid)
@@ -125,6 +126,6 @@ def _count_neighbours(covered: np.ndarray) -> np.ndarray:
 
 
 def _ids_where(
-    chosen: np.ndarray,  # (B, N) bool, equally many in each row
+    chosen: Bool[np.ndarray, "B N"],  # equally many in each row
 ) -> torch.Tensor:  # (B, K) int64, ascending
     return torch.from_numpy(np.nonzero(chosen)[1].reshape(len(chosen), -1))

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from jaxtyping import Bool
 
 from vjepa.grid import TokenGrid
 from vjepa.masking.multi_block import block_size, check_ranges
@@ -62,7 +63,7 @@ class ReferenceMultiBlockTubes:
 
     def _visible_tokens(
         self, grid: TokenGrid, block: tuple[int, int, int], generator: np.random.Generator
-    ) -> np.ndarray:  # (N,) bool, at least one True
+    ) -> Bool[np.ndarray, " N"]:  # at least one True
         room = np.array(grid) - np.array(block) + 1
         while True:
             visible = np.ones(tuple(grid), dtype=bool)

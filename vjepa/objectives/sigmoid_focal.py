@@ -2,12 +2,13 @@
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 
 def sigmoid_focal_loss(
-    scores: Tensor,  # (B, classes), before the sigmoid
-    labels: Tensor,  # (B,) int64
+    scores: Float[Tensor, "B classes"],  # before the sigmoid
+    labels: Int64[Tensor, " B"],
     alpha: float = 0.25,  # weight of the right class; the others have 1 - alpha
     gamma: float = 2.0,  # how much less counts what is told well already
 ) -> Tensor:

@@ -176,7 +176,7 @@ class LatentEpisodes:
 
     def _random_frames(
         self,
-        choices: np.ndarray,  # (E,) first frames of each episode to choose from
+        choices: Int64[np.ndarray, " E"],  # first frames of each episode to choose from
         count: int,
         generator: np.random.Generator,
     ) -> Int64[Tensor, " count"]:

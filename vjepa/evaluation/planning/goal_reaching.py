@@ -9,6 +9,7 @@ import time
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
+from jaxtyping import Bool, Float, Int64, UInt8
 
 from vjepa.envs.world import Suite, Tasks, World
 
@@ -36,22 +37,19 @@ class CountsPlans(Protocol):
 class Outcomes(NamedTuple):
     """Of B episodes, for R radii; distances in the suite's unit."""
 
-    closest: np.ndarray  # (B,) smallest distance to the goal after any raw step
-    last: np.ndarray  # (B,) after the last raw step
-    touched_after: np.ndarray  # (B, R) int64 raw steps; 0 where it was never within the radius
-    travelled: np.ndarray  # (B, R) until then; NaN where it never was
-    shortest: np.ndarray  # (B,) from start to goal; NaN if unknown
+    closest: Float[np.ndarray, " B"]  # smallest distance to the goal after any raw step
+    last: Float[np.ndarray, " B"]  # after the last raw step
+    touched_after: Int64[np.ndarray, "B R"]  # raw steps; 0 where it was never within the radius
+    travelled: Float[np.ndarray, "B R"]  # until then; NaN where it never was
+    shortest: Float[np.ndarray, " B"]  # from start to goal; NaN if unknown
 
-    def at_end(
-        self,
-        radii: tuple[float, ...],
-    ) -> np.ndarray:  # (B, R) bool
+    def at_end(self, radii: tuple[float, ...]) -> Bool[np.ndarray, "B R"]:
         return self.last[:, None] < np.array(radii)
 
 
 class Evaluation(NamedTuple):
     outcomes: Outcomes
-    actions: np.ndarray  # (K, T, A) of the first K episodes, for replays
+    actions: Float[np.ndarray, "K T A"]  # of the first K episodes, for replays
     num_plans: int
     plan_seconds: float  # of the processor
     seconds: float  # of the processor, including frames, latents and the world's steps
@@ -147,14 +145,14 @@ def require_fitting(suite: Suite, action_dim: int, frame_size: tuple[int, int]) 
 
 
 class Replay(NamedTuple):
-    states: np.ndarray  # (K, T + 1, S)
-    frames: np.ndarray  # (K, T + 1, H, W, 3) uint8
+    states: Float[np.ndarray, "K frames S"]
+    frames: UInt8[np.ndarray, "K frames H W 3"]
 
 
 def replay(
     suite: Suite,
     tasks: Tasks,  # K of them
-    actions: np.ndarray,  # (K, T, A)
+    actions: Float[np.ndarray, "K T A"],
 ) -> Replay:
     """States and frames of episodes, which the same actions reproduce."""
     world = suite.begin(tasks)

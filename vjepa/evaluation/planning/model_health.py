@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 from vjepa.evaluation.planning.ridge_regression import ridge_regression
@@ -19,19 +20,19 @@ from vjepa.evaluation.token_statistics import effective_rank, feature_std
 class Windows(NamedTuple):
     """Windows of validation episodes as latents."""
 
-    latents: Tensor  # (B, T, N, D) of their frames
-    rolled: Tensor  # (B, T - 1, N, D) imagined from the first frame, by their actions
-    rolled_by_others: Tensor  # (B, T - 1, N, D) by the actions of other windows
-    actions: Tensor  # (B, T - 1, A) normalised
-    states: Tensor  # (B, T, S); S may be 0
+    latents: Float[Tensor, "B T N D"]  # of their frames
+    rolled: Float[Tensor, "B T-1 N D"]  # imagined from the first frame, by their actions
+    rolled_by_others: Float[Tensor, "B T-1 N D"]  # by the actions of other windows
+    actions: Float[Tensor, "B T-1 A"]  # normalised
+    states: Float[Tensor, "B T S"]  # S may be 0
 
 
 class Examples(NamedTuple):
     """Windows of other episodes, for fitting read-outs."""
 
-    latents: Tensor  # (E, T, N, D)
-    actions: Tensor  # (E, T - 1, A) normalised
-    states: Tensor  # (E, T, S)
+    latents: Float[Tensor, "E T N D"]
+    actions: Float[Tensor, "E T-1 A"]  # normalised
+    states: Float[Tensor, "E T S"]
 
 
 @dataclass(frozen=True)
@@ -128,10 +129,8 @@ def _inverse_error(fitted: Examples, asked: Examples) -> float:
 
 
 def _linear_read_out(
-    fitted_inputs: Tensor,  # (E, T, N, D)
-    fitted_outputs: Tensor,  # (E, T, S)
-    inputs: Tensor,  # (B, T, N, D)
-) -> Tensor:  # (B * T, S) float64
+    fitted_inputs: Float[Tensor, "E T N D"], fitted_outputs: Float[Tensor, "E T S"], inputs: Float[Tensor, "B T N D"]
+) -> Float64[Tensor, "B_T S"]:
     """Ridge regression on all numbers of a latent."""
     x, asked = (part.double().flatten(2).flatten(0, 1) for part in (fitted_inputs, inputs))
     y = fitted_outputs.double().to(x.device).flatten(0, 1)

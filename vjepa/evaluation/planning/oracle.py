@@ -28,7 +28,7 @@ class OraclePolicy(PlanningPolicy):
         suite, task = self.suite, self.tasks.rows(slice(episode, episode + 1))
         state = states[episode]
 
-        def distances_along(actions: Tensor) -> Tensor:  # (S, H, A) -> (S, H, 1, 1)
+        def distances_along(actions: Float[Tensor, "S H A"]) -> Float[Tensor, "S H 1 1"]:
             copies = task.rows(np.zeros(len(actions), int))._replace(starts=np.tile(state, (len(actions), 1)))
             visited = simulated(suite, copies, actions.double().numpy(), self.frame_step)
             length = suite.route_lengths if isinstance(suite, TwoRooms) else suite.distances

@@ -6,6 +6,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from jaxtyping import Float, UInt8
 
 from vjepa.data.atomic_file import new_file
 from vjepa.data.video.encoding import encode_video
@@ -89,9 +90,9 @@ def draw_energy(model: WorldModel, suite: Suite, tasks: Tasks, title: str, pictu
 
 
 def write_film(
-    frames: np.ndarray,  # (K, T + 1, H, W, 3) uint8
-    goal_frames: np.ndarray,  # (K, H, W, 3) uint8
-    goals: np.ndarray,  # (K, S)
+    frames: UInt8[np.ndarray, "K frames H W 3"],
+    goal_frames: UInt8[np.ndarray, "K H W 3"],
+    goals: Float[np.ndarray, "K S"],
     film: Path,
 ) -> None:
     """An mp4 of episodes in rows, each beside its goal's frame with a ring around the goal."""

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from vjepa.envs.world import Suite, Tasks
@@ -16,15 +17,12 @@ FRAMES_PER_PASS = 256
 class ReadOut(NamedTuple):
     """States as a linear function of latents, and its error on held-out frames."""
 
-    weights: Tensor  # (N * D, S)
-    latent_mean: Tensor  # (N * D,)
-    state_mean: Tensor  # (S,)
+    weights: Float[Tensor, "N_D S"]
+    latent_mean: Float[Tensor, " N_D"]
+    state_mean: Float[Tensor, " S"]
     error: float  # mean distance, in the suite's unit
 
-    def states(
-        self,
-        latents: Tensor,  # (..., N, D)
-    ) -> np.ndarray:  # (..., S)
+    def states(self, latents: Float[Tensor, "... N D"]) -> Float[np.ndarray, "... S"]:
         centred = latents.flatten(-2) - self.latent_mean
         return (centred @ self.weights + self.state_mean).numpy()
 
@@ -47,8 +45,8 @@ def latents_at(
     model: WorldModel,
     suite: Suite,
     tasks: Tasks,  # R of them
-    states: np.ndarray,  # (R, S)
-) -> Tensor:  # (R, N, D)
+    states: Float[np.ndarray, "R S"],
+) -> Float[Tensor, "R N D"]:
     """Latents of a world in these states, in passes of bounded memory."""
     placed = tasks._replace(starts=states)
     firsts = range(0, len(states), FRAMES_PER_PASS)
@@ -56,10 +54,7 @@ def latents_at(
     return torch.cat([model.encode_frames(suite.begin(part).render()) for part in passes])
 
 
-def encoded(
-    model: WorldModel,
-    frames: np.ndarray,  # (R, H, W, 3) uint8
-) -> Tensor:  # (R, N, D)
+def encoded(model: WorldModel, frames: UInt8[np.ndarray, "R H W 3"]) -> Float[Tensor, "R N D"]:
     """Latents of many frames, in passes of bounded memory."""
     parts = np.split(frames, range(FRAMES_PER_PASS, len(frames), FRAMES_PER_PASS))
     return torch.cat([model.encode_frames(part) for part in parts])

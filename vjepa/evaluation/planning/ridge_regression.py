@@ -1,15 +1,16 @@
 """Ridge regression, for linear read-outs of latents."""
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 RIDGE = 1e-4  # of the inputs' mean variance
 
 
 def ridge_regression(
-    x: Tensor,  # (R, F) centred
-    y: Tensor,  # (R, S) centred
-) -> Tensor:  # (F, S)
+    x: Float[Tensor, "R F"],  # centred
+    y: Float[Tensor, "R S"],  # centred
+) -> Float[Tensor, "F S"]:
     """Solved in the smaller of features and rows: unpooled latents have a hundred thousand features."""
     rows, features = x.shape
     penalty = RIDGE * rows * x.square().mean() + 1e-9

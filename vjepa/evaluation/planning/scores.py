@@ -4,6 +4,7 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Bool, Float
 
 from vjepa.evaluation.planning.goal_reaching import Evaluation, Outcomes
 
@@ -60,9 +61,7 @@ def _at_radius(outcomes: Outcomes, radii: tuple[float, ...], number: int) -> AtR
     return AtRadius(radii[number], wilson(touched), wilson(at_end), efficiency, steps)
 
 
-def wilson(
-    succeeded: np.ndarray,  # (B,) bool
-) -> Share:
+def wilson(succeeded: Bool[np.ndarray, " B"]) -> Share:
     """A success rate with its 95 % score interval (Wilson 1927), which holds near 0 and 1, too."""
     n, p = len(succeeded), float(np.mean(succeeded))
     middle = (p + Z**2 / (2 * n)) / (1 + Z**2 / n)
@@ -71,9 +70,9 @@ def wilson(
 
 
 def path_efficiency(
-    succeeded: np.ndarray,  # (B,) bool
-    travelled: np.ndarray,  # (B,) until success; anything where there was none
-    shortest: np.ndarray,  # (B,)
+    succeeded: Bool[np.ndarray, " B"],
+    travelled: Float[np.ndarray, " B"],  # until success; anything where there was none
+    shortest: Float[np.ndarray, " B"],
 ) -> float | None:
     """Success weighted by path length, SPL (Anderson and others 2018, arXiv 1807.06757).
 
