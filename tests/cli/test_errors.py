@@ -70,6 +70,10 @@ def test_a_wrong_flag_is_named_with_the_way_out(tiny_recipe, capsys, flag, sente
             f"data: {{init_args: {{masks: [{json.dumps(MASK | {'init_args': {'num_block': 3}})}]}}}}\n",
             "unknown key 'data.masks.num_block'; did you mean 'data.masks.num_blocks'?",
         ),
+        (
+            "model: {class_path: vjepa.training.JEPA, terms: {agreement: null}}",
+            "'model' has keys beside class_path and init_args; put them below init_args",
+        ),
         ("model: [3", "wrong.yaml is not YAML in line"),
     ],
 )

@@ -128,6 +128,8 @@ def explain(message: str, known_keys: Iterable[str]) -> str:
     if required:
         return _explain_missing(required[1].split(", "), known_keys)
     keys = re.findall(r'Parser key "([^"]+)"', message)
+    if keys and "Not a valid subclass" in message and "Given value: {'class_path'" in message:
+        return f"'{'.'.join(keys)}' has keys beside class_path and init_args; put them below init_args"
     lines = [re.sub(r'Parser key "[^"]+": ', "", line.strip(" -")) for line in message.splitlines()]
     reasons = [line for line in lines if _REASON.search(line) and not _OTHER_TYPES.search(line)]
     if not keys or not reasons:
