@@ -70,16 +70,18 @@ def test_a_wrong_flag_is_named_with_the_way_out(tiny_recipe, capsys, flag, sente
             f"data: {{init_args: {{masks: [{json.dumps(MASK | {'init_args': {'num_block': 3}})}]}}}}\n",
             "unknown key 'data.masks.num_block'; did you mean 'data.masks.num_blocks'?",
         ),
-        (
-            "model: {class_path: vjepa.training.JEPA, terms: {agreement: null}}",
-            "'model' has keys beside class_path and init_args; put them below init_args",
-        ),
         ("model: [3", "wrong.yaml is not YAML in line"),
     ],
 )
 def test_a_wrong_line_of_a_recipe_is_named(tiny_recipe, tmp_path, capsys, recipe, sentence):
     (tmp_path / "wrong.yaml").write_text(recipe)
     assert sentence in slip(capsys, "fit", "-c", tiny_recipe, "-c", tmp_path / "wrong.yaml")
+
+
+def test_a_layer_that_leaves_out_init_args_is_told_so(tiny_recipe, tmp_path, capsys):
+    (tmp_path / "wrong.yaml").write_text(f"base: {tiny_recipe}\nmodel.terms.agreement: null\n")
+    said = slip(capsys, "fit", "-c", tmp_path / "wrong.yaml")
+    assert said == "'model' has keys beside class_path and init_args; put them below init_args"
 
 
 def test_a_command_without_a_recipe_says_so(capsys):

@@ -145,11 +145,13 @@ def _with_terms(old: Mapping[str, Any]) -> dict[str, Any]:
     new = {key: value for key, value in old.items() if key not in (*_OLD_JEPA_KEYS, "targets")}
     distance = {name: old[key] for name, key in (("exponent", "loss_exponent"), ("distance", "distance")) if key in old}
     terms: dict[str, Any] = {"prediction": _part("LatentPrediction", distance)}
-    if old.get("context_prediction") is not None:
-        terms["context"] = _part("ContextPrediction", {**old["context_prediction"], **distance})
+    # None stays, since a layer may remove the term of its base.
+    if "context_prediction" in old:
+        context = old["context_prediction"]
+        terms["context"] = None if context is None else _part("ContextPrediction", {**context, **distance})
     for name, wrapper in (("agreement", "Agreement"), ("regularizer", "Regularization")):
-        if old.get(name) is not None:
-            terms[name] = _part(wrapper, {"regularizer": old[name]})
+        if name in old:
+            terms[name] = None if old[name] is None else _part(wrapper, {"regularizer": old[name]})
     if len(terms) > 1 or distance:
         new["terms"] = terms
     if old.get("teacher") is not None:
