@@ -6,8 +6,10 @@ import pytest
 
 from vjepa.interop.renamed import CLASS_PATHS, renamed
 
+CALLBACKS = ("vjepa.callbacks.Throughput", "vjepa.callbacks.gradient_norm.GradientNorm")
 
-@pytest.mark.parametrize("old", CLASS_PATHS)
+
+@pytest.mark.parametrize("old", [*CLASS_PATHS, *CALLBACKS])
 def test_an_old_class_path_leads_to_a_class(old):
     new, notes = renamed({"class_path": old})
     module, _, name = new["class_path"].rpartition(".")

@@ -263,6 +263,7 @@ def test_the_limit_of_actions_comes_with_the_data(tmp_path):
         ({"action_dim": 0}, r"action_dim \(0\) and frame_step \(2\) must be at least 1"),
         ({"rollout_steps": 0}, r"rollout_steps \(0\) must be at least 1"),
         ({"rollout_context": 2}, r"rollout_context \(2\) must be from 1 to the dynamics' context \(1\)"),
+        ({"terms": {"rollout": None, "frames": FramePrediction(1.0, 0.0)}}, "nothing would train the dynamics"),
         ({"terms": {"rollout": Rollout(0.0)}}, "nothing would train the dynamics"),
         ({"terms": {"contrast": EpisodeContrast(static_dim=8)}}, r"static_dim \(8\) must be from 0 to below"),
         ({"terms": {"frames": FramePrediction()}, "freeze_encoder": True}, "trains the encoder by decoded frames"),

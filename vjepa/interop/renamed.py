@@ -78,6 +78,12 @@ def _renamed_flag(argument: str) -> str:
     return f"--{new}{equals}{value}"
 
 
+def _renamed_class(path: Any) -> Any:
+    if isinstance(path, str) and path.startswith("vjepa.callbacks."):
+        return f"vjepa.monitoring.{path.rpartition('.')[2]}"
+    return CLASS_PATHS.get(path, path) if isinstance(path, str) else path
+
+
 def _renamed_key(key: str) -> str:
     return ".".join(KEYS.get(word, word) for word in key.split("."))
 
@@ -96,9 +102,9 @@ def renamed(settings: Any) -> tuple[Any, list[str]]:
             new = _renamed_key(key) if isinstance(key, str) else key
             if new != key:
                 notes[f"the key '{key}' is called '{new}' now"] = None
-            if key == "class_path" and part in CLASS_PATHS:
-                notes[f"the class {part} is {CLASS_PATHS[part]} now"] = None
-                part = CLASS_PATHS[part]
+            if key == "class_path" and (path := _renamed_class(part)) != part:
+                notes[f"the class {part} is {path} now"] = None
+                part = path
             found[new] = visit(part)
         if _is_old_jepa(found):
             found["init_args"] = _with_terms(found["init_args"])

@@ -59,9 +59,13 @@ class WorldModel(ScheduledModule):
 
     latent_episodes: LatentEpisodes | None
 
-    def step(self, batch: EpisodeBatch) -> Step:
-        if self.training and self.in_dynamics_phase:
-            return Step(number=self.global_step, losses=self.phase_losses())
+    def training_step(self, batch: EpisodeBatch, batch_idx: int) -> dict[str, Any]:
+        if self.in_dynamics_phase:
+            step = Step(number=self.global_step, losses=self.phase_losses())
+            return self.log_step("train", step, len(batch.frames))
+        return super().training_step(batch, batch_idx)
+
+    def step(self, batch: EpisodeBatch) -> WindowStep:
         frames = normalize_frames(batch.frames)  # (B, T, 3, H, W)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.freeze_encoder):
             latents = encode_windows(self.encoder, frames)  # (B, T, N, D)
@@ -296,5 +300,5 @@ class WorldModel(ScheduledModule):
             raise ValueError(
                 "frame prediction trains the encoder by decoded frames; leave out freeze_encoder and AverageLatents"
             )
-        if not any(term.trains_dynamics and term.weight for term in self.objective.terms):
+        if not any(term.dynamics_weight for term in self.objective.terms):
             raise ValueError("no term with a weight predicts latents, so that nothing would train the dynamics")

@@ -19,12 +19,15 @@ class FramePrediction(WindowTerm):
         rollout_weight: of predicted frames.
     """
 
-    trains_dynamics = True
     decoder: FrameDecoder
 
     def __init__(self, weight: float = 1.0, rollout_weight: float = 1.0):
         super().__init__(weight)
         self.rollout_weight = rollout_weight
+
+    @property
+    def dynamics_weight(self) -> float:
+        return self.rollout_weight
 
     def build(self, sizes: ModelSizes) -> None:
         self.decoder = FrameDecoder(sizes.embed_dim, sizes.frame_size)

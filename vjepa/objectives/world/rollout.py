@@ -20,14 +20,16 @@ class LatentDistance(WindowTerm):
         distance: as of `vjepa.objectives.LatentPrediction`.
     """
 
-    trains_dynamics = True
-
     def __init__(self, weight: float = 1.0, exponent: float = 2.0, distance: Distance = "power"):
         super().__init__(weight)
         if distance not in get_args(Distance):
             raise ValueError(f"distance '{distance}' must be one of {', '.join(get_args(Distance))}")
         self.exponent = exponent
         self.distance: Distance = distance
+
+    @property
+    def dynamics_weight(self) -> float:
+        return self.weight
 
     def distance_between(
         self, predicted: Float[Tensor, "B K N D"], targets: Float[Tensor, "B K N D"]

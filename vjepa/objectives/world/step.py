@@ -55,11 +55,14 @@ class WindowStep(Step):
 class WindowTerm(Term[WindowStep]):
     """A weighted number. Subclasses implement `value`. With a weight of 0 it is logged, and not minimised."""
 
-    trains_dynamics = False
-
     def __init__(self, weight: float = 1.0):
         super().__init__()
         self.weight = weight
+
+    @property
+    def dynamics_weight(self) -> float:
+        """Weight of the part of the term that trains the dynamics."""
+        return 0.0
 
     def build(self, sizes: ModelSizes) -> None:
         """Build the term's networks. Raise ValueError where the sizes do not fit."""
