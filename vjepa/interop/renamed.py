@@ -108,7 +108,7 @@ def renamed(settings: Any) -> tuple[Any, list[str]]:
             found[new] = visit(part)
         if _is_old_jepa(found):
             found["init_args"] = _with_terms(found["init_args"])
-            notes["a JEPA's loss is a table of `terms`, and its `targets` are a class now (configs/README.md)"] = None
+            notes["a JEPA's loss is a table of `terms`, and its `targets` are a class now (CHANGELOG.md)"] = None
         if _is_old_world_model(found):
             found["init_args"] = _with_window_terms(found["init_args"])
             notes[
