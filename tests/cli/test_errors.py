@@ -7,6 +7,8 @@ import pytest
 
 from vjepa.cli.main import COMMANDS, _usage, main
 
+pytestmark = pytest.mark.slow
+
 MASK = {"class_path": "vjepa.masking.MultiBlockTubes"}
 
 

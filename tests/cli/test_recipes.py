@@ -103,6 +103,7 @@ def test_released_recipes_are_there():
     assert {DISTILLED, CONTINUED} < set(RECIPES)
 
 
+@pytest.mark.slow
 @by_recipe
 def test_recipe_parses_and_builds(recipe: str):
     found = parts(recipe)

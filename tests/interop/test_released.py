@@ -16,6 +16,8 @@ from vjepa.interop.released import Hints, from_released, read_released, to_relea
 from vjepa.masking import TubeMask
 from vjepa.models import AttentiveProbe, Predictor, VideoEncoder
 
+pytestmark = pytest.mark.slow
+
 FAMILIES: list[Family] = ["V-JEPA 1", "V-JEPA 2", "V-JEPA 2.1", "V-JEPA 2-AC"]
 
 
