@@ -8,9 +8,15 @@ from tests.shape_checks import check_package
 check_package()  # before anything imports the package
 
 import pytest  # noqa: E402
+import torch  # noqa: E402
 import yaml  # noqa: E402
 
 from vjepa.data.synthetic.dataset import write_dataset  # noqa: E402
+
+# torch caches the functions that device contexts handle when one is first entered. transformers replaces torch.linspace
+# while it loads a model and enters one: were that the first, later contexts would not handle torch.linspace.
+with torch.device("meta"):
+    torch.empty(0)
 
 RECIPE = {
     "model": {
