@@ -120,14 +120,24 @@ def renamed(settings: Any) -> tuple[Any, list[str]]:
     return visit(settings), list(notes)
 
 
+_OLD_JEPA_WEIGHTS = {
+    "agreement.": "objective.agreement.regularizer.",
+    "regularizer.": "objective.regularizer.regularizer.",
+}
+
+
 def renamed_weights(weights: Mapping[str, Any]) -> dict[str, Any]:
     """Weights of a JEPA with today's names."""
-    return {
-        f"objective.{name.replace('.', '.regularizer.', 1)}"
-        if name.startswith(("agreement.", "regularizer."))
-        else name: value
-        for name, value in weights.items()
-    }
+    return _with_prefixes(weights, _OLD_JEPA_WEIGHTS)
+
+
+def _with_prefixes(weights: Mapping[str, Any], prefixes: Mapping[str, str]) -> dict[str, Any]:
+    """Weights whose names have new prefixes for old ones."""
+    renamed_ones = {}
+    for name, value in weights.items():
+        old = next((old for old in prefixes if name.startswith(old)), "")
+        renamed_ones[prefixes.get(old, "") + name.removeprefix(old)] = value
+    return renamed_ones
 
 
 _OLD_JEPA_KEYS = ("agreement", "context_prediction", "distance", "loss_exponent", "regularizer", "teacher")
@@ -149,7 +159,7 @@ def _is_old_jepa(settings: Mapping[str, Any]) -> bool:
 def _with_terms(old: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments of a JEPA whose loss was described by keys of its own, as a table of terms."""
     new = {key: value for key, value in old.items() if key not in (*_OLD_JEPA_KEYS, "targets")}
-    distance = {name: old[key] for name, key in (("exponent", "loss_exponent"), ("distance", "distance")) if key in old}
+    distance = _distance(old)
     terms: dict[str, Any] = {"prediction": _part("LatentPrediction", distance)}
     # None stays, since a layer may remove the term of its base.
     if "context_prediction" in old:
@@ -165,6 +175,11 @@ def _with_terms(old: Mapping[str, Any]) -> dict[str, Any]:
     elif old.get("targets") == "self":
         new["targets"] = {"class_path": "vjepa.training.OwnTokens"}
     return new
+
+
+def _distance(old: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of a term for the distance that an old model had itself."""
+    return {name: old[key] for name, key in (("exponent", "loss_exponent"), ("distance", "distance")) if key in old}
 
 
 def _part(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -190,10 +205,7 @@ _OLD_WORLD_MODEL_WEIGHTS = {
 
 def renamed_world_model_weights(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     """Weights of a world model's checkpoint with today's names."""
-    weights = {}
-    for name, value in checkpoint["state_dict"].items():
-        old = next((old for old in _OLD_WORLD_MODEL_WEIGHTS if name.startswith(old)), "")
-        weights[_OLD_WORLD_MODEL_WEIGHTS.get(old, "") + name.removeprefix(old)] = value
+    weights = _with_prefixes(checkpoint["state_dict"], _OLD_WORLD_MODEL_WEIGHTS)
     if "limit_kind" in checkpoint:
         weights["actions.limit_is_norm"] = torch.tensor(checkpoint["limit_kind"] == "norm")
     return weights
@@ -238,7 +250,7 @@ def _with_window_terms(old: Mapping[str, Any]) -> dict[str, Any]:
     encoder_static_dim = _arguments(old.get("encoder")).get("static_dim", 0)
     static_dim = old.get("static_dim", 0)
     static = {} if static_dim == encoder_static_dim else {"static_dim": static_dim}
-    distance = {name: old[key] for name, key in (("exponent", "loss_exponent"), ("distance", "distance")) if key in old}
+    distance = _distance(old)
     terms: dict[str, Any] = {}
 
     def add(name: str, term: str, key: str | None = None, default: float = 1.0, **arguments: Any) -> None:
