@@ -2,13 +2,11 @@
 
 from typing import Literal, final, get_args
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Float32
 from torch import Tensor
 
-from vjepa.grid import gather_tokens
-from vjepa.objectives.term import ClipStep, ClipTerm, TermValue
+from vjepa.objectives.term import ClipStep, ClipTerm, TermValue, mean_over_masks
 
 Distance = Literal["power", "smooth_l1", "cosine"]
 
@@ -30,11 +28,7 @@ class LatentPrediction(ClipTerm):
         self.distance: Distance = distance
 
     def forward(self, step: ClipStep) -> TermValue:
-        losses = [
-            self.token_losses(predicted, gather_tokens(step.targets, mask.target_ids)).mean()
-            for predicted, mask in zip(step.predictions, step.masks, strict=True)
-        ]
-        return TermValue(torch.stack(losses).mean(), {f"loss_mask{i}": loss for i, loss in enumerate(losses)})
+        return mean_over_masks(step, lambda predicted, target: self.token_losses(predicted, target).mean())
 
     def token_losses(
         self, predicted: Float[Tensor, "B K D"], target: Float[Tensor, "B K D"]

@@ -2,13 +2,11 @@
 
 from typing import final
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Float32
 from torch import Tensor
 
-from vjepa.grid import gather_tokens
-from vjepa.objectives.term import ClipStep, ClipTerm, TermValue
+from vjepa.objectives.term import ClipStep, ClipTerm, TermValue, mean_over_masks
 
 
 @final
@@ -16,11 +14,7 @@ class PixelPrediction(ClipTerm):
     """Mean squared error of the pixels of hidden tubelets, averaged over masks."""
 
     def forward(self, step: ClipStep) -> TermValue:
-        losses = [
-            pixel_prediction_loss(predicted, gather_tokens(step.targets, mask.target_ids))
-            for predicted, mask in zip(step.predictions, step.masks, strict=True)
-        ]
-        return TermValue(torch.stack(losses).mean(), {f"loss_mask{i}": loss for i, loss in enumerate(losses)})
+        return mean_over_masks(step, pixel_prediction_loss)
 
 
 def normalized_tubelets(

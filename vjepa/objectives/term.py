@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Generic, NamedTuple, Self, TypeVar
 
+import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from vjepa.grid import TokenGrid
+from vjepa.grid import TokenGrid, gather_tokens
 from vjepa.masking import TubeMask
 from vjepa.models import Predictor, VideoEncoder
 
@@ -92,6 +93,15 @@ class ClipTerm(Term[ClipStep]):
 
     def check_networks(self, encoder: VideoEncoder, predictor: Predictor) -> None:
         """Raise ValueError where these networks lack what the term needs."""
+
+
+def mean_over_masks(step: ClipStep, token_loss: Callable[[Tensor, Tensor], Tensor]) -> TermValue:
+    """The mean of a loss between predicted and hidden targets (B, Nt, D) over all masks, and each mask's own."""
+    losses = [
+        token_loss(predicted, gather_tokens(step.targets, mask.target_ids))
+        for predicted, mask in zip(step.predictions, step.masks, strict=True)
+    ]
+    return TermValue(torch.stack(losses).mean(), {f"loss_mask{i}": loss for i, loss in enumerate(losses)})
 
 
 class Objective(nn.ModuleDict):

@@ -11,6 +11,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, nn
 
 from vjepa.data.clips.batch import ClipBatch, normalize_clips
+from vjepa.grid import TokenGrid
 from vjepa.interop.renamed import renamed_weights
 from vjepa.interop.run_folder import EncoderName
 from vjepa.masking import TubeMask
@@ -45,12 +46,16 @@ class JEPA(ClipModel):
         encoder, num_levels = self.context_encoder, self.predictor.num_levels
         target_tokens = self.targets(clips, Encoders(encoder, self.target_encoder, num_levels))  # (B, N, levels * D)
         contexts = [encode_levels(encoder, clips, num_levels, mask.context_ids) for mask in batch.masks]
-        predictions = [self.predict(clips, context, batch.masks, i) for i, context in enumerate(contexts)]
+        grid, is_image = encoder.grid_of(clips), encoder.is_image(clips)
+        predictions = [
+            self.predict(context, mask, number, grid, is_image)
+            for number, (context, mask) in enumerate(zip(contexts, batch.masks, strict=True))
+        ]
         step = ClipStep(
             number=self.global_step,
             clips=clips,
-            grid=encoder.grid_of(clips),
-            is_image=encoder.is_image(clips),
+            grid=grid,
+            is_image=is_image,
             masks=batch.masks,
             targets=normalized_targets(target_tokens, num_levels),
             whole_tokens=target_tokens.unflatten(-1, (num_levels, -1))[..., -1, :],
@@ -70,17 +75,17 @@ class JEPA(ClipModel):
 
     def predict(
         self,
-        clips: Float[Tensor, "B 3 T H W"],
         context: Float[Tensor, "B Nc levels_D"],
-        masks: list[TubeMask],
+        mask: TubeMask,
         number: int,  # of the mask
+        grid: TokenGrid,
+        is_image: bool,
     ) -> tuple[Float[Tensor, "B Nt target_dim"], Float[Tensor, "B Nc target_dim"] | None]:
         """Predictions of a mask's hidden tokens, and of its visible ones where a term reads them."""
-        grid, is_image = self.context_encoder.grid_of(clips), self.context_encoder.is_image(clips)
         mask_token = number if self.mask_token_per_mask else 0
         if not self.predicts_context:
-            return self.predictor(context, masks[number], grid, mask_token, is_image), None
-        return self.predictor.forward_with_context(context, masks[number], grid, mask_token, is_image)
+            return self.predictor(context, mask, grid, mask_token, is_image), None
+        return self.predictor.forward_with_context(context, mask, grid, mask_token, is_image)
 
     def __init__(
         self,
