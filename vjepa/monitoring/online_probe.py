@@ -159,7 +159,8 @@ class OnlineProbe(Callback):
         started = time.monotonic()
         held = {split: hold_clips(data, split, self._rows(data, split)) for split in SPLITS}
         num_files = sum(len(clips.labels) for clips in held.values())
-        print(f"online probe: {num_files} labelled files decoded in {time.monotonic() - started:.1f} s", flush=True)
+        for line in [f"{num_files} labelled files decoded in {time.monotonic() - started:.1f} s", *data.notes]:
+            print(f"online probe: {line}", flush=True)
         if data.unreadable:
             path, reason = next(iter(data.unreadable.items()))
             print(

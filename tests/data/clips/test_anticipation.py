@@ -192,6 +192,26 @@ def test_what_is_missing_is_named_with_a_way_out(kitchens, settings, says):
         tiny_actions(kitchens, **settings)
 
 
+@pytest.mark.parametrize(
+    ("test_rows", "says"),
+    [
+        ("open,door", None),
+        ("open,door ", None),
+        ("OPEN,door", "classes 'open' (train actions of {train}) and 'OPEN' (test actions of {test}) in column 'verb'"),
+        ("fry,door", "1 of 1 test actions of {test} are of classes that the train actions of {train} lack: 'fry'"),
+    ],
+)
+def test_names_of_verbs_and_nouns_meet_or_are_refused(kitchens, tmp_path, test_rows, says):
+    test = tmp_path / "test.csv"
+    test.write_text(f"path,verb,noun,start,end,participant\na.mp4,{test_rows},3,4,P09\n")
+    of_lists = {"train_manifest": str(kitchens), "train_split": None, "test_split": None, "test_manifest": str(test)}
+    if says is None:
+        assert tiny_actions(kitchens, **of_lists).splits["test"].labels.tolist() == [[0, 0, 0]]
+        return
+    with pytest.raises(ValueError, match=re.escape(says.format(train=kitchens, test=test))):
+        tiny_actions(kitchens, **of_lists)
+
+
 def test_an_action_needs_start_and_end(kitchens, tmp_path):
     text = kitchens.read_text(encoding="utf-8").replace(",4.0,4.5", ",,")
     (tmp_path / "actions.csv").write_text(text, encoding="utf-8")

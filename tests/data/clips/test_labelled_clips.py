@@ -45,23 +45,105 @@ def with_bad_files(world: Path, folder: Path, bad: list[int]) -> str:
 
 
 def test_classes_have_one_numbering_over_files_with_different_classes(tmp_path):
-    train = written(tmp_path, "train.csv", [("a.mp4", "run"), ("b.mp4", "jump"), ("c.mp4", "run")])
+    train = written(tmp_path, "train.csv", [("a.mp4", "run"), ("b.mp4", "jump"), ("c.mp4", "walk")])
     val = written(tmp_path, "val.csv", [("d.mp4", "walk"), ("e.mp4", "run")])
-    test = written(tmp_path, "test.csv", [("f.mp4", "swim"), ("g.mp4", "jump")])
+    test = written(tmp_path, "test.csv", [("g.mp4", "jump")])
     clips = of_lists(tmp_path, train_manifest=train, val_manifest=val, test_manifest=test)
-    assert clips.class_names == ["jump", "run", "swim", "walk"]
+    assert clips.class_names == ["jump", "run", "walk"]
     assert all(manifest.label_names == clips.class_names for manifest in clips.manifests.values())
-    assert labels_of(clips, "train") == ["run", "jump", "run"]
-    assert labels_of(clips, "val") == ["walk", "run"] and labels_of(clips, "test") == ["swim", "jump"]
+    assert labels_of(clips, "train") == ["run", "jump", "walk"]
+    assert labels_of(clips, "val") == ["walk", "run"] and labels_of(clips, "test") == ["jump"]
 
 
-def test_whole_numbers_stay_themselves_in_every_file(tmp_path):
-    train = written(tmp_path, "train.csv", [("a.mp4", 3), ("b.mp4", 10)])
-    val = written(tmp_path, "val.csv", [("c.mp4", 2)])
-    test = written(tmp_path, "test.csv", [("d.mp4", 10), ("e.mp4", 9)])
-    clips = of_lists(tmp_path, train_manifest=train, val_manifest=val, test_manifest=test)
-    assert clips.class_names == [str(number) for number in range(11)]
-    assert clips.manifests["test"].labels.tolist() == [10, 9] and clips.manifests["val"].labels.tolist() == [2]
+@pytest.mark.parametrize("names", [(0, 1, 2), (1, 2, 3), (1000, 1001, 1010), (-3, -2, 7)])
+def test_only_numbers_that_have_clips_are_classes(tmp_path, names):
+    train = written(tmp_path, "train.csv", [(f"{name}.mp4", name) for name in reversed(names)])
+    clips = of_lists(tmp_path, train_manifest=train, val_manifest=train, test_manifest=train)
+    assert clips.class_names == [str(name) for name in names]
+    assert clips.manifests["test"].labels.tolist() == [2, 1, 0]
+
+
+@pytest.mark.parametrize("written_so", ["0.0", "00", " 0", "0 ", "+0", "-0", "0.", "0e+00", "\u00a00"])
+def test_a_number_is_one_class_however_it_is_written(tmp_path, written_so):
+    train = written(tmp_path, "train.csv", [("a.mp4", 0), ("b.mp4", 1)])
+    test = written(tmp_path, "test.csv", [("c.mp4", written_so), ("d.mp4", "1.0")])
+    clips = of_lists(tmp_path, train_manifest=train, val_manifest=train, test_manifest=test)
+    assert clips.class_names == ["0", "1"] and clips.manifests["test"].labels.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("in_table", [[0.0, 1.0, None], [0, 1, None], ["0", "1", ""], [0.0, 1.0, float("nan")]])
+def test_numbers_of_a_parquet_table_meet_those_of_a_list(tmp_path, in_table):
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    table = arrow.table({"path": ["c.mp4", "d.mp4", "e.mp4"], "label": arrow.array(in_table)})
+    parquet.write_table(table, tmp_path / "test.parquet")
+    train = written(tmp_path, "train.csv", [("a.mp4", 1), ("b.mp4", 0)])
+    clips = of_lists(tmp_path, train_manifest=train, val_manifest=train, test_manifest=str(tmp_path / "test.parquet"))
+    assert labels_of(clips, "test") == ["0", "1"]
+
+
+@pytest.mark.parametrize("pair", [(" run", "run "), ("caf\u00e9", "cafe\u0301")])
+def test_names_that_look_alike_are_one_class(tmp_path, pair):
+    train = written(tmp_path, "train.csv", [("a.mp4", pair[0]), ("b.mp4", "jump")])
+    test = written(tmp_path, "test.csv", [("c.mp4", pair[1])])
+    clips = of_lists(tmp_path, train_manifest=train, val_manifest=train, test_manifest=test)
+    assert clips.manifests["test"].labels.tolist() == clips.manifests["train"].labels[:1].tolist()
+
+
+@pytest.mark.parametrize("cell", ["", " ", "nan", "NaN", "-nan", "<NA>", "-1", "-1.0"])
+def test_rows_whose_cell_says_nothing_have_no_class(tmp_path, cell):
+    train = written(tmp_path, "train.csv", [("a.mp4", 2), ("b.mp4", cell), ("c.mp4", 1)])
+    clips = of_lists(tmp_path, train_manifest=train, val_manifest=train, test_manifest=train)
+    assert labels_of(clips, "train") == ["2", "1"] and clips.class_names == ["1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "sentence"),
+    [
+        (
+            ["a", "b"],
+            ["A"],
+            "classes 'a' (train clips of {folder}/train.csv) and 'A' (test clips of {folder}/test.csv)",
+        ),
+        (["a", "b"], ["c", "b", "a"], "1 of 3 test clips of {folder}/test.csv are of classes that the train clips of "),
+        (["a", "b"], ["c", "d"], "lack: 'c', 'd'; known are 'a', 'b' (column 'label'); give each split its manifest"),
+        (
+            ["a", "a"],
+            ["a"],
+            "all 2 train clips of {folder}/train.csv are of class 'a' (column 'label'); a probe needs two",
+        ),
+        (
+            [0.5, 0.25, 3],
+            [0.5],
+            "column 'label' has 3 values for 3 train clips of {folder}/train.csv ('0.25', '0.5', '3')",
+        ),
+    ],
+)
+def test_classes_that_no_probe_can_learn_are_refused(tmp_path, train, test, sentence):
+    lists = {
+        f"{split}_manifest": written(tmp_path, f"{split}.csv", [(f"{k}.mp4", name) for k, name in enumerate(names)])
+        for split, names in {"train": train, "val": train, "test": test}.items()
+    }
+    with pytest.raises(ValueError) as refusal:
+        of_lists(tmp_path, **lists)
+    assert sentence.format(folder=tmp_path) in str(refusal.value)
+
+
+def test_a_class_for_nearly_each_clip_is_noted(tmp_path):
+    numbers, twice = ([(f"{k}.mp4", k // each) for k in range(24)] for each in (1, 2))
+    noted = [of_lists(tmp_path, **lists_of(tmp_path, rows)).notes for rows in (numbers, twice)]
+    assert noted == [["24 classes for 24 training clips: is 'label' a class?"], []]
+
+
+def lists_of(folder: Path, rows: list[tuple]) -> dict[str, str]:
+    return dict.fromkeys([f"{split}_manifest" for split in ("train", "val", "test")], written(folder, "all.csv", rows))
+
+
+def test_a_split_is_found_however_its_number_is_written(tmp_path):
+    rows = [("a.mp4", "run", "1"), ("b.mp4", "jump", "1.0"), ("c.mp4", "jump", " 1"), ("d.mp4", "run", "2")]
+    one = written(tmp_path, "all.csv", rows, "path,label,split")
+    clips = LabelledClips(train_manifest=one, train_split="1", val_split="01", test_split="2", frame_step=1)
+    assert [len(clips.manifests[split]) for split in ("train", "val", "test")] == [3, 3, 1]
 
 
 def test_rows_without_a_class_are_left_out(tmp_path):
@@ -105,7 +187,7 @@ def test_held_out_rows_share_no_group_with_training(tmp_path):
 
 
 def test_groups_are_those_of_their_own_rows_where_some_have_no_class(tmp_path):
-    rows = [(f"{k}.mp4", "run" if k % 4 else "", f"film{k % 5}") for k in range(60)]
+    rows = [(f"{k}.mp4", ("", "run", "jump", "run")[k % 4], f"film{k % 5}") for k in range(60)]
     train = written(tmp_path, "train.csv", rows, "path,label,film")
     clips = of_lists(tmp_path, train_manifest=train, group="film")
     films = [{int(Path(path).stem) % 5 for path in clips.manifests[split].paths} for split in ("train", "val")]
@@ -130,7 +212,7 @@ def test_the_only_clip_of_a_class_is_learned_from(tmp_path):
 
 
 def test_three_splits_of_one_file_are_told_by_their_column(tmp_path):
-    rows = [(f"{k}.mp4", "run", ("train", "val", "test")[k % 3]) for k in range(9)]
+    rows = [(f"{k}.mp4", "run" if k < 5 else "jump", ("train", "val", "test")[k % 3]) for k in range(9)]
     one = written(tmp_path, "all.csv", rows, "path,label,split")
     clips = LabelledClips(train_manifest=one, train_split="train", val_split="val", test_split="test", frame_step=1)
     stems = {split: [int(Path(path).stem) for path in clips.manifests[split].paths] for split in clips.manifests}
@@ -154,15 +236,15 @@ def test_three_splits_of_one_file_are_told_by_their_column(tmp_path):
     ],
 )
 def test_what_cannot_be_probed_is_refused_with_the_way_out(tmp_path, settings, sentence):
-    train = written(tmp_path, "train.csv", [(f"{k}.mp4", "run") for k in range(5)])
+    train = written(tmp_path, "train.csv", [(f"{k}.mp4", ("run", "jump")[k % 2]) for k in range(5)])
     with pytest.raises(ValueError) as refusal:
         of_lists(tmp_path, **{"train_manifest": train} | settings)
     assert sentence in str(refusal.value)
 
 
-def test_a_single_clip_cannot_be_parted(tmp_path):
-    with pytest.raises(ValueError, match="1 training rows can't be split"):
-        of_lists(tmp_path, train_manifest=written(tmp_path, "train.csv", [("a.mp4", "run")]))
+def test_single_clips_of_classes_cannot_be_parted(tmp_path):
+    with pytest.raises(ValueError, match="2 training rows can't be split"):
+        of_lists(tmp_path, train_manifest=written(tmp_path, "train.csv", [("a.mp4", "run"), ("b.mp4", "jump")]))
 
 
 # --- few labels
@@ -248,7 +330,7 @@ def test_training_clips_are_those_of_the_given_rows(tiny_world):
 
 @pytest.mark.parametrize("rate", [{"fps": 5.0}, {"frame_step": 5.0}, {"duration": 0.8}])
 def test_single_clips_keep_the_rate(tmp_path, rate):
-    train = written(tmp_path, "train.csv", [(f"{k}.mp4", "run") for k in range(5)])
+    train = written(tmp_path, "train.csv", [(f"{k}.mp4", ("run", "jump")[k % 2]) for k in range(5)])
     clips = of_lists(tmp_path, train_manifest=train, num_frames=4, segments=3, **{"frame_step": None} | rate)
     longer = clips.with_single_clips(9)
     facts = VideoFacts(num_frames=100, fps=25.0, width=8, height=8)
@@ -272,7 +354,7 @@ def test_the_fingerprint_tells_whatever_changes_a_clip(tiny_world, tmp_path):
         {"train_segments": 2},
         {"label": "shape"},
         {"val_manifest": str(tmp_path / "val.csv"), "root": str(tiny_world)},
-        {"train_manifest": str(tiny_world / "test.csv")},
+        {"test_manifest": str(tiny_world / "val.csv")},
     ]
     assert len({tiny_clips(tiny_world, **settings).fingerprint() for settings in changed}) == len(changed)
 
@@ -282,11 +364,9 @@ def test_the_fingerprint_tells_whatever_changes_a_clip(tiny_world, tmp_path):
 
 def of_people(folder: Path, num_people: int = 5, **settings) -> LabelledClips:
     rows = [(f"{p}{c}.mp4", c, f"person {p}") for p in range(num_people) for c in ("run", "jump")]
+    people = written(folder, "people.csv", rows, "path,label,person")
     return of_lists(
-        folder,
-        train_manifest=written(folder, "people.csv", rows, "path,label,person"),
-        test_manifest=None,
-        **({"group": "person", "folds": 3} | settings),
+        folder, **({"train_manifest": people, "test_manifest": None, "group": "person", "folds": 3} | settings)
     )
 
 
@@ -303,6 +383,25 @@ def test_each_clip_is_tested_in_one_fold_and_nobody_is_on_two_sides(tmp_path):
 
 def person_of(path: str) -> str:
     return Path(path).name[0]
+
+
+def test_folds_whose_groups_are_the_classes_are_refused(tmp_path):
+    rows = [(f"{k}.mp4", f"class {k % 6}", f"scene {k % 12}") for k in range(24)]
+    file = written(tmp_path, "scenes.csv", rows, "path,label,scene")
+    with pytest.raises(ValueError, match=r"8 of 8 val clips of fold 1 are .* because groups of column 'label' stay"):
+        of_people(tmp_path, train_manifest=file, group="label")
+    with pytest.raises(ValueError, match=r"val clips .* because groups of column 'label' stay"):
+        of_people(tmp_path, train_manifest=file, test_manifest=file, group="label", folds=None)
+
+
+def test_clips_whose_class_a_fold_cannot_learn_are_counted(tmp_path):
+    rows = [(f"{p}{c}.mp4", c, f"person {p}") for p in range(6) for c in ("run", "jump", "walk")]
+    rows.append(("0hop.mp4", "hop", "person 0"))  # of one person only
+    clips = of_people(tmp_path, train_manifest=written(tmp_path, "hop.csv", rows, "path,label,person"))
+    assert clips.class_names == ["hop", "jump", "run", "walk"] and clips.notes == [
+        "1 of 7 test clips of fold 1 are of classes that training lacks: 'hop'; they count as wrong",
+        "1 of 7 val clips of fold 3 are of classes that training lacks: 'hop'; they count as wrong",
+    ]
 
 
 @pytest.mark.parametrize(

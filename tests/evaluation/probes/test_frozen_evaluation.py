@@ -1,5 +1,6 @@
 """Probes change nothing that they probe, agree whether features are kept or encoded anew, and say what they did."""
 
+import csv
 import math
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import torch
 
 from tests.tiny_clips import tiny_clips
+from vjepa.data.atomic_file import write_table
 from vjepa.data.clips.labelled_clips import LabelledClips
 from vjepa.evaluation.probes.frozen_evaluation import CLASSES, FrozenEvaluation, Outcome, Setting, describe, scored
 from vjepa.evaluation.probes.frozen_features import EncoderFeatures, FrozenFeatures, PixelFeatures
@@ -159,22 +161,20 @@ def test_shuffled_labels_reach_every_probe(tiny_world, tmp_path):
                 assert abs(nearest.scores.top1 - chance) < 4 * math.sqrt(chance * (1 - chance) / samples)
 
 
-def test_a_class_without_training_clips_is_scored_as_missed(tiny_world, tmp_path):
-    lines = (tiny_world / "train.csv").read_text().splitlines()
-    label = lines[1].split(",")[1]
-    kept = [line for line in lines if line.split(",")[1] != label]
-    (tmp_path / "train.csv").write_text("\n".join(kept) + "\n")
-    (tmp_path / "test.csv").write_text("\n".join(lines[:5]) + "\n")
-    clips = tiny_clips(
-        tiny_world,
-        train_manifest=str(tmp_path / "train.csv"),
-        test_manifest=str(tmp_path / "test.csv"),
-        root=str(tiny_world),
-    )
+def test_a_class_that_one_group_alone_has_is_scored_as_missed_and_said(tiny_world, tmp_path):
+    with (tiny_world / "train.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    label = rows[0]["label"]
+    for number, row in enumerate(rows):
+        row["scene"] = "first" if row["label"] == label else f"scene {number % 5}"
+    write_table(tmp_path / "scenes.csv", list(rows[0]), rows)
+    sources = {"train_manifest": str(tmp_path / "scenes.csv"), "val_manifest": None, "test_manifest": None}
+    clips = tiny_clips(tiny_world, **sources, root=str(tiny_world), group="scene", folds=3)
     for gigabytes in (1.0, 0.0):
         done = Evaluated(clips, [PixelFeatures()], tmp_path / "features", cache_gigabytes=gigabytes)
         nearest = done.results[0]
         assert nearest.scores.per_class[label] == 0.0 and len(nearest.scores.per_class) >= 2
+        assert any(f"are of classes that training lacks: '{label}'" in line for line in done.said)
 
 
 def test_a_last_batch_of_a_single_file_does_no_harm(tiny_world, tmp_path):

@@ -19,6 +19,7 @@ from vjepa.data.clips.cuts import Cut, Cuts, EvaluationCuts, Frames, Pixels, Tim
 from vjepa.data.clips.evaluation_clips import SPLITS, EvaluationClips, SplitName
 from vjepa.data.clips.frame_sampling import FrameSampling
 from vjepa.data.clips.quarantine import Failure
+from vjepa.data.manifest.class_names import Classes, require_distinct, require_known
 from vjepa.data.manifest.manifest import Manifest
 from vjepa.data.video.facts import VideoFacts
 
@@ -156,11 +157,24 @@ class AnticipationClips(EvaluationClips):
         columns = [self.verb, self.noun, *([self.group] if self.group else [])]
         read = {split: self.read_split(split, columns) for split in SPLITS}
         given = {split: self._actions(manifest) for split, manifest in read.items() if manifest is not None}
+        for column in (self.verb, self.noun):
+            learned, *others = (
+                Classes(f"{split} actions of {actions.source}", actions.columns[column].counts())
+                for split, actions in given.items()
+            )
+            require_distinct([learned, *others], column)
+            for each in others:
+                require_known(learned, each, column, "some")
         if "val" not in given:
             train = given["train"]
             given["train"], given["val"] = self.hold_out(train, self.held_out_groups(self._groups(train)))
         names = {split: self._names(given[split]) for split in SPLITS}
         self.class_names, self.num_classes, labels = _numbered(names)
+        if self.num_classes[-1] < 2:
+            raise ValueError(
+                f"all training actions of {given['train'].source} are '{self.class_names[-1][0]}'; a probe needs two "
+                f"actions or more"
+            )
         self.splits: dict[SplitName, Actions] = {split: Actions(given[split], labels[split]) for split in SPLITS}
 
     def training_batches(self, batch_size: int, num_batches: int) -> Iterator[ActionBatch]:

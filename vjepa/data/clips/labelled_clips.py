@@ -1,7 +1,7 @@
 """Labelled clips for frozen evaluation: classes with one numbering over three splits, or over folds."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any, Literal, final
@@ -14,6 +14,7 @@ from vjepa.data.clips.batch import ClipBatch
 from vjepa.data.clips.cuts import EvaluationCuts
 from vjepa.data.clips.evaluation_clips import SPLITS, EvaluationClips, SplitName
 from vjepa.data.clips.frame_sampling import FrameSampling
+from vjepa.data.manifest.class_names import Classes, learned_classes, listed
 from vjepa.data.manifest.manifest import Manifest, read_manifest
 from vjepa.data.randomness import Purpose, generator_for
 
@@ -56,11 +57,18 @@ class LabelledClips(EvaluationClips):
         once = EvaluationCuts(self.crop_size, self.train_segments, self.train_views)
         self.cuts: dict[SplitName, EvaluationCuts] = {"train": once, "val": evaluated, "test": evaluated}
         self.training_cuts = self.random_cuts(self.train_segments)
+        self.notes: list[str] = []  # what a reader of the accuracies must know of these clips
         if self.folds is None:
             self.manifests = self._read_splits()
+            self._require_learned(self.manifests, "")
         else:
             self._whole, self._fold_of_row = self._deal(self.folds)
+            for number in range(self.folds):
+                self._require_learned(self._manifests_of_fold(number), f" of fold {number + 1}")
             self.manifests = self._manifests_of_fold(0)
+        num_clips, num_classes = len(self.manifests["train"]), len(self.class_names)
+        if num_classes > 0.9 * num_clips:
+            self.notes.append(f"{num_classes} classes for {num_clips} training clips: is '{self.label}' a class?")
 
     @property
     def class_names(self) -> list[str]:
@@ -123,13 +131,14 @@ class LabelledClips(EvaluationClips):
         columns = [self.label, *([self.group] if self.group else [])]
         read = {split: self.read_split(split, columns) for split in SPLITS}
         given = {split: self._labelled(manifest) for split, manifest in read.items() if manifest is not None}
+        train, *others = (self._classes(manifest, split) for split, manifest in given.items())
+        class_names = learned_classes(train, others, self.label)
         if "val" not in given:
-            train = given["train"]
+            whole = given["train"]
             is_val = (
-                self._held_out_of_each_class(train) if self.group is None else self.held_out_groups(self._groups(train))
+                self._held_out_of_each_class(whole) if self.group is None else self.held_out_groups(self._groups(whole))
             )
-            given["train"], given["val"] = self.hold_out(train, is_val)
-        class_names = _common_names([manifest.label_names for manifest in given.values()])
+            given["train"], given["val"] = self.hold_out(whole, is_val)
         return {split: given[split].numbered_as(class_names) for split in SPLITS}
 
     def _held_out_of_each_class(self, train: Manifest) -> np.ndarray:
@@ -151,6 +160,7 @@ class LabelledClips(EvaluationClips):
         if self.group is None:
             raise ValueError("folds need groups: name the column of what must not be on both sides with --data.group")
         whole = self._labelled(read_manifest(self.train_manifest, self.root, None, [self.label, self.group]))
+        whole = whole.numbered_as(learned_classes(self._classes(whole, "labelled"), [], self.label))
         numbers, group_of_row = np.unique(self._groups(whole), return_inverse=True)
         if not 3 <= folds <= len(numbers):
             raise ValueError(
@@ -175,17 +185,30 @@ class LabelledClips(EvaluationClips):
             )
         return manifest.select(rows)
 
+    def _classes(self, manifest: Manifest, kind: str) -> Classes:
+        return Classes(f"{kind} clips of {manifest.source}", next(iter(manifest.columns.values())).counts())
+
+    def _require_learned(self, manifests: dict[SplitName, Manifest], of_fold: str) -> None:
+        """Note the clips whose class was held out of training as a whole; refuse where they are a whole split."""
+        for split in ("val", "test"):
+            manifest = manifests[split]
+            is_new = ~np.isin(manifest.labels, manifests["train"].labels)
+            if not is_new.any():
+                continue
+            names = listed(manifest.label_names[number] for number in np.unique(manifest.labels[is_new]))
+            clips = (
+                f"{is_new.sum()} of {len(manifest)} {split} clips{of_fold} are of classes that training lacks: {names}"
+            )
+            if is_new.all():
+                raise ValueError(
+                    f"{clips}, because groups of column '{self.group}' stay together; give --data.group a column that "
+                    f"cuts across the classes, such as subjects or source films"
+                )
+            self.notes.append(f"{clips}; they count as wrong")
+
     def _groups(self, manifest: Manifest) -> Int64[np.ndarray, " rows"]:
         assert self.group is not None
         groups = manifest.columns[self.group].numbers
         if (groups < 0).all():
             raise ValueError(f"{manifest.source} has no groups in a column '{self.group}' (--data.group)")
         return groups
-
-
-def _common_names(lists: Sequence[list[str]]) -> list[str]:
-    """One list for all splits. Whole numbers keep their order, so that a class keeps its number."""
-    longest = max(lists, key=len)
-    if all(names == longest[: len(names)] for names in lists):
-        return longest
-    return sorted({name for names in lists for name in names})

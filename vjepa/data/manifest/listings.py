@@ -6,6 +6,7 @@ from io import StringIO
 from pathlib import PurePath
 from typing import Any
 
+from vjepa.data.manifest.class_names import is_whole
 from vjepa.data.video import storage
 from vjepa.data.video.image_reader import IMAGE_SUFFIXES
 
@@ -115,7 +116,3 @@ def _rows_of_list(name: str, text: str, first_line: str) -> Iterator[dict[str, A
                 f"each line must be `path label`"
             )
         yield {"path": path, "label": "" if label is None else str(label)}
-
-
-def is_whole(text: str) -> bool:
-    return text.isascii() and text.removeprefix("-").isdigit()

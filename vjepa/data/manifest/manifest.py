@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64, Int32, Int64
 
-from vjepa.data.manifest.listings import VIDEO_SUFFIXES, is_whole, rows_of_file, rows_of_folder
+from vjepa.data.manifest.class_names import class_name, in_order, is_whole
+from vjepa.data.manifest.listings import VIDEO_SUFFIXES, rows_of_file, rows_of_folder
 from vjepa.data.video import storage
 from vjepa.data.video.facts import Orientation, Trait, VideoFacts
 from vjepa.data.video.image_reader import IMAGE_SUFFIXES
@@ -72,6 +73,11 @@ class LabelColumn:
         """A row's class, "" where it has none."""
         number = self.numbers[row]
         return self.names[number] if number >= 0 else ""
+
+    def counts(self) -> dict[str, int]:
+        """The number of rows of each class that has some."""
+        numbers, counts = np.unique(self.numbers[self.numbers >= 0], return_counts=True)
+        return {self.names[number]: int(count) for number, count in zip(numbers, counts, strict=True)}
 
 
 @dataclass(frozen=True)
@@ -128,12 +134,12 @@ class Manifest:
     def numbered_as(self, label_names: list[str]) -> "Manifest":
         """With the class numbers of another list of names. Raises ValueError for a class that the list lacks."""
         number = {name: i for i, name in enumerate(label_names)}
-        unknown = [name for name in self.label_names if name not in number]
+        column, classes = next(iter(self.columns.items()))
+        unknown = [name for name in classes.counts() if name not in number]
         if unknown:
             raise ValueError(f"the classes {', '.join(unknown[:5])} of {self.source} are not among the known ones")
-        new_number = np.array([number[name] for name in self.label_names] + [-1], np.int64)  # -1 stays -1
-        renumbered = LabelColumn(new_number[self.labels], label_names)
-        return replace(self, columns=self.columns | {next(iter(self.columns)): renumbered})
+        new_number = np.array([number.get(name, -1) for name in classes.names] + [-1], np.int64)  # -1 stays -1
+        return replace(self, columns=self.columns | {column: LabelColumn(new_number[classes.numbers], label_names)})
 
 
 def read_manifest(
@@ -183,11 +189,11 @@ def read_manifest(
     for row in rows:
         if split is not None and "split" not in row:
             raise ValueError(f"the manifest {name} has no column 'split' in its header line (found: {', '.join(row)})")
-        is_selected = split is None or str(row["split"]) == split
+        is_selected = split is None or class_name(str(row["split"])) == class_name(split)
         for column, (number_of, label_rows) in labels.items():
             cell = row.get(column)
             # Classes of other splits are numbered too: the numbers of two splits must agree.
-            number = number_of.setdefault("" if cell in (None, "-1", -1) else str(cell), len(number_of))
+            number = number_of.setdefault("" if cell is None else str(cell), len(number_of))
             if is_selected:
                 label_rows.append(number)
         if not is_selected:
@@ -253,13 +259,12 @@ def fact_columns(facts: VideoFacts) -> dict[str, str]:
 
 def _label_column(number_of: dict[str, int], rows: "array[int]") -> LabelColumn:
     """Whole numbers stay themselves, so that two lists of one dataset agree; other names are numbered in order."""
-    known = sorted(set(number_of) - {""})
-    if known and all(is_whole(name) and str(int(name)) == name for name in known):
-        largest = max(map(int, known))
-        if largest <= LARGEST_LABEL:
-            known = [str(number) for number in range(largest + 1)]
+    name_of_cell = [class_name(cell) for cell in number_of]
+    known = in_order(set(name_of_cell) - {""})
+    if known and all(map(is_whole, known)) and int(known[0]) >= 0 and int(known[-1]) <= LARGEST_LABEL:
+        known = [str(number) for number in range(int(known[-1]) + 1)]
     number = {name: i for i, name in enumerate(known)}
-    new_number = np.array([number.get(name, -1) for name in number_of], np.int64)
+    new_number = np.array([number.get(name, -1) for name in name_of_cell], np.int64)
     return LabelColumn(new_number[np.array(rows, np.int64)], known)
 
 

@@ -121,6 +121,8 @@ class FrozenEvaluation:
 
     def run(self) -> list[Result]:
         """All cells. Raises RuntimeError if features changed while they were probed: frozen means frozen."""
+        for note in self.folds[0].notes:
+            self.report(note)
         before = [features.fingerprint() for features in self.rows]
         outcomes: list[Outcome] = []
         for number, clips in enumerate(self.folds, start=1):
