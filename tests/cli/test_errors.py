@@ -63,6 +63,14 @@ def test_a_wrong_flag_is_named_with_the_way_out(tiny_recipe, capsys, flag, sente
     assert sentence in slip(capsys, "fit", "-c", tiny_recipe, flag)
 
 
+@pytest.mark.parametrize("command", ["validate", "test", "predict"])
+def test_random_weights_are_not_evaluated(tiny_recipe, capsys, command):
+    said = slip(capsys, command, "-c", tiny_recipe, "--name=a")
+    runs = tiny_recipe.parent / "runs" / "a"
+    assert f"`vjepa {command}` needs trained weights, and would use random ones: give --ckpt_path=FILE, or " in said
+    assert f"--ckpt_path=last for the newest run below {runs} " in said and not runs.exists()
+
+
 @pytest.mark.parametrize(
     ("recipe", "sentence"),
     [

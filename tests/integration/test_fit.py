@@ -87,8 +87,9 @@ def test_validate_test_and_predict_take_a_checkpoint(tiny_recipe, capsys):
 
 
 def test_there_must_be_something_to_validate(tiny_recipe, capsys):
+    main(["fit", "-c", str(tiny_recipe), "--name=a", "--trainer.max_steps=1"])
     with pytest.raises(SystemExit):
-        main(["validate", "-c", str(tiny_recipe), "--data.val_manifest=null"])
+        main(["validate", "-c", str(tiny_recipe), "--name=a", "--ckpt_path=last", "--data.val_manifest=null"])
     assert "there are no clips to validate or predict on: give --data.val_manifest" in capsys.readouterr().err
 
 

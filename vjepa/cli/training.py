@@ -112,6 +112,12 @@ class TrainingCLI(LightningCLI):
             settings.return_predictions = False  # `TokenWriter` writes them batch by batch
         if settings.ckpt_path == "last":
             settings.ckpt_path = str(_newest_checkpoint(settings.runs / settings.name))
+        if self.subcommand != "fit" and not settings.ckpt_path:
+            raise ValueError(
+                f"`vjepa {self.subcommand}` needs trained weights, and would use random ones: give --ckpt_path=FILE, or "
+                f"--ckpt_path=last for the newest run below {settings.runs / settings.name} (`vjepa embed "
+                f"--checkpoint=RECIPE` writes features of a recipe's random weights)"
+            )
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         settings = self.config_init[self.subcommand]
