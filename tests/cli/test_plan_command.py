@@ -1,6 +1,7 @@
 """`vjepa collect` and `vjepa plan`: from nothing to a report, and one sentence for every slip."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +9,15 @@ import pytest
 import torch
 import yaml
 
+from vjepa.cli.checkpoint_arguments import CheckpointArguments
 from vjepa.cli.collect_command import collect_episodes, run_collect_command
+from vjepa.cli.embed_command import chosen_encoder
 from vjepa.cli.parser import HelpfulParser
 from vjepa.cli.plan_command import plan, run_plan_command
 from vjepa.data.episodes.collection import Collection
-from vjepa.training.world_model_run import newest_world_model, read_world_model
+from vjepa.models import Predictor, VideoEncoder
+from vjepa.planning.limits import ActionLimit
+from vjepa.training.world_model_run import read_world_model
 
 pytestmark = pytest.mark.filterwarnings("ignore::jsonargparse._deprecated.JsonargparseDeprecationWarning")
 
@@ -123,7 +128,7 @@ def test_several_checkpoints_are_one_row_with_their_spread(runs: Path, tmp_path:
 
 
 def test_a_run_is_read_whole_and_frozen(runs: Path):
-    run = read_world_model(newest_world_model(runs))
+    run = read_world_model(runs / "tiny" / "version_1")
     assert run.name.startswith("tiny/version_")
     assert not any(parameter.requires_grad for parameter in run.model.parameters())
     assert not run.model.training
@@ -132,7 +137,7 @@ def test_a_run_is_read_whole_and_frozen(runs: Path):
 
 def test_checkpoints_that_no_model_can_be_planned_with(runs: Path, tmp_path: Path):
     assert refused(f"--runs={tmp_path}") == (
-        f"there is no run of a world model below {tmp_path} to plan with; train one (`make worldmodel`), or give "
+        f"there is no run below {tmp_path} of a world model of two_rooms; start one (`make worldmodel`), or give "
         f"--checkpoint"
     )
     assert refused(f"--checkpoint={tmp_path}/none.ckpt") == f"there is no checkpoint file {tmp_path}/none.ckpt"
@@ -142,7 +147,7 @@ def test_checkpoints_that_no_model_can_be_planned_with(runs: Path, tmp_path: Pat
     torch.save({"state_dict": {}}, masked / "checkpoints" / "last.ckpt")
     said = refused(f"--checkpoint={masked}/checkpoints/last.ckpt")
     assert "is of a JEPA, which predicts nothing from actions; give the checkpoint of a world model" in said
-    assert "there is no run of a world model below" in refused(f"--runs={tmp_path}")
+    assert f"below {tmp_path} of a world model of two_rooms; start one" in refused(f"--runs={tmp_path}")
     alone = tmp_path / "alone" / "last.ckpt"
     alone.parent.mkdir()
     alone.write_bytes(next(runs.glob("*/*/checkpoints/last.ckpt")).read_bytes())
@@ -156,6 +161,67 @@ def test_a_model_that_sees_frames_of_another_size_is_refused(runs: Path, tmp_pat
     assert "the model sees frames of 32x32 pixels, and those of two_rooms, goals too, have 64x64" in refused(
         f"--checkpoint={checkpoint}"
     )
+
+
+def test_newer_runs_of_other_robots_worlds_and_clips_are_skipped(runs: Path, tmp_path: Path, capsys):
+    robot, elsewhere = json.loads(json.dumps(MODEL)), json.loads(json.dumps(MODEL))
+    robot["init_args"]["action_dim"] = 26
+    fitting = write_run(tmp_path / "runs" / "tiny" / "version_0", {"model": MODEL})
+    write_run(tmp_path / "runs" / "robot" / "version_0", {"model": robot})
+    bounded = write_run(tmp_path / "runs" / "push" / "version_0", {"model": elsewhere})
+    model = read_world_model(bounded).model
+    model.actions.set_limit(ActionLimit(0.5, "norm"))
+    torch.save({"state_dict": model.state_dict()}, bounded)
+    clips = tmp_path / "runs" / "clips" / "version_0"
+    (clips / "checkpoints").mkdir(parents=True)
+    (clips / "config.yaml").write_text(yaml.safe_dump({"model": {"class_path": "vjepa.training.JEPA"}}))
+    torch.save({"state_dict": {}}, clips / "checkpoints" / "last.ckpt")
+    (tmp_path / "runs" / "begun" / "version_0").mkdir(parents=True)
+    (tmp_path / "runs" / "begun" / "version_0" / "config.yaml").write_text("{}")
+    for age, name in enumerate(("begun", "clips", "push", "robot", "tiny")):
+        for file in (tmp_path / "runs" / name).rglob("*.*"):
+            os.utime(file, (1_000 - age, 1_000 - age))
+    given = ["--baselines=[]", "--pictures=0", f"--runs={tmp_path / 'runs'}", f"--output={tmp_path / 'plan'}"]
+    run_plan_command([*SUITE, *TINY_SEARCH, *TINY_RUN, *given])
+    said = capsys.readouterr().out
+    assert f"planning with {fitting}, step 7" in said
+    assert "the newest run of a world model of two_rooms is " in said and "(it has no checkpoint)" in said
+    assert "is of a JEPA, which predicts nothing from actions" in said
+    assert "the model's actions have 26 numbers, those of two_rooms have 2" in said
+    assert "the model's actions are bounded by 0.5 (norm), those of two_rooms by" in said
+
+
+def test_a_run_s_folder_is_planned_with(runs: Path, tmp_path: Path, capsys):
+    given = ["--baselines=[]", "--pictures=0", f"--checkpoint={runs / 'tiny/version_0'}", f"--output={tmp_path}"]
+    run_plan_command([*SUITE, *TINY_SEARCH, *TINY_RUN, *given])
+    assert f"planning with {runs}/tiny/version_0/checkpoints/last.ckpt, step 7" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["probe", "anticipate", "embed"])
+def test_commands_of_clips_skip_a_newer_world_model(runs: Path, tmp_path: Path, capsys, kind: str):
+    world = write_run(tmp_path / "world" / "version_0", {"model": MODEL, "data": {"init_args": {}}})
+    encoder = {"embed_dim": 24, "depth": 1, "num_heads": 2, "tubelet": [2, 8, 8]}
+    predictor = {"embed_dim": 24, "depth": 1, "num_heads": 2}
+    settings = {
+        "model": {"class_path": "vjepa.training.JEPA", "init_args": {"encoder": encoder, "predictor": predictor}},
+        "data": {"init_args": {"num_frames": 4, "crop_size": [32, 32], "fps": None, "frame_step": 2}},
+    }
+    clips = tmp_path / "clips" / "version_0"
+    (clips / "checkpoints").mkdir(parents=True)
+    (clips / "config.yaml").write_text(yaml.safe_dump(settings))
+    networks = {"target_encoder": VideoEncoder(**encoder), "predictor": Predictor(encoder_dim=24, **predictor)}
+    weights = {f"{name}.{key}": each for name, part in networks.items() for key, each in part.state_dict().items()}
+    torch.save({"state_dict": weights, "global_step": 5}, clips / "checkpoints" / "last.ckpt")
+    for file in clips.rglob("*.*"):
+        os.utime(file, (1_000, 1_000))
+    taken = (
+        chosen_encoder(runs=tmp_path).source
+        if kind == "embed"
+        else str(CheckpointArguments(runs=tmp_path).read(with_predictor=kind == "anticipate").checkpoint)
+    )
+    assert taken == str(clips / "checkpoints" / "last.ckpt")
+    said = capsys.readouterr().out
+    assert f"skipped {world.parents[1]} (" in said and "is of a WorldModel, which has no encoder of clips" in said
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,14 @@ from safetensors.torch import load_file, save_file
 
 import vjepa
 from tests.interop.tiny_models import assert_equal, part_of, tiny_model
+from vjepa.cli.checkpoint_arguments import CheckpointArguments
 from vjepa.data.clips.batch import normalize_clips
 from vjepa.interop import PortableModel, Preprocessing, encoder_part_of, open_model
 from vjepa.interop.hugging_face import write_hugging_face
 from vjepa.interop.load_encoder import LoadedEncoder
 from vjepa.interop.native import read_native, write_native
 from vjepa.interop.networks import build, whole_settings
+from vjepa.interop.opening import open_run
 from vjepa.interop.recipe import RECIPES
 from vjepa.interop.released import write_released
 from vjepa.interop.run_folder import preprocessing_of, read_settings
@@ -236,3 +238,40 @@ def test_importing_vjepa_stays_cheap():
     script = "import sys, vjepa; vjepa.load_encoder; print('vjepa.interop' in sys.modules, 'lightning' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=True)
     assert run.stdout.split() == ["False", "False"]
+
+
+# --- evaluations
+
+
+def test_evaluations_open_every_format_that_encoders_are_loaded_from(run_folder, tmp_path):
+    model = tiny_model("V-JEPA 2")
+    write_native(model, tmp_path / "native")
+    write_hugging_face(model, tmp_path / "hugging_face")
+    write_released(model, tmp_path / "released.pt")
+    for path in (run_folder, run_folder / "checkpoints" / "last.ckpt", *tmp_path.iterdir()):
+        run = open_run(path)
+        ours, theirs = run.encoder("target"), vjepa.load_encoder(path).encoder
+        assert all(torch.equal(tensor, ours.state_dict()[name]) for name, tensor in theirs.state_dict().items())
+        untrained, predictor = run.untrained_networks()
+        assert untrained.state_dict().keys() == ours.state_dict().keys()
+        assert predictor.state_dict().keys() == run.predictor().state_dict().keys()
+        assert run.title == ("tiny, step 7" if run.step == 7 else path.name)
+
+
+def test_where_results_of_a_checkpoint_go(run_folder, tmp_path):
+    write_native(tiny_model("V-JEPA 2"), tmp_path / "native")
+    for path, folder in ((run_folder, run_folder / "probe"), (tmp_path / "native", tmp_path / "native" / "probe")):
+        source = CheckpointArguments(checkpoint=path, runs=tmp_path)
+        assert source.folder(source.read(), "probe") == folder
+
+
+def test_a_context_encoder_is_taken_where_there_is_one(run_folder, tmp_path):
+    write_native(tiny_model("V-JEPA 2"), tmp_path / "native")
+    assert open_run(run_folder, "context").encoder("context").embed_dim == 24
+    with pytest.raises(ValueError, match=r"native has one encoder; leave out which \('context'\)"):
+        open_run(tmp_path / "native", "context")
+
+
+def test_a_folder_that_holds_no_model_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"holds no model: neither model.yaml"):
+        open_run(tmp_path)

@@ -5,7 +5,7 @@ from typing import Literal
 
 import numpy as np
 
-from vjepa.cli.checkpoint_arguments import CheckpointArguments, title
+from vjepa.cli.checkpoint_arguments import CheckpointArguments
 from vjepa.cli.parser import run_by_recipe
 from vjepa.data.clips.anticipation import TASKS, AnticipationClips
 from vjepa.evaluation.anticipation.anticipation import AnticipationEvaluation, show_table, write_files
@@ -33,8 +33,8 @@ def anticipate(
         seed: of the heads.
     """
     started = time.monotonic()
-    run = source.read()
-    print(f"anticipating with the {source.encoder} encoder and the predictor of {run.checkpoint}, step {run.step}")
+    run = source.read(with_predictor=True)
+    print(f"anticipating with the {source.encoder} encoder and the predictor of {run.named}")
     test = data.splits["test"].labels
     for task, name in enumerate(TASKS):
         unseen = int((test[:, task] >= data.num_classes[task]).sum())
@@ -51,7 +51,7 @@ def anticipate(
     results = AnticipationEvaluation(data, rows, sweep, seed, source.accelerator).run()
     folder = source.folder(run, "anticipation")
     write_files(results, folder, source.facts(run) | {"test_actions": len(test)})
-    show_table(results, title(run))
+    show_table(results, run.title)
     print_unreadable(data.unreadable)
     print(f"results are in {folder}, after {time.monotonic() - started:.0f} s")
 

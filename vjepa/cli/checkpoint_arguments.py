@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from vjepa.interop.run_folder import EncoderName, PretrainedRun, newest_checkpoint, read_run
+from vjepa.interop.opening import open_run
+from vjepa.interop.run_folder import EncoderName, PretrainedRun, newest_run
 
 
 @dataclass(frozen=True)
@@ -11,9 +12,11 @@ class CheckpointArguments:
     """The checkpoint to evaluate, and where results go.
 
     Args:
-        checkpoint: of a run of `vjepa fit`; the newest below `runs` if None.
+        checkpoint: of any format that `vjepa convert` reads, or a run's folder; the newest below `runs` if None.
         settings: the run's config.yaml, where it is not in the checkpoint's run folder.
         encoder: the target encoder (the moving average), or the context encoder.
+        num_heads: of the encoder, where the checkpoint does not contain it.
+        image_size: height and width of training clips, where the checkpoint does not contain them.
         runs: folder of all runs.
         output: folder of results; one in the run's folder, named after the evaluation, if None.
         accelerator: as for Lightning's trainer.
@@ -22,23 +25,31 @@ class CheckpointArguments:
     checkpoint: Path | None = None
     settings: Path | None = None
     encoder: EncoderName = "target"
+    num_heads: int | None = None
+    image_size: int | None = None
     runs: Path = Path("runs")
     output: Path | None = None
     accelerator: str = "auto"
 
-    def read(self) -> PretrainedRun:
+    def read(self, with_predictor: bool = False) -> PretrainedRun:
         """Raises ValueError where there is no run, or it is broken."""
-        return read_run(self.checkpoint or newest_checkpoint(self.runs), self.settings)
+
+        def opened(path: Path) -> PretrainedRun:
+            run = open_run(path, self.encoder, self.num_heads, self.image_size, self.settings)
+            if with_predictor:
+                run.require_predictor()
+            return run
+
+        if self.checkpoint is not None:
+            return opened(self.checkpoint)
+        purpose = "to anticipate with" if with_predictor else "to probe"
+        return newest_run(self.runs, opened, purpose, "pretrain")
 
     def folder(self, run: PretrainedRun, evaluation: str) -> Path:
         """The folder of results."""
-        return self.output or run.checkpoint.parent.parent / evaluation
+        beside = self.runs / run.checkpoint.stem if run.step is None else run.checkpoint.parent.parent
+        return self.output or beside / evaluation
 
     def facts(self, run: PretrainedRun) -> dict[str, object]:
         """The checkpoint, for files of results."""
         return {"checkpoint": str(run.checkpoint), "step": run.step, "encoder": self.encoder}
-
-
-def title(run: PretrainedRun) -> str:
-    """Name and step of a run, for tables."""
-    return f"{run.checkpoint.parent.parent.parent.name}, step {run.step}"

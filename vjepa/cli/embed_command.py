@@ -5,7 +5,7 @@ from pathlib import Path
 from vjepa.cli.parser import HelpfulParser
 from vjepa.evaluation.embedding.embedding import embed_videos
 from vjepa.interop.load_encoder import LoadedEncoder, load_encoder
-from vjepa.interop.run_folder import newest_checkpoint
+from vjepa.interop.run_folder import newest_run
 
 
 def run_embed_command(arguments: list[str]) -> None:
@@ -36,7 +36,10 @@ def chosen_encoder(
         image_size: height and width of training clips, where the checkpoint does not contain them.
         runs: folder of all runs.
     """
-    path = checkpoint or newest_checkpoint(runs)
-    encoder = load_encoder(path, which, num_heads, image_size)
+
+    def opened(path: Path) -> LoadedEncoder:
+        return load_encoder(path, which, num_heads, image_size)
+
+    encoder = opened(checkpoint) if checkpoint else newest_run(runs, opened, "to embed with", "pretrain")
     print(f"embedding with {encoder.source} ({encoder.family})")
     return encoder

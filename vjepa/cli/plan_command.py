@@ -33,9 +33,10 @@ from vjepa.evaluation.planning.pictures import (
 )
 from vjepa.evaluation.planning.read_out import fit_read_out
 from vjepa.evaluation.planning.report import Result, print_tables, result_of, write_report
+from vjepa.interop.run_folder import newest_run
 from vjepa.planning.cost import Over
 from vjepa.planning.planner import Planner
-from vjepa.training.world_model_run import WorldModelRun, newest_world_model, read_world_model
+from vjepa.training.world_model_run import WorldModelRun, read_world_model
 
 BaselineName = Literal["oracle", "behaviour_cloning", "straight_line", "random"]
 WORLD_MODEL = "world model"
@@ -67,8 +68,8 @@ def plan(
     Args:
         suite: worlds and tasks.
         planner: searches for actions; the oracle uses the same one.
-        checkpoint: of a run of `vjepa fit` on a world model, or several of them (training seeds), over which the table
-            shows mean and standard deviation; the newest below `runs` if None.
+        checkpoint: of a run of `vjepa fit` on a world model, or its folder, or several of them (training seeds), over
+            which the table shows mean and standard deviation; the newest below `runs` that fits the suite if None.
         settings: the run's config.yaml, where it does not lie in the checkpoint's run folder.
         replan_every: action chunks of a plan that are executed before the next plan.
         over: latents of an imagined path that count, "path" or "last".
@@ -93,13 +94,19 @@ def plan(
     for name, count in (counts | {"episodes_per_batch": episodes_per_batch}).items():
         if count < 1:
             raise ValueError(f"{name} ({count}) must be at least 1")
-    checkpoints = checkpoint if isinstance(checkpoint, list) else [checkpoint or newest_world_model(runs)]
-    models = [read_world_model(path, settings) for path in checkpoints]
+
+    def opened(path: Path) -> WorldModelRun:
+        run = read_world_model(path, settings)
+        require_fitting(simulated, run.model.action_dim, run.model.frame_size, run.model.action_limit)
+        return run
+
+    if checkpoint is None:
+        models = [newest_run(runs, opened, f"of a world model of {simulated.name}", "worldmodel")]
+    else:
+        models = [opened(path) for path in (checkpoint if isinstance(checkpoint, list) else [checkpoint])]
     if not models or not splits:
         raise ValueError("there is nothing to evaluate; give at least one checkpoint and one of splits")
     tasks = {split: simulated.tasks(episodes, seed, split) for split in splits}
-    for run in models:
-        require_fitting(simulated, run.model.action_dim, run.model.frame_size)
     for part in tasks.values():
         require_starts_away_from_goals(simulated, part)
     named = ", ".join(f"{run.checkpoint}, step {run.step}" for run in models)
@@ -119,7 +126,7 @@ def plan(
                 results.append(result_of(name, split, path, done, simulated))
                 drawn.setdefault(split, done.actions)
                 _say(results[-1], simulated)
-    folder = output or checkpoints[0].parent.parent / "plan"
+    folder = output or models[0].checkpoint.parent.parent / "plan"
     facts = {
         "configuration": configuration,
         "checkpoints": [{"path": str(run.checkpoint), "step": run.step} for run in models],

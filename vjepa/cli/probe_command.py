@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 from typing import Literal
 
-from vjepa.cli.checkpoint_arguments import CheckpointArguments, title
+from vjepa.cli.checkpoint_arguments import CheckpointArguments
 from vjepa.cli.parser import run_by_recipe
 from vjepa.data.clips.labelled_clips import LabelledClips
 from vjepa.evaluation.probes.frozen_evaluation import CLASSES, Amount, FrozenEvaluation, describe
@@ -61,7 +61,7 @@ def probe(
     """
     started = time.monotonic()
     run = source.read()
-    print(f"probing the {source.encoder} encoder of {run.checkpoint}, step {run.step}")
+    print(f"probing the {source.encoder} encoder of {run.named}")
     rows: list[FrozenFeatures] = [EncoderFeatures("pretrained", run.encoder(source.encoder), levels)]
     if "random" in baselines:
         rows.append(EncoderFeatures("random weights", run.untrained_encoder(), levels))
@@ -87,7 +87,7 @@ def probe(
     ).run()
     folder = source.folder(run, "probe")
     write_files(results, folder, source.facts(run) | {"chance": 1 / len(data.class_names)})
-    print_tables(results, title(run))
+    print_tables(results, run.title)
     for amount in labels_per_class:
         print(f"{describe(CLASSES, amount)}, {hardest(results, rows[0].name, amount)}")
     print_unreadable(data.unreadable)

@@ -114,8 +114,8 @@ class TrainingCLI(LightningCLI):
             settings.ckpt_path = str(_newest_checkpoint(settings.runs / settings.name))
         if self.subcommand != "fit" and not settings.ckpt_path:
             raise ValueError(
-                f"`vjepa {self.subcommand}` needs trained weights, and would use random ones: give --ckpt_path=FILE, or "
-                f"--ckpt_path=last for the newest run below {settings.runs / settings.name} (`vjepa embed "
+                f"`vjepa {self.subcommand}` needs trained weights, and would use random ones: give --ckpt_path=FILE, "
+                f"or --ckpt_path=last for the newest run below {settings.runs / settings.name} (`vjepa embed "
                 f"--checkpoint=RECIPE` writes features of a recipe's random weights)"
             )
 

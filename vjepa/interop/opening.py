@@ -12,7 +12,14 @@ from vjepa.interop.portable import Part, PortableModel
 from vjepa.interop.recipe import find_recipe
 from vjepa.interop.released import Hints, from_released
 from vjepa.interop.report import Report
-from vjepa.interop.run_folder import read_run, untrained_model
+from vjepa.interop.run_folder import (
+    EncoderName,
+    PretrainedRun,
+    RunSettings,
+    checkpoint_in,
+    read_run,
+    untrained_model,
+)
 from vjepa.models import VideoEncoder
 
 
@@ -76,9 +83,43 @@ def with_encoder(
 ) -> tuple[PortableModel, Part]:
     """A model with at least its encoder, and the encoder. Raises ValueError where it has none."""
     model, _ = open_model(path, which, num_heads, image_size=image_size, encoder_only=True)
+    return model, _encoder_of(model, path)
+
+
+def open_run(
+    path: Path,
+    which: EncoderName = "target",
+    num_heads: int | None = None,
+    image_size: int | None = None,
+    settings: Path | None = None,
+) -> PretrainedRun:
+    """A model of any format as a run, for evaluations; its untrained networks are then drawn by seed 0.
+
+    Args:
+        path, num_heads, image_size: as for `open_model`.
+        which: the target encoder (the moving average), or the context encoder.
+        settings: a run's config.yaml, where it is not in the checkpoint's run folder.
+
+    Raises ValueError as `open_model`, and where there is no encoder.
+    """
+    checkpoint = checkpoint_in(path)
+    if checkpoint.suffix == ".ckpt":
+        return read_run(checkpoint, settings)
+    model, report = open_model(path, None if which == "target" else which, num_heads, image_size=image_size)
+    for note in report.notes:
+        print(f"{path}: {note}")
+    encoder, predictor = _encoder_of(model, path), model.predictor
+    weights = {f"encoder.{name}": tensor for name, tensor in encoder.weights.items()}
+    if predictor is not None:
+        weights |= {f"predictor.{name}": tensor for name, tensor in predictor.weights.items()}
+    networks = RunSettings(encoder.settings, None if predictor is None else predictor.settings, {}, seed=0)
+    return PretrainedRun(Path(path), weights, networks, step=None)
+
+
+def _encoder_of(model: PortableModel, path: str | Path) -> Part:
     if model.encoder is None:
         raise ValueError(f"{path} holds probes without an encoder; give the file that has their encoder")
-    return model, model.encoder
+    return model.encoder
 
 
 def _found(path: Path) -> Path:
@@ -91,8 +132,7 @@ def _found(path: Path) -> Path:
 
 
 def _read_folder(folder: Path, which: str | None) -> tuple[PortableModel, Report]:
-    last = folder / "checkpoints" / "last.ckpt"
-    if last.exists():
+    if (last := checkpoint_in(folder)) != folder:
         return read_run(last).portable(which)
     _refuse_which(folder, which)
     if (folder / native.SETTINGS).exists():

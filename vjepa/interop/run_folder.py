@@ -1,9 +1,9 @@
 """Networks and clips of a pretraining run or a recipe, by its settings; a run's with the weights of its checkpoint."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from torch import Tensor, nn
 
@@ -15,6 +15,7 @@ from vjepa.interop.report import Report
 from vjepa.models import Predictor, VideoEncoder
 
 EncoderName = Literal["target", "context"]
+Opened = TypeVar("Opened")
 _ALIASES: dict[str, EncoderName] = {"target_encoder": "target", "encoder": "context", "context_encoder": "context"}
 
 
@@ -28,12 +29,24 @@ class RunSettings(NamedTuple):
 
 
 class PretrainedRun(NamedTuple):
-    """Weights and settings of a run."""
+    """Weights and settings of a run, or of a model in another format."""
 
     checkpoint: Path
     weights: dict[str, Tensor]
     settings: RunSettings
-    step: int
+    step: int | None  # None in another format
+
+    @property
+    def named(self) -> str:
+        """File and step."""
+        return str(self.checkpoint) if self.step is None else f"{self.checkpoint}, step {self.step}"
+
+    @property
+    def title(self) -> str:
+        """Name and step, for tables."""
+        if self.step is None:
+            return self.checkpoint.name
+        return f"{self.checkpoint.resolve().parents[2].name}, step {self.step}"
 
     @property
     def seed(self) -> int:
@@ -62,10 +75,19 @@ class PretrainedRun(NamedTuple):
         with seeded(self.seed):
             return self._new_encoder(), self._new_predictor()
 
-    def _new_predictor(self) -> Predictor:
+    def require_predictor(self) -> None:
+        """Raises ValueError where there is none of the encoder's own tokens."""
+        known = whole_settings(Predictor, self._predictor_settings())
+        if known["target_dim"] != known["num_levels"] * known["encoder_dim"]:
+            raise ValueError(f"the predictor of {self.checkpoint} predicts pixels or a teacher's tokens")
+
+    def _predictor_settings(self) -> dict[str, Any]:
         if self.settings.predictor is None:
             raise ValueError(f"{self.checkpoint} has no predictor; give a run of JEPA")
-        return Predictor(**self.settings.predictor)
+        return self.settings.predictor
+
+    def _new_predictor(self) -> Predictor:
+        return Predictor(**self._predictor_settings())
 
     def _new_encoder(self) -> VideoEncoder:
         try:
@@ -92,7 +114,7 @@ class PretrainedRun(NamedTuple):
                 f"{self.checkpoint}, step {self.step}",
                 f"{name} encoder",
                 data_of(self.settings.data),
-                f"vjepa fit -c {_settings_beside(self.checkpoint)}",
+                f"vjepa fit -c {self.checkpoint.resolve().parent.parent / 'config.yaml'}",
             ),
         )
         require_fit(model, report)
@@ -117,11 +139,10 @@ def read_run(
 ) -> PretrainedRun:
     """Read a checkpoint of `vjepa fit`. Raises ValueError where it or the run's settings are missing or broken."""
     content = read_run_checkpoint(checkpoint)
-    file = settings or _settings_beside(checkpoint)
-    if not file.exists():
-        raise ValueError(f"the settings of {checkpoint} are not at {file}; give the run's config.yaml with --settings")
     step = int(content.get("global_step", 0))
-    return PretrainedRun(checkpoint, content["state_dict"], read_settings(file), step)
+    return PretrainedRun(
+        checkpoint, content["state_dict"], read_settings(settings or settings_beside(checkpoint)), step
+    )
 
 
 def read_settings(file: Path) -> RunSettings:
@@ -130,6 +151,9 @@ def read_settings(file: Path) -> RunSettings:
     try:
         parts = recipe["model"]["init_args"]
         encoder = dict(parts["encoder"])
+        if "class_path" in encoder:  # of single frames
+            kind = recipe["model"]["class_path"].rpartition(".")[2]
+            raise ValueError(f"{file} is of a {kind}, which has no encoder of clips; give a run of `make pretrain`")
         predictor = dict(parts["predictor"]) if "predictor" in parts else None
         data = dict(recipe["data"]["init_args"])
     except (KeyError, TypeError):
@@ -193,13 +217,53 @@ def data_of(data: Mapping[str, Any]) -> str | None:
     return ", ".join(str(source) for source in sources if source) or None
 
 
-def _settings_beside(checkpoint: Path) -> Path:
-    return checkpoint.resolve().parent.parent / "config.yaml"
+def checkpoint_in(path: Path) -> Path:
+    """The newest checkpoint of a run's folder; any other path itself."""
+    last = path / "checkpoints" / "last.ckpt"
+    return last if last.exists() else path
 
 
-def newest_checkpoint(runs: Path) -> Path:
-    """The checkpoint that was written last below a folder of runs. Raises ValueError where there is none."""
-    found = sorted(runs.glob("*/*/checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime)
-    if not found:
-        raise ValueError(f"there is no run below {runs} to probe; start one (`make pretrain`), or give --checkpoint")
-    return found[-1]
+def settings_beside(checkpoint: Path) -> Path:
+    """The run's config.yaml. Raises ValueError where it is not in the checkpoint's run folder."""
+    file = checkpoint.resolve().parent.parent / "config.yaml"
+    if not file.exists():
+        raise ValueError(f"the settings of {checkpoint} are not at {file}; give the run's config.yaml with --settings")
+    return file
+
+
+def newest_run(runs: Path, opened: Callable[[Path], Opened], purpose: str, target: str) -> Opened:
+    """Of all runs below a folder the one that was written last, of those that `opened` takes.
+
+    Runs that were started or written later and don't fit are named with the reason.
+
+    Args:
+        opened: opens a checkpoint, or raises ValueError with the reason why it does not fit.
+        purpose: what a run is looked for, for the message.
+        target: of `make`, which trains one.
+
+    Raises ValueError where no run fits.
+    """
+    skipped = ""
+    folders = [file.parent for file in runs.glob("*/*/config.yaml")]
+    folders += [file.parents[1] for file in runs.glob("*/*/checkpoints/last.ckpt")]
+    for folder in sorted(set(folders), key=_last_written, reverse=True):
+        checkpoint = folder / "checkpoints" / "last.ckpt"
+        try:
+            if not checkpoint.exists():
+                raise ValueError("it has no checkpoint")
+            run = opened(checkpoint)
+        except ValueError as error:
+            skipped += f"; skipped {folder} ({str(error).partition(chr(10))[0]})"
+            continue
+        if skipped:
+            print(f"the newest run {purpose} is {folder}{skipped}")
+        return run
+    raise ValueError(
+        f"there is no run below {runs} {purpose}; start one (`make {target}`), or give --checkpoint{skipped}"
+    )
+
+
+def _last_written(folder: Path) -> float:
+    """When a run's checkpoint was written, or its settings where it has none."""
+    files = (folder / "checkpoints" / "last.ckpt", folder / "config.yaml")
+    return next(file.stat().st_mtime for file in files if file.exists())

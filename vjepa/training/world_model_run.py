@@ -9,6 +9,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 from vjepa.data.episodes.data_module import EpisodeDataModule
 from vjepa.interop.loading import load_all, read_run_checkpoint
 from vjepa.interop.recipe import read_recipe
+from vjepa.interop.run_folder import checkpoint_in, settings_beside
 from vjepa.training.world_model import WorldModel
 
 
@@ -28,21 +29,20 @@ class WorldModelRun(NamedTuple):
 
     def data(self) -> EpisodeDataModule:
         """Its training data. Raises ValueError where the settings have none."""
-        return _built("data", EpisodeDataModule, self.settings, _settings_beside(self.checkpoint))
+        return _built("data", EpisodeDataModule, self.settings, settings_beside(self.checkpoint))
 
 
 def read_world_model(
-    checkpoint: Path,
+    path: Path,  # a checkpoint, or a run's folder
     settings: Path | None = None,  # the run's config.yaml; the one in the checkpoint's run folder if None
 ) -> WorldModelRun:
     """Read a checkpoint of `vjepa fit`, safely and whole.
 
     Raises ValueError where it or the run's settings are missing or broken, or it is of another kind of model.
     """
+    checkpoint = checkpoint_in(path)
     content = read_run_checkpoint(checkpoint)
-    file = settings or _settings_beside(checkpoint)
-    if not file.exists():
-        raise ValueError(f"the settings of {checkpoint} are not at {file}; give the run's config.yaml with --settings")
+    file = settings or settings_beside(checkpoint)
     given = read_recipe(file)
     kind = _class_of_model(given)
     if kind is None or not issubclass(kind, WorldModel):
@@ -58,24 +58,6 @@ def read_world_model(
     load_all(model, content["state_dict"], checkpoint)
     model.eval().requires_grad_(False)
     return WorldModelRun(checkpoint, model, int(content.get("global_step", 0)), given)
-
-
-def newest_world_model(runs: Path) -> Path:
-    """The checkpoint of a world model that was written last below a folder of runs. Raises ValueError without any."""
-    found = sorted(runs.glob("*/*/checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime, reverse=True)
-    for checkpoint in found:
-        file = _settings_beside(checkpoint)
-        kind = _class_of_model(read_recipe(file)) if file.exists() else None
-        if kind is not None and issubclass(kind, WorldModel):
-            return checkpoint
-    raise ValueError(
-        f"there is no run of a world model below {runs} to plan with; train one (`make worldmodel`), or give "
-        f"--checkpoint"
-    )
-
-
-def _settings_beside(checkpoint: Path) -> Path:
-    return checkpoint.resolve().parent.parent / "config.yaml"
 
 
 def _class_of_model(settings: dict[str, Any]) -> type | None:

@@ -5,6 +5,7 @@ radius after the last one; policies are not told that they have arrived. Episode
 result: the episodes of a world are independent, and a policy must treat each of them separately.
 """
 
+import math
 import time
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -12,6 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int64, UInt8
 
 from vjepa.envs.world import Suite, Tasks, World
+from vjepa.planning.limits import ActionLimit
 
 
 @runtime_checkable
@@ -130,7 +132,12 @@ def require_starts_away_from_goals(suite: Suite, tasks: Tasks) -> None:
         )
 
 
-def require_fitting(suite: Suite, action_dim: int, frame_size: tuple[int, int]) -> None:
+def require_fitting(
+    suite: Suite,
+    action_dim: int,
+    frame_size: tuple[int, int],
+    action_limit: ActionLimit | None = None,  # None where it is not known
+) -> None:
     """Raise ValueError where a model's frames or actions differ from those of a suite's worlds."""
     if tuple(frame_size) != tuple(suite.frame_size):
         raise ValueError(
@@ -141,6 +148,12 @@ def require_fitting(suite: Suite, action_dim: int, frame_size: tuple[int, int]) 
         raise ValueError(
             f"the model's actions have {action_dim} numbers, those of {suite.name} have {suite.action_dim}; give a "
             f"checkpoint that was trained on this suite"
+        )
+    theirs, ours = suite.action_limit, action_limit
+    if ours and (ours.kind != theirs.kind or not math.isclose(ours.size, theirs.size, rel_tol=1e-6)):  # float32
+        raise ValueError(
+            f"the model's actions are bounded by {ours.size:g} ({ours.kind}), those of {suite.name} by "
+            f"{theirs.size:g} ({theirs.kind}); give a checkpoint that was trained on this suite"
         )
 
 
