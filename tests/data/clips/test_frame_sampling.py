@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vjepa.data.clips.frame_sampling import FrameSampling, window_of
-from vjepa.data.video.facts import VideoFacts
+from vjepa.data.video.facts import VideoError, VideoFacts
 
 UNIFORMS = [0.0, 0.3, 0.999999]
 RATES = [{"fps": 4.0}, {"frame_step": 3}, {"duration": 2.5}]
@@ -200,9 +200,8 @@ def test_a_window_is_sampled_like_a_file_of_its_length():
         (None, 0.5, (0, 5)),
         (2.5, None, (25, 30)),
         (-5.0, 100.0, (0, 30)),  # outside the file count its ends
-        (100.0, 200.0, (29, 30)),  # at least one frame
-        (1.0, 1.0, (10, 11)),
-        (2.0, 1.0, (20, 21)),
+        (2.95, 200.0, (29, 30)),  # at least one frame
+        (1.0, 1.05, (10, 11)),
     ],
 )
 def test_window_of_gives_the_frames_between_two_times(start, end, window):
@@ -210,6 +209,13 @@ def test_window_of_gives_the_frames_between_two_times(start, end, window):
     assert window_of(facts, start, end) == window
     assert window_of(replace(facts, first_time=7.0), start, end) == window  # seconds count from the first frame
     assert window_of(replace(facts, times=7 + np.arange(30) / 10), start, end) == window
+
+
+@pytest.mark.parametrize("start", [3.0, 100.0])
+def test_a_window_after_the_file_s_end_is_an_error_and_no_frozen_frame(start):
+    for facts in (video(30, 10.0), video(30, 10.0, times=(np.arange(30) / 10).tolist())):
+        with pytest.raises(VideoError, match=rf"its part starts at {start:g} s, and the file ends at 3.000 s"):
+            window_of(facts, start, None)
 
 
 def test_window_of_a_varying_rate_goes_by_the_times_of_frames():

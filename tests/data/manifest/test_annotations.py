@@ -158,8 +158,10 @@ def test_a_folder_lists_its_videos_and_images_with_the_first_sub_folder_as_class
     [("12.5", 12.5), ("0", 0.0), ("2:03", 123.0), ("00:00:06.98", 6.98), ("01:02:03.45", 3723.45)],
 )
 def test_times_are_seconds_or_hours_minutes_seconds(tmp_path, time, seconds):
-    row = rows(written(tmp_path, f"id,from,to\na,{time},{time}\n"), path="id", start="from", end="{to}")[0]
-    assert float(row["start"]) == float(row["end"]) == pytest.approx(seconds)
+    source = written(tmp_path, f"id,time\na,{time}\n")
+    assert float(rows(source, path="id", start="time")[0]["start"]) == pytest.approx(seconds)
+    if seconds:
+        assert float(rows(source, path="id", end="{time}")[0]["end"]) == pytest.approx(seconds)
 
 
 # --- refusals
@@ -174,7 +176,7 @@ def refusal(source: str, **options) -> str:
 def test_a_template_for_a_column_that_is_not_there_is_refused_with_those_that_are(tmp_path):
     source = written(tmp_path, "id,label\na,run\n")
     assert refusal(source, path="{youtube_id}.mp4") == (
-        f"the template '{{youtube_id}}.mp4' needs 'youtube_id', which record 1 of {source} does not have "
+        f"the template '{{youtube_id}}.mp4' needs 'youtube_id', which line 2 of {source} does not have "
         f"(columns: folder, stem, name, list, id, label)"
     )
 
@@ -182,9 +184,9 @@ def test_a_template_for_a_column_that_is_not_there_is_refused_with_those_that_ar
 def test_a_format_that_does_not_fit_is_refused_with_template_and_record(tmp_path):
     source = written(tmp_path, "id,n\na,7\nb,seven\n")
     assert refusal(source, path="{n:03d}").startswith(
-        f"the template '{{n:03d}}' can't be filled from record 2 of {source}"
+        f"the template '{{n:03d}}' can't be filled from line 3 of {source}"
     )
-    assert refusal(source, path="{n").startswith(f"the template '{{n' can't be filled from record 1 of {source}")
+    assert refusal(source, path="{n").startswith(f"the template '{{n' can't be filled from line 2 of {source}")
 
 
 def test_records_without_a_path_are_refused_with_a_template_to_try(tmp_path):
@@ -197,7 +199,8 @@ def test_records_without_a_path_are_refused_with_a_template_to_try(tmp_path):
 def test_a_time_that_is_none_is_refused_with_the_ways_to_write_it(tmp_path):
     source = written(tmp_path, "id,from\na,soon\n")
     assert refusal(source, path="id", start="from") == (
-        f"'soon' in {source} is not a time; write seconds or hours:minutes:seconds"
+        f"line 2 of {source}: start 'soon' is not a time; write seconds, such as 0.5, or hours:minutes:seconds "
+        f"from the file's start, or leave the cell empty"
     )
 
 

@@ -95,6 +95,45 @@ def test_windows_are_read_where_they_are_given(tmp_path):
     assert without.windows is None and without.window(0) == (None, None)
 
 
+@pytest.mark.parametrize("delimiter", [",", ";"])
+@pytest.mark.parametrize(
+    ("cell", "seconds"),
+    [("00:00:01", 1.0), ("1:30", 90.0), ("0:00:01.25", 1.25), (" 2 ", 2.0), ("1e3", 1000.0), ("nan", None), ("", None)],
+)
+def test_times_of_a_manifest_are_seconds_or_hours_minutes_seconds(tmp_path, cell, seconds, delimiter):
+    rows = [["path", "start", "end"], ["a.mp4", cell, "2000"]]
+    file = written(tmp_path, "\n".join(map(delimiter.join, rows)))
+    assert read_manifest(file).window(0) == (seconds, 2000.0)
+
+
+@pytest.mark.parametrize("column", ["start", "end"])
+@pytest.mark.parametrize("cell", ["0,5", "soon", "12s", "1:75", "1:2:3:4", "-1", "inf", "1_000", "0x10", "١", "True"])
+def test_a_time_that_can_t_be_read_is_refused_with_its_line(tmp_path, column, cell):
+    file = written(tmp_path, f'path,{column}\na.mp4,1\n\n"b\nc.mp4","{cell}"\n')
+    with pytest.raises(
+        ValueError, match=rf"line 5 of {file}, .*{column} '{cell}' is not a time; write seconds, such as"
+    ):
+        read_manifest(file)
+
+
+@pytest.mark.parametrize(("start", "end"), [("5", "2"), ("1:00", "59.5"), ("3", "3")])
+def test_an_end_that_is_not_after_its_start_is_refused_with_its_line(tmp_path, start, end):
+    file = written(tmp_path, f"path,start,end\na.mp4,1,2\nb.mp4,{start},{end}\n")
+    with pytest.raises(ValueError, match=rf"line 3 of {file}, .*end \({end}\) must be after start \({start}\)"):
+        read_manifest(file)
+
+
+def test_a_cell_with_an_unquoted_comma_does_not_shift_the_others(tmp_path):
+    file = written(tmp_path, "path,start,end\na.mp4,0,1,\nb.mp4,0,5,1\n")
+    with pytest.raises(ValueError, match=rf"line 3 of {file} has more cells than the header has columns \(3\)"):
+        read_manifest(file)
+
+
+def test_blanks_around_the_names_of_columns_are_none_of_them(tmp_path):
+    manifest = read_manifest(written(tmp_path, "path, start, end\na.mp4, 1, 2\n"))
+    assert manifest.window(0) == (1.0, 2.0)
+
+
 # --- lists without a header
 
 
@@ -111,6 +150,13 @@ def test_a_list_of_paths_alone_is_a_manifest_without_labels(tmp_path):
     manifest = read_manifest(written(tmp_path, "a b.mp4\n\nc.AVI\nd.png\n", "list.txt"))
     assert names_of(manifest) == ["a b.mp4", "c.AVI", "d.png"]
     assert manifest.labels.tolist() == [-1, -1, -1] and manifest.label_names == []
+
+
+@pytest.mark.parametrize("separator", ["", " 3", ",3", "::3"])
+@pytest.mark.parametrize("quote", ['"', "'"])
+def test_quotes_around_a_path_in_a_list_are_no_part_of_it(tmp_path, quote, separator):
+    file = written(tmp_path, f"{quote}a b.mp4{quote}{separator}\nc.mp4{separator}\nit's.mp4{separator}\n")
+    assert names_of(read_manifest(file)) == ["a b.mp4", "c.mp4", "it's.mp4"]
 
 
 def test_a_list_may_name_files_in_a_store(tmp_path):
@@ -169,6 +215,17 @@ def test_paths_are_below_the_root_or_the_manifest_or_the_variable(tmp_path, monk
     assert list(read_manifest(file).paths) == [str(tmp_path / "lists" / "a.mp4"), *whole]
 
 
+def test_home_and_variables_are_filled_in_wherever_a_path_is_given(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("CLIPS", str(tmp_path / "clips"))
+    rows = ["~/a.mp4", "$CLIPS/b.mp4", "${CLIPS}/c.mp4", "a$b ~.mp4"]
+    written(tmp_path, "\n".join(["path", *rows]))
+    whole = [str(tmp_path / name) for name in ("a.mp4", "clips/b.mp4", "clips/c.mp4")]
+    for source in ("~/list.csv", "$HOME/list.csv", "${HOME}/list.csv"):
+        assert list(read_manifest(source).paths) == [*whole, str(tmp_path / "a$b ~.mp4")]
+    assert read_manifest("~/list.csv", root="$CLIPS").paths[3] == str(tmp_path / "clips" / "a$b ~.mp4")
+
+
 def test_a_manifest_in_the_working_folder_names_files_in_it(tmp_path, monkeypatch):
     written(tmp_path, "path\na.mp4\n")
     monkeypatch.chdir(tmp_path)
@@ -188,6 +245,46 @@ def test_a_folder_is_a_manifest_and_its_sub_folders_are_classes(tmp_path):
     assert found == {"a.AVI": 0, "d.JPEG": 0, "b.mp4": 1, "c.png": 1, "top.webm": -1}
     assert manifest.label_names == ["jump", "run"]
     assert all(Path(path).exists() for path in manifest.paths)
+
+
+CLUTTER = (
+    *(".ipynb_checkpoints/a-checkpoint.mp4", "run/.ipynb_checkpoints/b.mp4", "@eaDir/a.mp4/thumb.jpg", "run/._b.mp4"),
+    *("__MACOSX/run/b.mp4", "#recycle/a.mp4", "lost+found/a.mp4", "$RECYCLE.BIN/S-1/a.mp4", ".hidden.mp4", "Thumbs.db"),
+    *(".DS_Store", "run/c.mp4.part", "run/d.mp4.crdownload", ".Trash-1000/files/a.png"),
+)
+
+
+@pytest.mark.parametrize("scheme", ["", "memory://"])
+def test_what_systems_and_downloads_leave_behind_is_no_class_and_no_clip(tmp_path, memory, caplog, scheme):
+    folder = f"{scheme}{tmp_path}/.videos"  # where the folder itself lies does not matter
+    files, inside = fsspec.core.url_to_fs(folder)
+    for name in ("run/b.mp4", "jump/a.part.mp4", *CLUTTER):
+        files.makedirs(f"{inside}/{name}".rpartition("/")[0], exist_ok=True)
+        files.pipe_file(f"{inside}/{name}", b"x")
+    manifest = read_manifest(folder)
+    assert [path.partition(".videos/")[2] for path in manifest.paths] == ["jump/a.part.mp4", "run/b.mp4"]
+    assert manifest.label_names == ["jump", "run"]
+    assert f"skipped {len(CLUTTER)} hidden or system files below {folder}" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "clip.PNG"])
+def test_one_video_or_image_is_a_dataset_of_one(tmp_path, monkeypatch, name):
+    (tmp_path / name).write_bytes(b"\x87")
+    monkeypatch.chdir(tmp_path)
+    for source in (name, tmp_path / name, f"file://{tmp_path}/{name}"):
+        manifest = read_manifest(source, root="/elsewhere")
+        assert list(manifest.paths) == [str(source)] and manifest.labels.tolist() == [-1]
+
+
+@pytest.mark.parametrize(
+    "content", [b"PK\x03\x04\x14\x00", b"\x93NUMPY\x01", b"\x00" * 100, "path\na.mp4\n".encode("utf-16")]
+)
+def test_a_file_that_is_no_list_is_refused_with_what_a_dataset_may_be(tmp_path, content):
+    (tmp_path / "clips.npz").write_bytes(content)
+    with pytest.raises(
+        ValueError, match=r"clips.npz is not a CSV text file in UTF-8 \(byte \d is .*\); a dataset is a CSV, Pa"
+    ):
+        read_manifest(tmp_path / "clips.npz")
 
 
 @pytest.mark.parametrize("name", ["videos", "videos/", "./videos"])
@@ -311,7 +408,59 @@ def test_files_that_must_be_looked_at_again_have_no_facts(tmp_path):
     assert read_manifest(written(tmp_path, "path\na.mp4\n")).facts(0) is None
 
 
+def with_cell(folder: Path, column: str, cell: str) -> Path:
+    """A manifest of two scanned files, the second with this cell."""
+    file = with_facts(folder, [FACTS, FACTS])
+    rows = list(csv.DictReader(file.read_text().splitlines()))
+    rows[1][column] = cell
+    with file.open("w", newline="") as stream:
+        table = csv.DictWriter(stream, rows[0])
+        table.writeheader()
+        table.writerows(rows)
+    return file
+
+
+@pytest.mark.parametrize(
+    ("column", "cell", "sentence"),
+    [
+        ("frames", "many", "'many' is not a number"),
+        ("frames", "2.5", "'2.5' is not a whole number from 1"),
+        ("frames", "0", "'0' is not a whole number from 1"),
+        ("fps", "29,97", "'29,97' is not a number"),
+        ("fps", "inf", "'inf' is not a number"),
+        ("fps", "0", "'0' is not a number above 0"),
+        ("width", "-320", "'-320' is not a whole number from 1"),
+        ("first_time", "0:01x", "'0:01x' is not a number"),
+        ("keyframe_interval", "1_2", "'1_2' is not a number"),
+        ("traits", "open_gop broken", "'broken' is unknown"),
+        ("orientation", "tz", "'z' is unknown"),
+    ],
+)
+def test_a_fact_that_can_t_be_read_is_refused_with_line_and_column(tmp_path, column, cell, sentence):
+    file = with_cell(tmp_path, column, cell)
+    with pytest.raises(ValueError, match=rf"line 3 of {file}, .*{column}.*: {sentence}"):
+        read_manifest(file)
+
+
+@pytest.mark.parametrize("column", ["fps", "width", "keyframe_interval"])
+def test_a_file_without_one_of_its_facts_is_scanned_again(tmp_path, column):
+    manifest = read_manifest(with_cell(tmp_path, column, ""))
+    assert [manifest.facts(row) for row in range(2)] == [FACTS, None]
+
+
 # --- Parquet
+
+
+def test_times_of_a_parquet_file_are_read_or_refused_with_their_row(tmp_path):
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    columns = {"path": ["a.mp4", "b.mp4", "c.mp4"], "start": [0.5, float("nan"), None], "end": ["00:00:01", "2", None]}
+    parquet.write_table(arrow.table(columns), tmp_path / "list.parquet")
+    manifest = read_manifest(tmp_path / "list.parquet")
+    assert [manifest.window(row) for row in range(3)] == [(0.5, 1.0), (None, 2.0), (None, None)]
+    parquet.write_table(arrow.table(columns | {"end": ["1", "2", "0,5"]}), tmp_path / "list.parquet")
+    with pytest.raises(ValueError, match=r"row 3 of .*list.parquet, .*end '0,5' is not a time"):
+        read_manifest(tmp_path / "list.parquet")
 
 
 def test_a_parquet_file_is_read_like_a_csv_file(tmp_path):
@@ -374,7 +523,9 @@ def test_a_manifest_of_no_use_is_refused(tmp_path, content, sentence):
 
 def test_a_file_that_is_no_text_is_refused(tmp_path):
     (tmp_path / "list.csv").write_bytes(b"path\n\xff\xfe.mp4\n")
-    with pytest.raises(ValueError, match=r"list.csv is not a CSV text file: .*decode"):
+    with pytest.raises(
+        ValueError, match=r"list.csv is not a CSV text file in UTF-8 \(byte 5 is 0xff\); a dataset is a"
+    ):
         read_manifest(tmp_path / "list.csv")
 
 

@@ -21,7 +21,7 @@ from vjepa.data.clips.frame_sampling import FrameSampling
 from vjepa.data.clips.quarantine import Failure
 from vjepa.data.manifest.class_names import Classes, require_distinct, require_known
 from vjepa.data.manifest.manifest import Manifest
-from vjepa.data.video.facts import VideoFacts
+from vjepa.data.video.facts import VideoError, VideoFacts
 
 TASKS = ("verb", "noun", "action")  # an action is a verb and a noun
 ActionSplit = SplitName
@@ -109,6 +109,8 @@ class CutsBeforeActions:
         seconds, point = self.anticipation.draw(generator)
         start, end = times
         assert start is not None and end is not None and frames.fps is not None
+        if reason := facts.missing_part(start):
+            raise VideoError(reason)
         frame_ids = frame_ids_before(facts, clip_end(start, end, seconds, point), frames.num_frames, frames.fps)
         [cut] = self.cuts.plan(facts, frames, (None, None), generator)
         return [cut._replace(frame_ids=frame_ids, seconds=seconds)]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from vjepa.data.video.facts import VideoFacts
+from vjepa.data.video.facts import VideoError, VideoFacts
 
 FrameIds = Int64[np.ndarray, " num_frames"]
 Jitter = Float64[np.ndarray, " num_frames"]
@@ -105,9 +105,14 @@ def _spread(step: float, num_frames: int, length: float, start: float) -> tuple[
 
 
 def window_of(facts: VideoFacts, start: float | None, end: float | None) -> tuple[int, int]:
-    """The range of frames between two times (seconds from the first frame), at least one frame."""
+    """The range of frames between two times (seconds from the first frame), at least one frame.
+
+    Raises VideoError where the file ends before the start.
+    """
     if start is None and end is None:
         return 0, facts.num_frames
+    if reason := facts.missing_part(start):
+        raise VideoError(reason)
     first = _first_frame_from(facts, start or 0.0)
     stop = facts.num_frames if end is None else _first_frame_from(facts, end)
     first = min(first, facts.num_frames - 1)

@@ -2,13 +2,15 @@
 
 import csv
 import json
+import math
 import string
 from collections.abc import Iterator, Mapping, Sequence
 from io import StringIO
 from pathlib import PurePath
 from typing import Any
 
-from vjepa.data.manifest.listings import NoPathColumnError, rows_of_file, rows_of_folder
+from vjepa.data.manifest.cells import read_window
+from vjepa.data.manifest.listings import NoPathColumnError, folder_of, rows_of_file, rows_of_folder
 from vjepa.data.video import storage
 
 COLUMNS = ("path", "label", "split", "start", "end")  # each can have a template
@@ -36,17 +38,20 @@ def annotation_rows(
     Raises:
         ValueError: the file can't be read, or a template names a missing column.
     """
-    for number, record in enumerate(_records(source, records, columns, delimiter), start=1):
+    for where, record in _records(source, records, columns, delimiter):
         known = _with_names(record, source)
         row = {}
         for column in COLUMNS:
             template = templates.get(column, column if column in known else "")
-            row[column] = _filled(template, known, f"record {number} of {source}")
-        for column in ("start", "end"):
-            row[column] = str(_seconds(row[column], source)) if row[column] else ""
+            row[column] = _filled(template, known, where)
+        try:
+            times = read_window(row["start"], row["end"])
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from None
+        row["start"], row["end"] = ("" if math.isnan(time) else str(time) for time in times)
         if not row["path"]:
             raise ValueError(
-                f"record {number} of {source} has no path; give a template, e.g. "
+                f"{where} has no path; give a template, e.g. "
                 f"--path='{{{next(iter(record), 'id')}}}.mp4' (columns: {', '.join(record)})"
             )
         yield row
@@ -54,12 +59,13 @@ def annotation_rows(
 
 def _records(
     source: str, records: str | None, columns: Sequence[str] | None, delimiter: str
-) -> Iterator[Mapping[str, Any]]:
-    if storage.is_folder(source):
-        yield from ({"path": row["inside"], "label": row["label"]} for row in rows_of_folder(source))
-        return
-    if not storage.exists(source):
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Where each record is, and its columns."""
+    if not storage.exists(source) and not storage.is_folder(source):
         raise ValueError(f"there is no file or folder {source}")
+    if folder_of(source) is not None:
+        yield from ((source, {"path": row["inside"], "label": row["label"]}) for row in rows_of_folder(source))
+        return
     if PurePath(source).suffix.lower() == ".json":
         yield from _json_records(source, records)
     elif columns:
@@ -71,18 +77,21 @@ def _records(
             yield from _table(source, None, delimiter)
 
 
-def _table(source: str, columns: Sequence[str] | None, delimiter: str) -> Iterator[Mapping[str, Any]]:
+def _table(source: str, columns: Sequence[str] | None, delimiter: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     text = storage.read_text(source, "a text file")
     delimiter = delimiter.encode().decode("unicode_escape")  # for \t on a command line
     if len(delimiter) != 1:
         raise ValueError(f"delimiter ({delimiter!r}) must be one character")
+    table = csv.DictReader(StringIO(text, newline=""), columns, delimiter=delimiter)
     try:
-        yield from csv.DictReader(StringIO(text, newline=""), columns, delimiter=delimiter)
+        table.fieldnames = [column.strip() for column in table.fieldnames or ()]
+        for record in table:
+            yield f"line {table.line_num} of {source}", record
     except csv.Error as error:
         raise ValueError(f"{source} is not a table: {error}") from None
 
 
-def _json_records(source: str, records: str | None) -> Iterator[Mapping[str, Any]]:
+def _json_records(source: str, records: str | None) -> Iterator[tuple[str, Mapping[str, Any]]]:
     try:
         content = json.loads(storage.read_bytes(source))
     except ValueError as error:
@@ -98,8 +107,8 @@ def _json_records(source: str, records: str | None) -> Iterator[Mapping[str, Any
         ]
     if not isinstance(content, list):
         raise ValueError(f"{source} holds {type(content).__name__}, neither a list of records nor an object of them")
-    for record in content:
-        yield record if isinstance(record, dict) else {"path": str(record)}
+    for number, record in enumerate(content, start=1):
+        yield f"record {number} of {source}", record if isinstance(record, dict) else {"path": str(record)}
 
 
 def _with_names(record: Mapping[str, Any], source: str) -> dict[str, Any]:
@@ -128,16 +137,5 @@ def _filled(template: str, known: Mapping[str, Any], where: str) -> str:
         raise ValueError(
             f"the template '{template}' needs {error}, which {where} does not have (columns: {', '.join(known)})"
         ) from None
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise ValueError(f"the template '{template}' can't be filled from {where}: {error}") from None
-
-
-def _seconds(time: str, source: str) -> float:
-    """`12.5`, `2:03` or `01:02:03.45`."""
-    try:
-        total = 0.0
-        for part in time.split(":"):
-            total = 60 * total + float(part)
-    except ValueError:
-        raise ValueError(f"'{time}' in {source} is not a time; write seconds or hours:minutes:seconds") from None
-    return total

@@ -3,7 +3,6 @@
 Runs in killable processes (`killable_pool`): it is there to find files that hang or crash a decoder.
 """
 
-import os
 import time
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -15,7 +14,7 @@ from vjepa.data.manifest.duplicates import perceptual_hash
 from vjepa.data.video.facts import FileOrBytes, VideoError, VideoFacts
 from vjepa.data.video.pyav_reader import all_frames
 from vjepa.data.video.reader import ReaderChain, ReaderName
-from vjepa.data.video.storage import fetch
+from vjepa.data.video.storage import UNKNOWN, Version, fetch, version_of
 
 FRAMES_PER_POINT = 4  # decoded at the start, in the middle and at the end
 LARGEST_RUN = 64  # frames in memory while all are decoded
@@ -34,7 +33,7 @@ class FileReport:
     facts: VideoFacts | None = None  # None if the file holds no video
     reason: str = ""  # what is wrong
     reader: str = ""  # the first that returns the right frames
-    num_bytes: int = 0
+    version: Version = UNKNOWN
     decoded_frames: int = 0
     seconds: float = 0.0  # of processor time, for opening and decoding
     hashes: UInt8[np.ndarray, "3 8"] | None = None  # at the start, in the middle and at the end; None where flat
@@ -42,14 +41,14 @@ class FileReport:
 
 def check_file(task: FileTask) -> FileReport:
     chain = ReaderChain(task.readers, time_limit=None)  # the whole process has a limit
+    version = version_of(task.path)  # before the scan: a file that changes meanwhile is scanned again when it is used
     try:
         source = fetch(task.path)
         facts = chain.scan(source)
     except VideoError as error:
         return FileReport(reason=str(error))
     reader = chain.reader_of(facts)
-    size = len(source) if isinstance(source, bytes) else os.path.getsize(source)
-    report = FileReport(facts, reader=reader.name if reader else "", num_bytes=size)
+    report = FileReport(facts, reader=reader.name if reader else "", version=version)
     if task.decode == "none":
         return report
     began = time.process_time()

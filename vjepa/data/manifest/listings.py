@@ -1,6 +1,7 @@
 """Rows from lists of videos: tables, lists without a header, folders, on disk or in an object store."""
 
 import csv
+import logging
 from collections.abc import Iterator
 from io import StringIO
 from pathlib import PurePath
@@ -12,24 +13,44 @@ from vjepa.data.video.image_reader import IMAGE_SUFFIXES
 
 _VIDEOS = "mp4 mov m4v avi divx mkv webm 3gp flv mpg mpeg ps vob ts m2ts mts wmv asf ogv gif"
 VIDEO_SUFFIXES = frozenset(f".{name}" for name in _VIDEOS.split())
+SUFFIXES = VIDEO_SUFFIXES | IMAGE_SUFFIXES
 csv.field_size_limit(2**24)  # characters in one cell; annotations can be long
+log = logging.getLogger(__name__)
 
 
 class NoPathColumnError(ValueError):
     """A text file is neither a table with a `path` column nor a list."""
 
 
-def rows_of_folder(folder: str) -> list[dict[str, str]]:
-    """Path, path inside the folder, and class (the first sub-folder) of every video and image below a folder."""
-    return [
-        {"path": path, "inside": inside, "label": inside.partition("/")[0] if "/" in inside else ""}
-        for path, inside in storage.files_below(folder)
-        if PurePath(path).suffix.lower() in VIDEO_SUFFIXES | IMAGE_SUFFIXES
-    ]
+def folder_of(name: str) -> str | None:
+    """The folder that a dataset without a list is in: the name of a folder, or of one video. None for a list."""
+    if storage.is_folder(name):
+        return name
+    return storage.parent(name) if PurePath(name).suffix.lower() in SUFFIXES else None
 
 
-def rows_of_file(name: str) -> Iterator[dict[str, Any]]:
-    """The rows of a manifest file, by column. Raises ValueError if it is not a manifest."""
+def rows_of_folder(name: str) -> list[dict[str, str]]:
+    """Path, path inside the folder, and class (the first sub-folder) of every video and image below a folder, or of one
+    video.
+
+    Hidden, system and unfinished files are skipped, which is said in a line.
+    """
+    if not storage.is_folder(name):
+        return [{"path": name, "inside": PurePath(name).name, "label": ""}]
+    rows, skipped = [], []
+    for path, inside in storage.files_below(name):
+        if storage.is_clutter(inside):
+            skipped.append(inside)
+        elif PurePath(path).suffix.lower() in SUFFIXES:
+            label = inside.partition("/")[0] if "/" in inside else ""
+            rows.append({"path": path, "inside": inside, "label": label})
+    if skipped:
+        log.warning(f"skipped {len(skipped)} hidden or system files below {name}, such as {skipped[0]}")
+    return rows
+
+
+def rows_of_file(name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Where each row of a manifest file is, and its cells by column. Raises ValueError if it is not a manifest."""
     suffix = PurePath(name).suffix.lower()
     if suffix == ".npy":
         raise ValueError(f"{name} is a NumPy file, which may carry code; save it as text, `path label` in each line")
@@ -39,6 +60,10 @@ def rows_of_file(name: str) -> Iterator[dict[str, Any]]:
         text = storage.read_text(name, "a CSV text file")
     except OSError as error:
         raise ValueError(f"the manifest {name} can't be read: {error}") from None
+    except ValueError as error:
+        raise ValueError(
+            f"{error}; a dataset is a CSV, Parquet or list file, a folder, or one video or image with its usual ending"
+        ) from None
     first_line = next((line for line in text.splitlines() if line.strip()), "")
     delimiter = _delimiter_of_header(first_line)
     if delimiter is not None:
@@ -53,22 +78,28 @@ def rows_of_file(name: str) -> Iterator[dict[str, Any]]:
 
 def _delimiter_of_header(line: str) -> str | None:
     for delimiter in ",;\t":
-        if "path" in next(csv.reader([line], delimiter=delimiter), []):
+        if "path" in map(str.strip, next(csv.reader([line], delimiter=delimiter), [])):
             return delimiter
     return None
 
 
-def _rows_with_header(name: str, text: str, delimiter: str) -> Iterator[dict[str, Any]]:
+def _rows_with_header(name: str, text: str, delimiter: str) -> Iterator[tuple[str, dict[str, Any]]]:
     table = csv.DictReader(StringIO(text, newline=""), delimiter=delimiter)
     try:
+        table.fieldnames = [column.strip() for column in table.fieldnames or ()]
         for row in table:
+            if any(row.get(None, ())):
+                raise ValueError(
+                    f"line {table.line_num} of {name} has more cells than the header has columns "
+                    f"({len(table.fieldnames)}); put a cell with a '{delimiter}' in it in quotes"
+                )
             if row["path"]:
-                yield row
+                yield f"line {table.line_num} of {name}", row
     except csv.Error as error:
-        raise ValueError(f"the manifest {name} is not a CSV text file: {error}") from None
+        raise ValueError(f"line {table.line_num} of {name} is not a CSV text file's: {error}") from None
 
 
-def _rows_of_parquet(name: str) -> Iterator[dict[str, Any]]:
+def _rows_of_parquet(name: str) -> Iterator[tuple[str, dict[str, Any]]]:
     try:
         import pyarrow as arrow
         from pyarrow import parquet
@@ -81,12 +112,13 @@ def _rows_of_parquet(name: str) -> Iterator[dict[str, Any]]:
     if "path" not in file.schema_arrow.names:
         found = ", ".join(file.schema_arrow.names)
         raise ValueError(f"the manifest {name} has no column 'path' (found: {found or 'nothing'})")
-    return (row for batch in file.iter_batches() for row in batch.to_pylist() if row["path"])
+    rows = (row for batch in file.iter_batches() for row in batch.to_pylist())
+    return ((f"row {number} of {name}", row) for number, row in enumerate(rows, start=1) if row["path"])
 
 
 def _is_list_line(line: str) -> bool:
     path, label = _split_list_line(line, _separator(line))
-    return label is not None or PurePath(path).suffix.lower() in VIDEO_SUFFIXES | IMAGE_SUFFIXES
+    return label is not None or PurePath(path).suffix.lower() in SUFFIXES
 
 
 def _separator(line: str) -> str | None:  # None: white space
@@ -96,14 +128,17 @@ def _separator(line: str) -> str | None:  # None: white space
 
 
 def _split_list_line(line: str, separator: str | None) -> tuple[str, int | None]:
-    """Path and label. Only the last part is a label, so paths may contain spaces."""
+    """Path and label. Only the last part is a label, so paths may contain spaces; quotes around a path are no part of
+    it."""
     parts = line.strip().rsplit(separator, 1)
-    if len(parts) == 2 and is_whole(parts[1].strip()):
-        return parts[0].strip(), int(parts[1])
-    return line.strip(), None
+    labelled = len(parts) == 2 and is_whole(parts[1].strip())
+    path = parts[0].strip() if labelled else line.strip()
+    if len(path) > 2 and path[0] == path[-1] and path[0] in "\"'":
+        path = path[1:-1].replace(path[0] * 2, path[0])
+    return path, int(parts[1]) if labelled else None
 
 
-def _rows_of_list(name: str, text: str, first_line: str) -> Iterator[dict[str, Any]]:
+def _rows_of_list(name: str, text: str, first_line: str) -> Iterator[tuple[str, dict[str, Any]]]:
     separator = _separator(first_line)
     labelled = _split_list_line(first_line, separator)[1] is not None
     for number, line in enumerate(text.splitlines(), start=1):
@@ -115,4 +150,4 @@ def _rows_of_list(name: str, text: str, first_line: str) -> Iterator[dict[str, A
                 f"line {number} of {name} has no label, but the first line has one: {line.strip()[:80]!r}; "
                 f"each line must be `path label`"
             )
-        yield {"path": path, "label": "" if label is None else str(label)}
+        yield f"line {number} of {name}", {"path": path, "label": "" if label is None else str(label)}

@@ -5,7 +5,11 @@ A manifest is one of
 * a CSV or Parquet file with a header and a `path` column; label columns, `split`, `start` and `end` (seconds) and the
   columns that `vjepa manifest` adds are optional;
 * a list without a header, `path label` or `path,label` or `path::label` in each line, as in the released V-JEPA code;
-* a folder of videos or images, on disk or in an object store, where sub-folders name the classes.
+* a folder of videos or images, on disk or in an object store, where sub-folders name the classes;
+* one video or image.
+
+Times are seconds (`1.5`) or hours:minutes:seconds. An empty cell, or NaN, is not given. A cell that can't be read, and
+an end that is not after its start, are refused with their line.
 
 Rows are packed into arrays (some 50 bytes each beside the path): a list of millions costs a worker little, and
 reference counts touch nothing in it, so forked workers share it.
@@ -21,14 +25,21 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64, Int32, Int64
 
+from vjepa.data.manifest.cells import read_count, read_number, read_rate, read_window
 from vjepa.data.manifest.class_names import class_name, in_order, is_whole
-from vjepa.data.manifest.listings import VIDEO_SUFFIXES, rows_of_file, rows_of_folder
+from vjepa.data.manifest.listings import VIDEO_SUFFIXES, folder_of, rows_of_file, rows_of_folder
 from vjepa.data.video import storage
 from vjepa.data.video.facts import Orientation, Trait, VideoFacts
 from vjepa.data.video.image_reader import IMAGE_SUFFIXES
+from vjepa.data.video.storage import Version
 
 ROOT_VARIABLE = "VJEPA_DATA"
-NUMBER_COLUMNS = ("frames", "fps", "width", "height", "first_time", "keyframe_interval")
+# How the cells of a scanned file are read. The last two tell whether it is still the file that was scanned.
+NUMBERS = {
+    **{"frames": read_count, "fps": read_rate, "width": read_count, "height": read_count, "first_time": read_number},
+    **{"keyframe_interval": read_count, "bytes": read_number, "modified": read_number},
+}
+NUMBER_COLUMNS = tuple(NUMBERS)[:6]
 KIND_COLUMNS = ("container", "codec", "pixel_format", "orientation", "traits")
 # The columns that a scan writes. `container` is empty where a file was not scanned or can't be read.
 FACT_COLUMNS = (*NUMBER_COLUMNS, *KIND_COLUMNS)
@@ -120,6 +131,10 @@ class Manifest:
         """The result of an earlier scan of a row's file; None where it must be scanned again."""
         return self.facts_table.row(row) if self.facts_table is not None else None
 
+    def is_as_scanned(self, row: int, version: Version) -> bool:
+        """Whether a file is, as it is now, the one that the facts were found in."""
+        return self.facts_table is None or self.facts_table.is_of(row, version)
+
     def select(self, rows: Int64[np.ndarray, " n"]) -> "Manifest":
         """Only these rows, in this order; classes keep their numbers."""
         return replace(
@@ -154,39 +169,40 @@ def read_manifest(
     there, below the folder in the environment variable VJEPA_DATA.
 
     Args:
-        source: file or folder, local or with `://`.
+        source: file or folder, local or with `://`; `~` and `$NAME` are filled in, as in all paths.
         root: folder that the paths are relative to.
         split: keep only rows whose `split` column has this value.
         label_columns: columns with classes; labels are -1 in a column that is missing.
 
     Raises:
-        ValueError: there is no such file, it is not a manifest, or it lists no video.
+        ValueError: there is no such file, it is not a manifest, a cell can't be read, or it lists no video.
     """
-    name = str(source)
-    if storage.is_folder(name):
-        rows: Iterable[Mapping[str, Any]] = rows_of_folder(name)
+    name = storage.expanded(str(source))
+    if not storage.exists(name) and not storage.is_folder(name):
+        what = "file" if folder_of(name) else "manifest or folder"
+        raise ValueError(
+            f"there is no {what} {name}; give a CSV file with a 'path' column or a folder of videos "
+            f"(`vjepa make-data` makes a small dataset)"
+        )
+    if folder_of(name) is not None:
+        rows: Iterable[tuple[str, Mapping[str, Any]]] = ((name, row) for row in rows_of_folder(name))
         empty = (
             f"the folder {name} holds no video file; known endings are {' '.join(sorted(VIDEO_SUFFIXES))}, and "
             f"{' '.join(sorted(IMAGE_SUFFIXES))} for images"
         )
         folder, root = "", ""  # its paths are complete
-    elif storage.exists(name):
+    else:
         rows = rows_of_file(name)
         empty = f"the manifest {name} lists no video" + (f" of split '{split}'" if split else "")
         folder = storage.parent(name)
-    else:
-        raise ValueError(
-            f"there is no manifest or folder {name}; give a CSV file with a 'path' column or a folder of videos "
-            f"(`vjepa make-data` makes a small dataset)"
-        )
-    # No function is called per row and column: lists have millions of rows.
+    # Little is done per row and column: lists have millions of rows.
     paths: list[str] = []
     labels: dict[str, Repeated] = {column: ({}, array("q")) for column in label_columns}
     split_of: dict[str, int] = {}
     kind_of: dict[tuple[str, ...], int] = {}
-    splits, kinds = array("q"), array("q")
-    numbers = {column: array("d") for column in ("start", "end", *NUMBER_COLUMNS)}
-    for row in rows:
+    splits, kinds, windows = array("q"), array("q"), array("d")
+    numbers = {column: array("d") for column in NUMBERS}
+    for where, row in rows:
         if split is not None and "split" not in row:
             raise ValueError(f"the manifest {name} has no column 'split' in its header line (found: {', '.join(row)})")
         is_selected = split is None or class_name(str(row["split"])) == class_name(split)
@@ -198,52 +214,84 @@ def read_manifest(
                 label_rows.append(number)
         if not is_selected:
             continue
-        paths.append(str(row["path"]))
+        paths.append(storage.expanded(str(row["path"])))
         splits.append(split_of.setdefault(str(row.get("split") or ""), len(split_of)))
         is_scanned = bool(row.get("container") and row.get("frames"))
-        kind = tuple([str(row.get(column) or "") for column in KIND_COLUMNS]) if is_scanned else ()
-        kinds.append(kind_of.setdefault(kind, len(kind_of)))
-        for column, values in numbers.items():
-            try:
-                values.append(float(row[column] if is_scanned or column in ("start", "end") else np.nan))
-            except (KeyError, TypeError, ValueError):  # missing, or not a number
-                values.append(np.nan)
+        column = "start and end"
+        try:
+            windows.extend(read_window(_text(row.get("start")), _text(row.get("end"))))
+            for column, read in NUMBERS.items():
+                numbers[column].append(read(_text(row.get(column))) if is_scanned else np.nan)
+            column = "traits and orientation"
+            kinds.append(_number_of_kind(row, kind_of) if is_scanned else -1)
+        except ValueError as error:
+            raise ValueError(f"{where}, {column}: {error}") from None
     if not paths:
         raise ValueError(empty)
-    root_name = str(root) if root is not None else root_of(folder, paths[0])
-    table = np.array(list(numbers.values())).T  # (rows, columns)
-    windows, facts = table[:, :2].copy(), table[:, 2:].copy()
+    root_name = storage.expanded(str(root)) if root is not None else root_of(folder, paths[0])
+    facts = np.array(list(numbers.values())).T  # (rows, columns)
+    kind_numbers = np.array(kinds, np.int32)
+    kind_numbers[np.isnan(facts[:, : len(NUMBER_COLUMNS)]).any(axis=1)] = -1  # not all are there: scan the file again
+    parts = np.array(windows).reshape(-1, 2)
+    written = storage.version_of(name).modified
     return Manifest(
         source=source,
         paths=PackedStrings(storage.join(root_name, path) for path in paths),
         columns={column: _label_column(*values) for column, values in labels.items()},
         splits=np.array(splits, np.int32),
         split_names=list(split_of),
-        windows=None if np.isnan(windows).all() else windows,
-        facts_table=FactsTable(facts, np.array(kinds, np.int32), list(kind_of)) if any(kind_of) else None,
+        windows=None if np.isnan(parts).all() else parts,
+        facts_table=FactsTable(facts, kind_numbers, list(kind_of), written) if (kind_numbers >= 0).any() else None,
     )
+
+
+def _text(cell: Any) -> str:
+    return "" if cell is None else str(cell)
+
+
+def _number_of_kind(row: Mapping[str, Any], kind_of: dict[tuple[str, ...], int]) -> int:
+    kind = tuple([_text(row.get(column)) for column in KIND_COLUMNS])
+    if kind not in kind_of:
+        *_, orientation, traits = kind
+        unknown = [*(set(traits.split()) - set(Trait)), *(set(orientation) - set(ORIENTATION))]
+        if unknown:
+            raise ValueError(f"'{unknown[0]}' is unknown; leave `container` empty to have the file scanned")
+        kind_of[kind] = len(kind_of)
+    return kind_of[kind]
 
 
 @dataclass(frozen=True)
 class FactsTable:
     """The results of scanning many files, in arrays."""
 
-    numbers: Float64[np.ndarray, "rows 6"]
-    kinds: Int32[np.ndarray, " rows"]  # into kind_values
-    kind_values: list[tuple[str, ...]]  # () for a file without facts
+    numbers: Float64[np.ndarray, "rows 8"]
+    kinds: Int32[np.ndarray, " rows"]  # into kind_values; -1 for a file without facts
+    kind_values: list[tuple[str, ...]]
+    written: float | None  # when the manifest was written, in seconds since 1970
 
     def select(self, rows: Int64[np.ndarray, " n"]) -> "FactsTable":
-        return FactsTable(self.numbers[rows], self.kinds[rows], self.kind_values)
+        return replace(self, numbers=self.numbers[rows], kinds=self.kinds[rows])
+
+    def is_of(self, row: int, version: Version) -> bool:
+        """Whether the facts are of this version of a file: by its size and time or, where a manifest has no times, by
+        its being older than the manifest."""
+        num_bytes, modified = self.numbers[row, len(NUMBER_COLUMNS) :].tolist()
+        if version.num_bytes is not None and not np.isnan(num_bytes) and version.num_bytes != num_bytes:
+            return False
+        if version.modified is None:
+            return True
+        if np.isnan(modified):
+            return self.written is None or version.modified <= self.written
+        return bool(version.modified == modified)
 
     def row(self, row: int) -> VideoFacts | None:
-        kind = self.kind_values[self.kinds[row]]
-        if not kind:
+        if self.kinds[row] < 0:
             return None
-        container, codec, pixel_format, orientation, traits = kind
+        container, codec, pixel_format, orientation, traits = self.kind_values[self.kinds[row]]
         found = frozenset(Trait(trait) for trait in traits.split())
         if Trait.VARIABLE_RATE in found:
             return None  # the times of its frames are not in the manifest
-        frames, fps, width, height, first_time, keyframe_interval = self.numbers[row].tolist()
+        frames, fps, width, height, first_time, keyframe_interval, *_ = self.numbers[row].tolist()
         shown = (int(frames), fps, int(width), int(height), first_time)
         turned = Orientation(*(letter in orientation for letter in ORIENTATION))
         return VideoFacts(*shown, container, codec, pixel_format, int(keyframe_interval), turned, found)
@@ -270,7 +318,7 @@ def _label_column(number_of: dict[str, int], rows: "array[int]") -> LabelColumn:
 
 def root_of(folder: str, first_path: str) -> str:
     """Where a manifest's relative paths start: its own folder or, if the first is not there, $VJEPA_DATA."""
-    root = os.environ.get(ROOT_VARIABLE)
+    root = storage.expanded(os.environ.get(ROOT_VARIABLE, ""))
     if root and not storage.exists(storage.join(folder, first_path)):
         return root
     return folder

@@ -9,12 +9,13 @@ from vjepa.data.atomic_file import new_file, write_table
 from vjepa.data.manifest.annotations import COLUMNS, annotation_rows
 from vjepa.data.manifest.file_check import FileReport, FileTask, check_file
 from vjepa.data.manifest.killable_pool import Lost, map_killable
+from vjepa.data.manifest.listings import folder_of
 from vjepa.data.manifest.manifest import FACT_COLUMNS, ROOT_VARIABLE, Manifest, fact_columns, root_of
 from vjepa.data.progress import count_processors, report_progress
 from vjepa.data.video import storage
 from vjepa.data.video.reader import ReaderName
 
-FOUND_COLUMNS = (*FACT_COLUMNS, "duration", "bytes", "reader")
+FOUND_COLUMNS = (*FACT_COLUMNS, "duration", "bytes", "modified", "reader")
 
 
 def write_manifest(
@@ -55,15 +56,16 @@ def write_manifest(
     """
     if output.suffix not in (".csv", ".parquet"):
         raise ValueError(f"the manifest's name ({output}) must end in .csv or .parquet")
+    root = root and storage.expanded(root)
     templates = {"path": path, "label": label, "split": split, "start": start, "end": end}
     given = {column: template for column, template in templates.items() if template is not None}
     rows = []
-    for source in sources:
-        base = source if storage.is_folder(source) else root
+    for source in map(storage.expanded, sources):
+        base = folder_of(source) or root
         for row in annotation_rows(source, given, records, columns, delimiter):
             if base is None:
                 base = root_of(storage.parent(source), row["path"])
-            file = storage.join(base, row["path"])
+            file = storage.join(base, storage.expanded(row["path"]))
             start_of_path = root or (base if base == os.environ.get(ROOT_VARIABLE) else str(output.parent))
             rows.append(row | {"file": file, "path": _below(file, start_of_path)})
     if not rows:
@@ -82,6 +84,9 @@ def write_manifest(
             f"none of the {len(rows)} files can be read, the first is {rows[0]['file']}: {reports[0].reason}; "
             f"is the root right?"
         )
+    missing = [row["path"] for row in good if float(row["start"] or 0) >= float(row["duration"])]
+    if missing:
+        print(f"{len(missing)} rows are parts after a file's end, the first of {missing[0]}: training leaves them out")
     _write(output, [*columns_in_use, *FOUND_COLUMNS], good)
     hours = sum(float(row["duration"]) for row in good) / 3600
     print(f"{output}: {len(good)} files, {hours:.1f} hours")
@@ -116,9 +121,11 @@ def listed_columns(listed: Manifest, row: int) -> dict[str, str]:
 def found_columns(report: FileReport) -> dict[str, str]:
     """The columns of a readable file that come from a scan."""
     assert report.facts is not None
+    num_bytes, modified = ("" if each is None else repr(each) for each in report.version)
     return fact_columns(report.facts) | {
         "duration": f"{report.facts.duration:.3f}",
-        "bytes": str(report.num_bytes),
+        "bytes": num_bytes,
+        "modified": modified,
         "reader": report.reader,
     }
 

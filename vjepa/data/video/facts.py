@@ -85,6 +85,12 @@ class VideoFacts:
         """Seconds, from the first frame's start to the last one's end."""
         return self.num_frames / self.fps
 
+    def missing_part(self, start: float | None) -> str:
+        """Why there is nothing from this time on (seconds from the first frame); empty where there is."""
+        if start is None or start < self.duration - 1e-6:
+            return ""
+        return f"its part starts at {start:g} s, and the file ends at {self.duration:.3f} s"
+
     def time_of(self, frame_id: int) -> float:
         """Presentation time in seconds."""
         return float(self.times[frame_id]) if self.times is not None else self.first_time + frame_id / self.fps

@@ -1,10 +1,26 @@
 """Files on disk or in an object store. A path with `://` in it is read by fsspec as a whole and decoded from memory."""
 
 import os
+from datetime import datetime
 from pathlib import PurePath
-from typing import Any
+from typing import Any, NamedTuple
 
 from vjepa.data.video.facts import FileOrBytes, VideoError
+
+# Folders and files that systems and downloads leave behind, beside those whose names begin with a dot.
+_CLUTTER = frozenset(["@eadir", "@tmp", "__macosx", "#recycle", "@recycle", "#snapshot", "lost+found", "$recycle.bin"])
+_CLUTTER |= {"system volume information", "thumbs.db", "desktop.ini", "__pycache__"}
+_UNFINISHED = (".part", ".partial", ".crdownload", ".download", ".ytdl", ".aria2", ".!qb", ".tmp")
+
+
+class Version(NamedTuple):
+    """What tells a file from one that takes its place; None where it is not known."""
+
+    num_bytes: int | None = None
+    modified: float | None = None  # seconds since 1970
+
+
+UNKNOWN = Version()
 
 
 def is_remote(path: str) -> bool:
@@ -16,6 +32,34 @@ def join(root: str, path: str) -> str:
     if is_remote(path) or PurePath(path).is_absolute() or not root:
         return path
     return f"{root.rstrip('/')}/{path}"
+
+
+def expanded(path: str) -> str:
+    """With `~` and `$NAME` or `${NAME}` filled in. What is no variable stays: `$` may be part of a file's name."""
+    return os.path.expanduser(os.path.expandvars(path)) if "$" in path or path.startswith("~") else path
+
+
+def is_clutter(inside: str) -> bool:
+    """Whether a file, by its path in a dataset's folder, is hidden, unfinished, or none of the user's.
+
+    Such as `.ipynb_checkpoints/a.mp4`, `._a.mp4`, `@eaDir/a.mp4/thumb.jpg` or `a.mp4.part`.
+    """
+    names = inside.lower().split("/")
+    return names[-1].endswith(_UNFINISHED) or any(name.startswith(".") or name in _CLUTTER for name in names)
+
+
+def version_of(path: str) -> Version:
+    """Size and time of a file, without reading it."""
+    try:
+        if not is_remote(path):
+            status = os.stat(path)
+            return Version(status.st_size, status.st_mtime)
+        files, name = _file_system(path)
+        info = files.info(name)
+    except (OSError, ValueError):
+        return UNKNOWN
+    times = (info.get(key) for key in ("mtime", "LastModified", "last_modified", "updated", "created"))
+    return Version(info.get("size"), next((_timestamp(time) for time in times if time is not None), None))
 
 
 def exists(path: str) -> bool:
@@ -54,10 +98,16 @@ def read_bytes(path: str) -> bytes:
 
 def read_text(path: str, kind: str) -> str:
     """UTF-8, with or without a byte order mark. Raises ValueError if the file is not text."""
+    content = read_bytes(path)
     try:
-        return read_bytes(path).decode("utf-8-sig")
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not {kind}: {error}") from None
+        reason = f"byte {error.start} is 0x{content[error.start]:02x}"
+    else:
+        if "\0" not in text:
+            return text
+        reason = f"byte {content.index(0)} is 0"
+    raise ValueError(f"{path} is not {kind} in UTF-8 ({reason})")
 
 
 def files_below(folder: str) -> list[tuple[str, str]]:
@@ -75,6 +125,14 @@ def parent(path: str) -> str:
     if not separator:
         return os.path.dirname(path) or "."
     return f"{scheme}://{rest.rpartition('/')[0]}"
+
+
+def _timestamp(time: Any) -> float | None:
+    try:
+        time = datetime.fromisoformat(time) if isinstance(time, str) else time
+        return float(time.timestamp() if isinstance(time, datetime) else time)
+    except (TypeError, ValueError):
+        return None
 
 
 def _file_system(path: str) -> tuple[Any, str]:

@@ -2,13 +2,11 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from pathlib import PurePath
 
 from vjepa.data.clips.sliding_windows import Video
-from vjepa.data.manifest.listings import VIDEO_SUFFIXES
+from vjepa.data.manifest.listings import folder_of
 from vjepa.data.manifest.manifest import ROOT_VARIABLE, read_manifest
 from vjepa.data.video import storage
-from vjepa.data.video.image_reader import IMAGE_SUFFIXES
 
 
 def videos_of(sources: Sequence[str], root: str | None = None, split: str | None = None) -> dict[str, Video]:
@@ -18,7 +16,7 @@ def videos_of(sources: Sequence[str], root: str | None = None, split: str | None
     seconds where it is only a part of a file.
     """
     videos: dict[str, Video] = {}
-    for source in map(str, sources):
+    for source in map(storage.expanded, map(str, sources)):
         for video, bases in _listed(source, root, split):
             name = _name_of(video, bases)
             if videos.get(name, video) != video:  # a/1.mp4 and b/1.mp4 of two folders
@@ -29,14 +27,10 @@ def videos_of(sources: Sequence[str], root: str | None = None, split: str | None
 
 def _listed(source: str, root: str | None, split: str | None) -> Iterator[tuple[Video, list[str]]]:
     """Videos of a source, with the folders that names may be relative to."""
-    if PurePath(source).suffix.lower() in VIDEO_SUFFIXES | IMAGE_SUFFIXES and not storage.is_folder(source):
-        if not storage.exists(source):
-            raise ValueError(f"there is no file {source}; give videos, folders of videos, or manifests")
-        yield Video(source), [storage.parent(source)]
-        return
-    manifest = read_manifest(source, root, split)
-    folder = source if storage.is_folder(source) else storage.parent(source)
-    bases = [folder, *filter(None, [root, os.environ.get(ROOT_VARIABLE)])]
+    folder = folder_of(source)
+    manifest = read_manifest(source, root, split if folder in (None, source) else None)  # one video has no splits
+    roots = map(storage.expanded, filter(None, [root, os.environ.get(ROOT_VARIABLE)]))
+    bases = [folder or storage.parent(source), *roots]
     for row, path in enumerate(manifest.paths):
         yield Video(path, *manifest.window(row)), bases
 
