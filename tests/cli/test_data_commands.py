@@ -203,6 +203,33 @@ def test_an_interrupted_copying_goes_on_and_bad_files_are_listed(films, tmp_path
     assert len(read_manifest(tmp_path / "manifest.csv")) == 5
 
 
+def test_an_original_that_was_replaced_is_copied_again(tmp_path):
+    original, copy = tmp_path / "films" / "a.mp4", tmp_path / "copies" / "a.mp4"
+    original.parent.mkdir()
+    for num_frames in (10, 14):
+        write_film(original, 1, num_frames)
+        main(["transcode", str(original.parent), f"--output={copy.parent}"])
+        assert scan_video(str(copy)).num_frames == num_frames
+
+
+def test_the_doctor_names_parts_that_are_not_there_and_files_that_were_replaced(tmp_path, capsys):
+    film, listing = tmp_path / "a.mp4", tmp_path / "list.csv"
+    write_film(film, 1)  # 2 seconds
+    listing.write_text("path,start,end\na.mp4,0,1\na.mp4,0.5,7000\na.mp4,2.5,3\n")
+    main(["manifest", str(listing), f"--output={tmp_path / 'scanned.csv'}", f"--root={tmp_path}"])
+    assert "1 rows are parts after a file's end, the first of a.mp4" in capsys.readouterr().out
+    write_film(film, 1, num_frames=45)
+    main(["doctor", str(tmp_path / "scanned.csv"), f"--root={tmp_path}", f"--output={tmp_path / 'out'}"])
+    findings = [row["findings"] for row in rows(tmp_path / "out" / "files.csv")]
+    changed = "listed with 50 frames of 96x64 at 25 fps, has 45 frames of 96x64 at 25 fps"
+    assert all(f"Not as the manifest has them: {changed}" in each for each in findings)
+    assert "Shorter than their part: ends at 1.800 s, and the part at 7000 s" in findings[1]
+    assert "Their part is not in the file: its part starts at 2.5 s, and the file ends at 1.800 s" in findings[2]
+    clean = read_manifest(tmp_path / "out" / "clean.csv")
+    assert [clean.window(row) for row in range(2)] == [(0.0, 1.0), (0.5, 7000.0)] and len(clean) == 2
+    assert clean.facts(0).num_frames == 45
+
+
 def test_a_folder_of_numbered_images_becomes_a_video(tmp_path):
     frames = tmp_path / "frames" / "clip7"
     frames.mkdir(parents=True)

@@ -1,5 +1,6 @@
 """Clips are functions of seed and position, whatever was known of their files before; a batch holds one shape."""
 
+import os
 import pickle
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,9 @@ from vjepa.data.clips.data_module import ClipDataModule, Source
 from vjepa.data.clips.dataset import ClipDataset, ClipSource
 from vjepa.data.clips.frame_sampling import FrameSampling
 from vjepa.data.manifest.manifest import fact_columns, read_manifest
+from vjepa.data.manifest.writing import write_manifest
 from vjepa.data.order import MixtureOrder, RowOrder, SampleKey
+from vjepa.data.video.encoding import encode_video
 from vjepa.data.video.facts import VideoError, scan_video
 from vjepa.data.video.reader import ReaderChain
 from vjepa.data.video.transforms import channels_first, crop_resize, view_boxes
@@ -238,6 +241,68 @@ def test_a_file_that_has_become_shorter_is_looked_at_again(tiny_world, tmp_path,
         assert_same_clips([clip], [expected])
         assert clip.failures == []
     assert sorted(scanned) == sorted(paths)
+
+
+def film(file: Path, fps: float) -> None:
+    """Frames that tell their number by their grey, and a name and size that do not tell the rate."""
+    encode_video(file, np.stack([np.full((32, 32, 3), 8 * k, np.uint8) for k in range(24)]), fps)
+    file.write_bytes(file.read_bytes().ljust(20_000, b"\0"))
+
+
+def greys(one: ClipDataset) -> list[int]:
+    (clip,) = one[key(0)]
+    return clip.pixels[0, :, 4, 4].float().div(8).round().int().tolist()
+
+
+@pytest.mark.parametrize("listed", ["manifest", "manifest without times of files", "folder"])
+@pytest.mark.parametrize("mtime", ["new", "older than before"])
+def test_a_file_that_was_replaced_under_its_name_is_scanned_again(tmp_path, caplog, listed, mtime):
+    if listed != "manifest" and mtime != "new":
+        pytest.skip("the time tells nothing there")
+    video, source = tmp_path / "films" / "a.mp4", tmp_path / "list.csv"
+    video.parent.mkdir()
+    film(video, 24)
+    if listed == "folder":
+        source = video.parent
+    elif listed == "manifest":
+        write_manifest([str(video)], source, num_workers=1)
+    else:
+        with_facts(tmp_path, [str(video)]).rename(source)
+    one = dataset(source, cuts=EvaluationCuts(CROP), frames=FrameSampling(4, fps=12))
+    assert greys(one) == [9, 11, 13, 15] and not caplog.text
+    before = video.stat()
+    film(video, 240)
+    assert video.stat().st_size == before.st_size
+    if mtime != "new":
+        os.utime(video, (before.st_mtime - 100, before.st_mtime - 100))
+    again = dataset(source, cuts=EvaluationCuts(CROP), frames=FrameSampling(4, fps=12))
+    for changed in (one, again, again):  # also one that has scanned the file that was there before
+        assert greys(changed) == [0, 7, 15, 23]  # the file is shorter than the clip
+    assert caplog.text.count("is not the file that") == (0 if listed == "folder" else 2)  # once for each dataset
+
+
+@pytest.mark.parametrize("change", ["copied", "touched"])
+def test_a_copied_file_gives_the_same_clips(tmp_path, caplog, change):
+    video = tmp_path / "a.mp4"
+    film(video, 24)
+    write_manifest([str(video)], tmp_path / "list.csv", num_workers=1)
+    if change == "copied":
+        content = video.read_bytes()
+        video.unlink()
+        video.write_bytes(content)
+    os.utime(video)
+    assert greys(dataset(tmp_path / "list.csv", cuts=EvaluationCuts(CROP), frames=FrameSampling(4, fps=12))) == [
+        *(9, 11, 13, 15)
+    ]
+    assert not caplog.text
+
+
+def test_an_object_that_was_replaced_in_a_store_is_scanned_again(tmp_path):
+    film(tmp_path / "a.mp4", 24)
+    write_manifest([f"file://{tmp_path}/a.mp4"], tmp_path / "list.csv", num_workers=1)
+    film(tmp_path / "a.mp4", 240)
+    one = dataset(tmp_path / "list.csv", cuts=EvaluationCuts(CROP), frames=FrameSampling(4, fps=12))
+    assert one.sources[0].manifest.facts(0).fps == 24 and greys(one) == [0, 7, 15, 23]
 
 
 @pytest.mark.parametrize(

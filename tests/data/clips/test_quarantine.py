@@ -2,6 +2,7 @@
 
 import csv
 import logging
+import os
 
 import pytest
 
@@ -54,6 +55,25 @@ def test_two_ranks_write_one_header_and_count_each_others_entries(tmp_path):
     assert lines(tmp_path) == ["source,path,reason", "train,a.mp4,cut short", "train,b.mp4,cut short"]
     with pytest.raises(ValueError, match="3 of 10 files of train could not be read"):
         first.add([C])
+
+
+def test_a_file_that_was_mended_before_a_restart_is_not_counted(tmp_path):
+    bad = [Failure("train", str(tmp_path / name), "cut short") for name in ("a.mp4", "b.mp4")]
+    (tmp_path / "a.mp4").touch()
+    (tmp_path / "b.mp4").touch()
+    absent = Failure("train", str(tmp_path / "c.mp4"), "no such file")
+    quarantine(tmp_path).add([*bad, absent])
+    assert len(quarantine(tmp_path)) == 3
+    later = (tmp_path / "run" / "quarantine.csv").stat().st_mtime + 1
+    os.utime(tmp_path / "a.mp4", (later, later))
+    (tmp_path / "c.mp4").touch()
+    os.utime(tmp_path / "c.mp4", (later - 100, later - 100))  # it was moved here
+    again = quarantine(tmp_path, max_bad_fraction=0.2)
+    assert len(again) == 1
+    again.add([bad[0]])  # it is bad all the same
+    assert len(again) == 2
+    with pytest.raises(ValueError, match="3 of 10 files of train"):
+        again.add([A])
 
 
 def test_too_many_bad_files_stop_the_run(tmp_path):

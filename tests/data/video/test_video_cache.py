@@ -65,7 +65,17 @@ def test_no_more_is_videos_than_there_is_room_for(tiny_world: Path):
     kept._bytes = 100 * size
     kept.decode(first, facts, [0])
     kept.decode(second, scan_video(second), [0])
-    assert list(kept._videos) == [first]
+    assert [path for path, _ in kept._videos] == [first]
+
+
+def test_a_file_that_was_replaced_is_decoded_anew(tiny_world: Path, tmp_path):
+    first, second, *_ = videos(tiny_world)
+    file = str(tmp_path / "a.mp4")
+    kept = VideoCache(ReaderChain(), 1.0)
+    for original in (first, second):
+        Path(file).write_bytes(Path(original).read_bytes())
+        facts = scan_video(file)
+        assert (kept.decode(file, facts, [0, 3]) == ReaderChain().decode(original, facts, [0, 3])).all()
 
 
 def test_a_video_that_ends_early_is_read_as_before(tiny_world: Path):

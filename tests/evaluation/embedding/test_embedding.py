@@ -276,6 +276,34 @@ def test_other_weights_and_other_videos_make_features_anew(films, tmp_path):
     assert embed(tmp_path / "videos", output, seed=1) == 5
 
 
+@pytest.mark.parametrize("kind", ["safetensors", "npz"])
+def test_a_video_that_was_replaced_by_one_of_its_size_is_embedded_anew(tmp_path, kind):
+    video, output = tmp_path / "videos" / "a.mp4", tmp_path / "features"
+    for num_frames, num_windows in ((12, 2), (20, 3)):
+        write_film(video, num_frames)
+        video.write_bytes(video.read_bytes().ljust(20_000, b"\0"))
+        os.utime(video, (1e9 - num_frames, 1e9 - num_frames))  # the second one is the older file, moved here
+        assert embed(video.parent, output, format=kind) == num_windows
+        assert len(read_features(output / f"a.mp4.{kind}").arrays["features"]) == num_windows
+        assert embed(video.parent, output, format=kind) == 0
+
+
+def test_files_of_an_older_version_are_kept_while_they_are_newer_than_their_video(tmp_path, monkeypatch):
+    video, output = tmp_path / "videos" / "a.mp4", tmp_path / "features"
+    write_film(video, 12)
+    embed(video.parent, output)
+    plain = embedding.read_metadata
+
+    def older(path: Path) -> dict[str, str]:
+        return {name: value for name, value in plain(path).items() if name != "modified"}
+
+    monkeypatch.setattr(embedding, "read_metadata", older)
+    assert embed(video.parent, output) == 0
+    later = (output / "a.mp4.safetensors").stat().st_mtime + 1
+    os.utime(video, (later, later))
+    assert embed(video.parent, output) == 2
+
+
 def test_formats_hold_the_same(films, tmp_path):
     for kind in ("safetensors", "npz"):
         for _ in range(2):

@@ -1,5 +1,6 @@
 """Features are encoded once, are those of a direct pass, and are made anew whenever what made them has changed."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -108,6 +109,26 @@ def test_weights_without_dimensions_have_a_fingerprint():
     assert first.fingerprint() == second.fingerprint()
     second.norm.num_batches_tracked += 1
     assert first.fingerprint() != second.fingerprint()
+
+
+def test_a_file_that_was_replaced_under_its_name_and_size_is_encoded_anew(tiny_world, tmp_path):
+    world = shutil.copytree(tiny_world, tmp_path / "world")
+    features, folder = PixelFeatures(), tmp_path / "features"
+
+    def tokens() -> torch.Tensor:
+        cache = FeatureCache(folder, tiny_clips(world))
+        cache.encode([features], quiet)
+        return cache.load(features, "train").gather(torch.arange(3))
+
+    before = tokens()
+    first, second, *_ = map(Path, read_manifest(world / "train.csv").paths)
+    size = max(file.stat().st_size for file in (first, second))
+    first.write_bytes(second.read_bytes().ljust(size, b"\0"))
+    after = tokens()
+    assert torch.equal(after[0], before[1]) and torch.equal(after[1:], before[1:])
+    assert FeatureCache(folder, tiny_clips(world)).key_of(features) == FeatureCache(folder, tiny_clips(world)).key_of(
+        features
+    )
 
 
 # --- what is kept

@@ -1,5 +1,6 @@
 """Clips by position: source, row, frames, crop and flip all follow from (seed, position)."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -18,12 +19,13 @@ from vjepa.data.order import MixtureOrder, SampleKey
 from vjepa.data.randomness import Purpose, generator_for
 from vjepa.data.video.facts import FileOrBytes, VideoError, VideoFacts
 from vjepa.data.video.reader import ReaderChain
-from vjepa.data.video.storage import fetch
+from vjepa.data.video.storage import Version, fetch, version_of
 from vjepa.data.video.transforms import crop_resize
 from vjepa.data.video.video_cache import VideoCache
 
 MAX_REPLACEMENTS = 20
 CACHED_SCANS = 50_000  # files per worker
+log = logging.getLogger(__name__)
 
 
 class Clip(NamedTuple):
@@ -60,7 +62,8 @@ class ClipDataset(Dataset[list[Clip]]):
         self.order = order
         self.cuts = cuts
         self.readers = readers
-        self._scans: dict[str, VideoFacts] = {}
+        self._scans: dict[tuple[str, Version], VideoFacts] = {}
+        self._outdated: set[str] = set()  # names of sources with a file that is not the one that was listed
 
     def __getitem__(self, key: SampleKey) -> list[Clip]:
         number, row = self.order.draw(key.position)
@@ -87,6 +90,7 @@ class ClipDataset(Dataset[list[Clip]]):
 
     def _cut(self, source: ClipSource, row: int, position: int, attempt: int) -> list[tuple[Cut, np.ndarray]]:
         path = source.manifest.paths[row]
+        version = version_of(path)
         video = fetch(path)
 
         def clips(facts: VideoFacts) -> list[tuple[Cut, np.ndarray]]:
@@ -96,16 +100,23 @@ class ClipDataset(Dataset[list[Clip]]):
             return [(cut, self.cuts.finish(frames, cut, generator)) for cut, frames in decoded]
 
         known = source.manifest.facts(row)
-        if known is not None:
+        if known is not None and source.manifest.is_as_scanned(row, version):
             try:
                 return clips(known)
             except VideoError:
-                pass  # the file may have changed since the manifest was made
-        if path not in self._scans:
+                pass  # not every manifest tells that a file has changed
+        if (path, version) not in self._scans:
             if len(self._scans) >= CACHED_SCANS:
                 self._scans.clear()
-            self._scans[path] = self.readers.scan(video)
-        return clips(self._scans[path])
+            self._scans[path, version] = self.readers.scan(video)
+        facts = self._scans[path, version]
+        if known not in (None, facts) and source.name not in self._outdated:
+            self._outdated.add(source.name)
+            log.warning(
+                f"{path} is not the file that {source.manifest.source} describes: such files are scanned again, once "
+                f"per worker (`vjepa manifest` lists them anew)"
+            )
+        return clips(facts)
 
     def _decode(self, video: FileOrBytes, facts: VideoFacts, cuts: list[Cut]) -> Iterator[np.ndarray]:
         size = self.cuts.crop_size

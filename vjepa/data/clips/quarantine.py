@@ -8,6 +8,8 @@ from io import StringIO
 from pathlib import Path
 from typing import NamedTuple
 
+from vjepa.data.video.storage import version_of
+
 log = logging.getLogger(__name__)
 
 
@@ -22,6 +24,8 @@ class Failure(NamedTuple):
 class Quarantine:
     """Writes `quarantine.csv` (source, path, reason); all ranks append to one file.
 
+    A file that was mended since an earlier start listed it counts as unlisted.
+
     Args:
         file: the list, created at the first failure.
         num_files: of each source, by name.
@@ -35,9 +39,14 @@ class Quarantine:
         self.num_files = num_files
         self.max_bad_fraction = max_bad_fraction
         self.replaced_clips = 0  # on this rank, in this process
-        self._listed: dict[str, set[str]] = {}  # paths by source
+        self._listed: dict[str, dict[str, str]] = {}  # reasons by path, by source
         self._read_bytes = 0
         self._catch_up()
+        written = version_of(str(file)).modified or 0.0
+        self._listed = {
+            source: {path: reason for path, reason in files.items() if not _is_mended(path, reason, written)}
+            for source, files in self._listed.items()
+        }
 
     def __len__(self) -> int:
         """Files listed so far, also before a resume."""
@@ -79,7 +88,7 @@ class Quarantine:
         # File names need not be valid text. Two ranks that start the list at once may both write its header.
         for row in csv.reader(StringIO(new.decode("utf-8", "surrogateescape"), newline="")):
             if len(row) == len(self.COLUMNS) and tuple(row) != self.COLUMNS:
-                self._listed.setdefault(row[0], set()).add(row[1])
+                self._listed.setdefault(row[0], {})[row[1]] = row[2]
 
     def _append(self, failure: Failure) -> None:
         self.file.parent.mkdir(parents=True, exist_ok=True)
@@ -94,3 +103,8 @@ class Quarantine:
             file.write(lines.getvalue().encode("utf-8", "surrogateescape"))  # one write: ranks share the file
             file.flush()
             os.fsync(file.fileno())
+
+
+def _is_mended(path: str, reason: str, written: float) -> bool:
+    modified = version_of(path).modified
+    return modified is not None and (modified > written or reason == "no such file")

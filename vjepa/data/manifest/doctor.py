@@ -77,6 +77,8 @@ def examine(
     reports = scan_files(list(listed.paths), num_workers, time_limit, readers=tuple(readers), decode=decode)
     findings = [
         *_findings(reports, readers, min_frames, min_seconds),
+        *_parts(listed, reports),
+        _changed(listed, reports),
         _listed_twice(listed),
         _duplicates(listed, reports, duplicate_distance, drop_duplicates),
     ]
@@ -133,6 +135,37 @@ def _findings(
         if Trait.VARIABLE_RATE in facts.traits:
             uneven.files.append((row, f"mean {facts.fps:.2f} frames per second"))
     return [unreadable, broken, short, codec, keyframes, routed, uneven]
+
+
+def _parts(listed: Manifest, reports: list[FileReport]) -> list[Finding]:
+    """Headings about rows that are parts of a file."""
+    missing = Finding("Their part is not in the file", "correct `start` and `end`, in seconds, or the file", True)
+    short = Finding("Shorter than their part", "what there is of the part is used; are the times in seconds?")
+    for row, report in enumerate(reports):
+        start, end = listed.window(row)
+        if report.facts is None:
+            continue
+        if reason := report.facts.missing_part(start):
+            missing.files.append((row, reason))
+        elif end is not None and end > report.facts.duration + 1 / report.facts.fps:
+            short.files.append((row, f"ends at {report.facts.duration:.3f} s, and the part at {end:g} s"))
+    return [missing, short]
+
+
+def _changed(listed: Manifest, reports: list[FileReport]) -> Finding:
+    finding = Finding(
+        "Not as the manifest has them", "training scans such files again; the clean manifest has them as they are"
+    )
+    for row, report in enumerate(reports):
+        known = listed.facts(row)
+        if report.facts is None or known is None or known == report.facts:
+            continue
+        was, now = (
+            f"{each.num_frames} frames of {each.width}x{each.height} at {each.fps:g} fps"
+            for each in (known, report.facts)
+        )
+        finding.files.append((row, f"listed with {was}, has {now}"))
+    return finding
 
 
 def _listed_twice(listed: Manifest) -> Finding:

@@ -24,7 +24,7 @@ from vjepa.data.progress import count_processors, report_progress
 from vjepa.data.video.facts import FileOrBytes, VideoError, VideoFacts, opened, reason_of, scan_video
 from vjepa.data.video.image_reader import IMAGE_SUFFIXES, ImageReader, scan_image
 from vjepa.data.video.pyav_reader import FrameConverter
-from vjepa.data.video.storage import fetch, is_remote
+from vjepa.data.video.storage import fetch, is_clutter, is_remote, version_of
 
 GROUP = 16  # frames from keyframe to keyframe
 
@@ -56,7 +56,8 @@ def transcode(
     """Make training copies of a manifest's videos, and a manifest of them (`manifest.csv` in the same folder).
 
     Frames keep their number and order. Uneven times become even, at the file's mean rate; `fps` resamples by time
-    instead, which changes the number of frames. Existing copies are kept, so an interrupted call resumes.
+    instead, which changes the number of frames. Copies that are newer than their originals are kept, so an interrupted
+    call resumes.
 
     Args:
         manifest: CSV, Parquet or list file, or a folder; a path may also be a folder of numbered images (one video).
@@ -82,7 +83,7 @@ def transcode(
     tasks = [
         TranscodeTask(path, str(target), short_side, crf, preset, fps, frames_fps)
         for path, target in targets.items()
-        if not target.exists()
+        if not _is_newest(target, path)
     ]
     for target in targets.values():
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -108,6 +109,10 @@ def transcode(
         failures = [{"path": path, "reason": reason} for path, reason in failed.items()]
         write_table(output / "failed.csv", ["path", "reason"], failures)
         print(f"{output / 'failed.csv'}: {len(failed)} files that could not be copied")
+
+
+def _is_newest(copy: Path, original: str) -> bool:
+    return copy.exists() and (version_of(original).modified or 0.0) <= copy.stat().st_mtime
 
 
 def write_copy(task: TranscodeTask) -> str:
@@ -145,7 +150,8 @@ def _shown_at_ticks(facts: VideoFacts, fps: float) -> Int64[np.ndarray, " ticks"
 
 
 def _numbered_images(task: TranscodeTask) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
-    files = sorted(file for file in Path(task.source).iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
+    images = (file for file in Path(task.source).iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
+    files = sorted(file for file in images if not is_clutter(file.name))
     reader = ImageReader()
     size = None
     for file in files:

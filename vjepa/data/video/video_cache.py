@@ -8,6 +8,7 @@ from jaxtyping import UInt8
 
 from vjepa.data.video.facts import FileOrBytes, VideoError, VideoFacts
 from vjepa.data.video.reader import ReaderChain
+from vjepa.data.video.storage import Version, version_of
 from vjepa.data.video.transforms import CropBox, crop_resize
 
 LARGEST_FRACTION = 0.01  # of the cache, for one video
@@ -27,7 +28,7 @@ class VideoCache:
     def __init__(self, readers: ReaderChain, gigabytes: float):
         self.readers = readers
         self.limit = int(gigabytes * 1e9)
-        self._videos: dict[str, np.ndarray | None] = {}  # None: can't be decoded as a whole
+        self._videos: dict[tuple[str, Version], np.ndarray | None] = {}  # None: can't be decoded as a whole
         self._bytes = 0
 
     def scan(self, source: FileOrBytes) -> VideoFacts:
@@ -48,16 +49,17 @@ class VideoCache:
         return crop_resize(video[list(frame_ids)], crop_box, size)
 
     def _video(self, path: str, facts: VideoFacts) -> UInt8[np.ndarray, "T H W 3"] | None:
-        if path not in self._videos:
+        key = path, version_of(path)
+        if key not in self._videos:
             size = 3 * facts.num_frames * facts.height * facts.width
             if size > LARGEST_FRACTION * self.limit or self._bytes + size > self.limit:
                 return None
             try:
-                self._videos[path] = self.readers.decode(path, facts, range(facts.num_frames))
+                self._videos[key] = self.readers.decode(path, facts, range(facts.num_frames))
                 self._bytes += size
             except VideoError:
-                self._videos[path] = None  # single frames of it may still be readable
-        return self._videos[path]
+                self._videos[key] = None  # single frames of it may still be readable
+        return self._videos[key]
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_videos": {}, "_bytes": 0}

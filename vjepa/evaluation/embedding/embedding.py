@@ -2,10 +2,9 @@
 
 import hashlib
 import json
-import os
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -101,7 +100,7 @@ def embed_videos(
     windows = SlidingWindows(frames, stride, max_windows)
     readers_in_order = ReaderChain(readers, decode_time_limit)
     jobs = [
-        Job(video, output, f"{name}.{format}", storage_size(video.path))
+        Job(video, output, f"{name}.{format}", storage.version_of(video.path))
         for name, video in videos_of(sources, root, split).items()
     ]
     device = torch_device(accelerator)
@@ -156,7 +155,7 @@ class Job:
     video: Video
     output: Path  # folder of all feature files
     name: str  # of the file, unique below that folder
-    num_bytes: int | None  # of the video; None where it is not on a local disk
+    version: storage.Version  # of the video's file
     status: Literal["", "done", "failed"] = ""
     reason: str = ""
     num_windows: int = 0
@@ -165,6 +164,13 @@ class Job:
     @property
     def target(self) -> Path:
         return self.output / self.name
+
+    def is_made_from(self, metadata: Mapping[str, str]) -> bool:
+        """Whether the feature file, with this metadata, was made from the video as it is now."""
+        modified = self.version.modified
+        if "modified" in metadata:
+            return metadata["modified"] == repr(modified)
+        return modified is None or modified <= self.target.stat().st_mtime  # an older file does not say
 
     def row(self) -> dict[str, Any]:
         """Its line of `index.csv`."""
@@ -209,17 +215,20 @@ class Embedding:
 
     def keep_finished(self) -> int:
         """Mark jobs whose file was made from the same video with the same settings; returns their number."""
-        kept = [job for job in self.jobs if read_metadata(job.target).get("settings") == self._settings_hash(job)]
-        for job in kept:
+        kept = []
+        for job in self.jobs:
             metadata = read_metadata(job.target)
+            if metadata.get("settings") != self._settings_hash(job) or not job.is_made_from(metadata):
+                continue
+            kept.append(job)
             job.status, job.num_windows, job.seconds = "done", int(metadata["windows"]), float(metadata["seconds"])
         return len(kept)
 
     def run(self) -> Iterator[float]:
         """Do all unfinished jobs; yields after each step its fraction of the videos' bytes."""
         numbers = [number for number, job in enumerate(self.jobs) if not job.status]
-        total = sum(self.jobs[number].num_bytes or 1 for number in numbers)
-        left = {number: (self.jobs[number].num_bytes or 1) / total for number in numbers}  # fractions not yet yielded
+        sizes = {number: self.jobs[number].version.num_bytes or 1 for number in numbers}
+        left = {number: size / sum(sizes.values()) for number, size in sizes.items()}  # fractions not yet yielded
         waiting: list[_Window] = []
         with tempfile.TemporaryDirectory(prefix=".unfinished_", dir=self.jobs[0].output) as scratch:
             for stretch in self._stretches(numbers):
@@ -271,6 +280,7 @@ class Embedding:
         metadata = self.metadata | {
             "settings": self._settings_hash(job),
             "video": as_text(job.video.path),
+            "modified": repr(job.version.modified),
             "windows": str(job.num_windows),
             "seconds": repr(job.seconds),
         }
@@ -305,16 +315,9 @@ class Embedding:
     def _settings_hash(self, job: Job) -> str:
         """A hash of all that determines the contents of a job's file; the version of this package is left out."""
         settings = {name: value for name, value in self.metadata.items() if name not in ("vjepa", "checkpoint")}
-        video = [job.video.start, job.video.end, job.num_bytes]
+        num_bytes = None if storage.is_remote(job.video.path) else job.version.num_bytes
+        video = [job.video.start, job.video.end, num_bytes]
         return hashlib.sha256(json.dumps([settings, video], sort_keys=True).encode()).hexdigest()[:16]
-
-
-def storage_size(path: str) -> int | None:
-    """Size of a local file; None for one that is remote or missing."""
-    try:
-        return None if storage.is_remote(path) else os.path.getsize(path)
-    except OSError:
-        return None
 
 
 def whole_percents(fractions: Iterable[float]) -> Iterator[int]:
