@@ -1,10 +1,13 @@
 """Episodes are the same in every format, and invalid ones are refused in a sentence."""
 
 import importlib.util
+import json
 import pickle
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -249,3 +252,91 @@ def test_a_missing_h5py_is_said_with_the_way_out(written, monkeypatch, name):
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(ValueError, match=r"needs h5py: pip install 'vjepa\[hdf5\]'"):
         open_episodes(root)
+
+
+def _without(key: str) -> Callable[[Path], None]:
+    def remove(path: Path) -> None:
+        content = json.loads(path.read_text())
+        del content[key]
+        path.write_text(json.dumps(content))
+
+    return remove
+
+
+def _with_text(text: str) -> Callable[[Path], object]:
+    return lambda path: path.write_text(text)
+
+
+def _cut_short(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) * 2 // 3])
+
+
+def _with_actions(first: Any, others: Any) -> Callable[[Path], None]:
+    return lambda path: tiny.set_column(path, "action", [first] + [others] * (LENGTHS[1] - 1))
+
+
+TABLE_1 = "data/chunk-000/episode_000001.parquet"
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "harm", "message"),
+    [
+        ("lerobot 2", "meta/episodes.jsonl", Path.unlink, r"there is no file .*episodes\.jsonl"),
+        ("lerobot 2", "meta/episodes.jsonl", _with_text("{}\n"), r"episodes\.jsonl line 1 has no 'episode_index'"),
+        ("lerobot 2", "meta/episodes.jsonl", _with_text('{"episode_index": "a"}'), "must be of type int, not 'a'"),
+        ("lerobot 2", "meta/info.json", _without("fps"), r"info\.json has no 'fps'; it has codebase_version, chunks_"),
+        ("lerobot 2", "meta/info.json", _without("features"), r"info\.json has no 'features'"),
+        ("lerobot 2", "meta/info.json", _with_text(""), r"info\.json is no JSON"),
+        ("lerobot 2", "meta/info.json", _with_text("[1]"), r"info\.json must hold a JSON object, not list"),
+        ("lerobot 2", "meta/info.json", _cut_short, r"info\.json is no JSON"),
+        ("lerobot 2", TABLE_1, _cut_short, r"000001\.parquet is no Parquet file that can be read"),
+        (
+            "lerobot 2",
+            TABLE_1,
+            _with_actions([1.0], [1.0, 2.0]),
+            r"action of .*000001\.parquet must be of as many .* row 1",
+        ),
+        ("lerobot 2", TABLE_1, _with_actions("left", "right"), r"action of .*000001\.parquet must be of as many"),
+        ("lerobot 3", "meta/episodes/chunk-000/file-000.parquet", _cut_short, r"file-000\.parquet is no Parquet file"),
+        ("lerobot 3", "meta/info.json", _without("video_path"), r"info\.json has no 'video_path'"),
+        ("npz", "1.npz", _cut_short, r"1\.npz is no \.npz file, or it is cut short"),
+        (
+            "npz",
+            "1.npz",
+            lambda path: np.savez(path, images=1, action=np.array([{}])),
+            r"'action' of .*1\.npz can't be",
+        ),
+        (
+            "folder",
+            "episodes.csv",
+            _with_text("path,actions\nclips/0.mp4\n"),
+            r"line 2 of .*episodes\.csv must give path",
+        ),
+        (
+            "folder",
+            "episodes.csv",
+            lambda path: path.write_bytes(b"path,actions\n\xe4,b"),
+            r"episodes\.csv can't be read",
+        ),
+        ("collection", "episodes.json", _without("lengths"), r"episodes\.json has no 'lengths'"),
+        ("collection", "episodes.json", _with_text("{"), r"episodes\.json is no JSON"),
+        ("collection", "actions.npy", _cut_short, r"actions\.npy is no \.npy file, or it is cut short"),
+        ("robomimic", "demos.hdf5", _cut_short, r"no HDF5 file can be read: .*demos\.hdf5"),
+    ],
+)
+def test_a_damaged_file_is_refused_by_its_name(written, tmp_path, name, file, harm, message):
+    made = written(name)
+    root = tmp_path / "copy"
+    shutil.copytree(made.parent if made.is_file() else made, root)
+    harm(root / file)
+    with pytest.raises(ValueError, match=message):
+        open_episodes(root)
+
+
+def test_what_is_left_out_is_said(written, tmp_path, caplog):
+    root = tmp_path / "folder"
+    shutil.copytree(written("folder"), root)
+    (root / "clips/1.mp4").write_bytes(b"this is no video")
+    open_episodes(root)
+    assert "1 of 4 episodes can't be read and are left out" in caplog.text

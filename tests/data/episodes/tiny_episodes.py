@@ -7,6 +7,7 @@ changes neither by as much as one count. The action at time t is (t, episode), a
 import csv
 import json
 from collections.abc import Iterable, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -54,14 +55,18 @@ def assert_counts(batch: EpisodeBatch, frame_step: int) -> None:
         np.testing.assert_array_equal(batch.states[..., 1].numpy(), np.broadcast_to(episodes[:, None], times.shape))
 
 
-def write_mp4(path: Path, frames: np.ndarray, rate: int = 10) -> None:
+def write_mp4(path: Path, frames: np.ndarray, rate: int = 10, times: Sequence[float] | None = None) -> None:
+    """An mp4 at an even rate, or with the frames' times in seconds."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=rate, options={"preset": "ultrafast", "bf": "0"})
         stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], "yuv420p"
         stream.codec_context.thread_count = 1
-        for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        stream.codec_context.time_base = Fraction(1, 1000 if times is not None else rate)
+        for number, array in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(array, format="rgb24")
+            frame.pts = number if times is None else round(1000 * times[number])
+            container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
 
 
@@ -251,3 +256,13 @@ def write_droid(root: Path, lengths: Sequence[int] = LENGTHS, rate: int = 15) ->
             file["observation/robot_state/gripper_position"] = poses[:, 6]
             file["observation/camera_extrinsics/24400334_left"] = np.tile(np.arange(6.0) + episode, (length, 1))
     return root
+
+
+def set_column(path: Path, name: str, values: Sequence[Any]) -> None:
+    """Add or replace a column of a Parquet table."""
+    import pyarrow
+    from pyarrow import parquet
+
+    table = parquet.read_table(path, partitioning=None)
+    kept = {other: table[other] for other in table.column_names if other != name}
+    parquet.write_table(pyarrow.table({**kept, name: list(values)}), path)

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Shaped
 
+from vjepa.data.episodes.formats.files import entry, read_json
 from vjepa.data.episodes.frames import ArrayFrames, ArraySource, FrameSource, LazySource
 from vjepa.data.episodes.recordings import ReadOptions
 from vjepa.data.episodes.store import EpisodeStore, check_finite, offsets
@@ -60,7 +61,10 @@ class Collection(EpisodeStore):
         if resize is not None and tuple(resize) != source.frame_size:
             episodes = [ArrayFrames(part) for part in np.split(frames, np.cumsum(num_frames)[:-1])]
             source = LazySource(episodes, resize, cache_gigabytes)
-        limit = None if facts.get("action_limit") is None else ActionLimit(**facts["action_limit"])
+        try:
+            limit = None if facts.get("action_limit") is None else ActionLimit(**facts["action_limit"])
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"action_limit of {self.root / FACTS_FILE} can't be used: {error}") from None
         super().__init__(lengths, actions, states, source, facts["frame_interval"], action_limit=limit)
         self.world: dict[str, Any] = facts.get("world", {})
         self.unit: str = facts.get("unit", "")
@@ -81,16 +85,16 @@ def _read_facts(root: Path) -> dict[str, Any]:
     path = root / FACTS_FILE
     if not path.is_file():
         raise ValueError(f"{root} is no collection of episodes: there is no {FACTS_FILE} in it")
-    try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is no JSON: {error}") from None
-    if not isinstance(facts, dict) or facts.get("format") != FORMAT:
-        found = facts.get("format") if isinstance(facts, dict) else None
-        raise ValueError(f"the format that {path} states ({found}) must be '{FORMAT}'")
-    if not facts["lengths"]:
+    facts = read_json(path)
+    if facts.get("format") != FORMAT:
+        raise ValueError(f"the format that {path} states ({facts.get('format')}) must be '{FORMAT}'")
+    if "kept_every" in facts:  # its name in older versions
+        facts["frame_interval"] = facts["kept_every"]
+    lengths, interval = entry(facts, "lengths", list, str(path)), entry(facts, "frame_interval", int, str(path))
+    if not lengths:
         raise ValueError(f"there are no episodes in {root}")
-    facts.setdefault("frame_interval", facts.get("kept_every"))  # its name in older versions
+    if interval < 1 or not all(type(length) is int and length >= 0 for length in lengths):
+        raise ValueError(f"lengths and frame_interval of {path} must be whole numbers of raw steps; collect it again")
     return facts
 
 
@@ -98,9 +102,12 @@ def _mapped(path: Path) -> Shaped[np.ndarray, "..."]:
     if not path.is_file():
         raise ValueError(f"there is no file {path}; the collection is not whole, collect it again")
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except ValueError:  # an empty file can't be mapped: states of a world without any
-        array = np.load(path, allow_pickle=False)
+        try:
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+        except ValueError:  # an empty array can't be mapped: states of a world without any
+            array = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        raise ValueError(f"{path} is no .npy file, or it is cut short; collect it again") from None
     return array.view(np.ndarray)  # np.memmap's own indexing is slower
 
 

@@ -3,14 +3,15 @@
 Frames stay uint8. Resized frames are resized once, from the stored pixels, by OpenCV's INTER_AREA.
 """
 
+import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import cv2
 import numpy as np
-from jaxtyping import Int64, UInt8
+from jaxtyping import Float64, Int64, Shaped, UInt8
 
 from vjepa.data.video.facts import Trait, VideoError, VideoFacts
 from vjepa.data.video.reader import ReaderChain
@@ -43,6 +44,8 @@ class StoredFrames(Protocol):
     def size(self) -> tuple[int, int]: ...  # height, width
 
     def read(self, frame_ids: Int64[np.ndarray, " n"]) -> UInt8[np.ndarray, "n H W 3"]: ...  # ascending ids
+
+    def part(self, rows: slice) -> "StoredFrames": ...  # of a start and a stop within the frames
 
 
 class ArraySource:
@@ -128,33 +131,80 @@ class ArrayFrames:
     def read(self, frame_ids: Int64[np.ndarray, " n"]) -> UInt8[np.ndarray, "n H W 3"]:
         return self.array[frame_ids]
 
+    def part(self, rows: slice) -> "ArrayFrames":
+        return ArrayFrames(self.array[rows])
+
 
 @dataclass(frozen=True)
 class VideoFrames:
-    """Frames of an episode in a video file.
-
-    Args:
-        first: index in the file of the episode's first frame.
-        stride: frames of the file from one frame of the episode to the next.
-    """
+    """Frames of an episode in a video file: those with the numbers `file_ids`, ascending, repeats allowed."""
 
     readers: ReaderChain
     path: str
     facts: VideoFacts
-    num_frames: int
-    first: int = 0
-    stride: int = 1
+    file_ids: Int64[np.ndarray, " n"]
+
+    @property
+    def num_frames(self) -> int:
+        return len(self.file_ids)
 
     @property
     def size(self) -> tuple[int, int]:
         return self.facts.height, self.facts.width
 
-    @property
-    def fps(self) -> float:
-        return self.facts.fps / self.stride
-
     def read(self, frame_ids: Int64[np.ndarray, " n"]) -> UInt8[np.ndarray, "n H W 3"]:
-        return self.readers.decode(self.path, self.facts, (self.first + self.stride * frame_ids).tolist())
+        return self.readers.decode(self.path, self.facts, self.file_ids[frame_ids].tolist())
+
+    def part(self, rows: slice) -> "VideoFrames":
+        return replace(self, file_ids=self.file_ids[rows])
+
+    def at_times(
+        self,
+        seconds: Shaped[np.ndarray, "..."],  # (n,)
+        where: str,
+        first: float = -math.inf,
+        stop: float = math.inf,
+    ) -> "VideoFrames":
+        """The frames nearest to these presentation times, the earlier of two that are as near.
+
+        Args:
+            seconds: of each row of the episode, in the file's time.
+            where: the episode, in messages.
+            first, stop: seconds at which the episode begins and the next one in the file does.
+
+        Raises:
+            ValueError: times don't increase, or the video has no frame of the first or last row: a frame lasts from
+                half an interval before its time to half one after it; the last one of a video that is slower than the
+                rows, for a whole one.
+        """
+        if seconds.ndim != 1 or seconds.dtype.kind not in "iuf" or not len(seconds):
+            raise ValueError(
+                f"timestamps of {where} must be seconds, one for each row, not {seconds.shape} {seconds.dtype}"
+            )
+        seconds = seconds.astype(np.float64)
+        if not (np.isfinite(seconds).all() and (np.diff(seconds) > 0).all()):
+            row = int(np.argmin(np.append(np.diff(seconds) > 0, False)))
+            raise ValueError(
+                f"timestamps of {where} must be seconds that increase from row to row, and those of rows {row} and "
+                f"{row + 1} are {seconds[row : row + 2].tolist()}; mend or remove them"
+            )
+        times = self.facts.all_times[self.file_ids]
+        half = 0.5 / self.facts.fps
+        ids = np.flatnonzero((times > first - half) & (times < stop - half))
+        is_slower = len(seconds) > 1 and self.facts.fps < 0.99 * rate_of(seconds)
+        slack = 1e-3 + (2 * half if is_slower else half)
+        if not len(ids) or seconds[0] < times[ids[0]] - half - 1e-3 or seconds[-1] > times[ids[-1]] + slack:
+            shown = f"{times[ids[0]]:.3f} to {times[ids[-1]]:.3f} s" if len(ids) else "none of them"
+            raise ValueError(
+                f"rows of {where} are of {seconds[0]:.3f} to {seconds[-1]:.3f} s, and {self.path} has frames of "
+                f"{shown} ({self.facts.fps:.6g} per second); mend timestamps or rate, or leave the episode out"
+            )
+        times = times[ids]
+        later = np.clip(np.searchsorted(times, seconds), 1, max(1, len(times) - 1))
+        earlier = later - 1
+        later = np.minimum(later, len(times) - 1)
+        is_later = times[later] - seconds < seconds - times[earlier] - 1e-6
+        return replace(self, file_ids=self.file_ids[ids[np.where(is_later, later, earlier)]])
 
 
 def scan_videos(paths: Iterable[Path]) -> dict[Path, VideoFrames]:
@@ -167,7 +217,7 @@ def scan_videos(paths: Iterable[Path]) -> dict[Path, VideoFrames]:
             facts = readers.scan(str(path))
             if Trait.DAMAGED in facts.traits:
                 raise VideoError(f"it breaks off after {facts.num_frames} frames")
-            videos[path] = VideoFrames(readers, str(path), facts, facts.num_frames)
+            videos[path] = VideoFrames(readers, str(path), facts, np.arange(facts.num_frames))
         except VideoError as error:
             reasons[path] = str(error)
     if not videos:
@@ -176,9 +226,13 @@ def scan_videos(paths: Iterable[Path]) -> dict[Path, VideoFrames]:
     return videos
 
 
-def common_fps(videos: Iterable[VideoFrames]) -> float | None:
-    """The frame rate of all videos, within 1 %; None where they differ."""
-    rates = [video.fps for video in videos]
+def rate_of(seconds: Float64[np.ndarray, " n"]) -> float:
+    """Rows per second of at least two rows."""
+    return 1 / float(np.median(np.diff(seconds)))
+
+
+def common_fps(rates: Sequence[float]) -> float | None:
+    """The one rate, within 1 %; None where rates differ."""
     return rates[0] if max(rates) <= 1.01 * min(rates) else None
 
 

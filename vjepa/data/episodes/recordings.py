@@ -1,12 +1,14 @@
 """Recorded episodes: what the readers of all formats return, how it is checked, and the names that they look for."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+import logging
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Float32
 
+from vjepa.data.episodes.boundaries import episode_spans, is_suspect, kind_of
 from vjepa.data.episodes.frames import LazySource, StoredFrames
 from vjepa.data.episodes.store import EpisodeStore, check_finite
 
@@ -14,6 +16,8 @@ from vjepa.data.episodes.store import EpisodeStore, check_finite
 FRAME_KEYS = ("images", "image", "frames", "pixels", "video", "observations")
 ACTION_KEYS = ("action", "actions")
 STATE_KEYS = ("state", "states", "observation.state", "proprio", "robot_states")
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class ReadOptions:
 
 @dataclass(frozen=True)
 class Recording:
-    """A recorded episode, with one row of actions and states per frame.
+    """A recorded episode, with one row of actions and states per frame; or several, which `boundaries` tell apart.
 
     The last action may be absent. Arrays of one dimension hold one number per frame.
     """
@@ -40,6 +44,36 @@ class Recording:
     actions: np.ndarray
     states: np.ndarray | None = None
     extrinsics: Float[np.ndarray, " X"] | None = None  # of the camera
+    boundaries: Mapping[str, np.ndarray] = field(
+        default_factory=dict
+    )  # arrays that may state where episodes begin, by name
+
+    def episodes(self) -> list["Recording"]:
+        """Its episodes that have rows. Raises ValueError where `boundaries` or numbers of rows can't be understood."""
+        num_frames = self.frames.num_frames
+        spans = episode_spans(self.boundaries, num_frames, self.name)
+        if spans == [(0, num_frames)]:
+            return [self]
+        for what, rows, least in (("actions", self.actions, num_frames - 1), ("states", self.states, num_frames)):
+            if rows is not None and len(rows) not in (least, num_frames):
+                raise ValueError(
+                    f"{self.name} has {len(rows)} rows of {what} for {num_frames} frames of {len(spans)} episodes; "
+                    "there must be as many as frames"
+                )
+        num_outside = num_frames - sum(stop - start for start, stop in spans)
+        if num_outside:
+            log.warning("%d rows of %s belong to no episode and are left out", num_outside, self.name)
+        return [
+            replace(
+                self,
+                name=f"{self.name} episode {number}",
+                frames=self.frames.part(slice(start, stop)),
+                actions=self.actions[start:stop],
+                states=None if self.states is None else self.states[start:stop],
+                boundaries={},
+            )
+            for number, (start, stop) in enumerate(spans)
+        ]
 
 
 def store_recordings(
@@ -48,11 +82,21 @@ def store_recordings(
     fps: float | None = None,
     num_skipped: int = 0,
 ) -> EpisodeStore:
-    """The store of these recordings, whose frames are read when needed.
+    """The store of these recordings, whose frames are read when needed. Episodes without frames are left out.
 
     Raises:
         ValueError: actions or states do not fit frames, or episodes do not fit each other.
     """
+    episodes = [episode for recording in recordings for episode in recording.episodes()]
+    recordings = [episode for episode in episodes if episode.frames.num_frames]
+    if not recordings:
+        raise ValueError(f"none of {len(episodes)} episodes of {episodes[0].name} has frames")
+    empty = [episode.name for episode in episodes if not episode.frames.num_frames]
+    if num_skipped:
+        log.warning("%d of %d episodes can't be read and are left out", num_skipped, num_skipped + len(episodes))
+    if empty:
+        log.warning("%d of %d episodes have no rows and are left out, such as %s", len(empty), len(episodes), empty[0])
+    num_skipped += len(empty)
     _check_frame_sizes(recordings, options.resize)
     actions = [_rows(recording, "actions") for recording in recordings]
     states = [_rows(recording, "states") for recording in recordings]
@@ -118,6 +162,24 @@ def find_key(names: Sequence[str], requested: str | None, usual: Sequence[str], 
     if requested is None:
         return None
     raise ValueError(f"there are no {what} called '{requested}' in {where}; there is {', '.join(names) or 'nothing'}")
+
+
+def boundary_arrays(arrays: Mapping[str, Any], used: Collection[str | None]) -> dict[str, np.ndarray]:
+    """Those of a file's arrays that may state where episodes begin, without those that are used otherwise."""
+    found = {}
+    for name in arrays:
+        kind = kind_of(name)
+        if name in used or not (kind or is_suspect(name)):
+            continue
+        try:
+            array = arrays[name]
+        except ValueError:  # it can't be read
+            if kind is None:
+                continue
+            raise
+        if len(array.shape) <= 3:
+            found[name] = np.asarray(array[()])
+    return found
 
 
 def action_and_state_keys(

@@ -27,7 +27,7 @@ class EpisodeStore:
         names: of episodes; their indices if None.
         extrinsics: of each episode's camera; unknown if None.
         fps: raw steps per second; None if unknown or not the same for all episodes.
-        num_skipped: episodes that could not be read.
+        num_skipped: episodes that were left out, as they can't be read or have no rows.
         action_limit: of the actions, if known.
     """
 

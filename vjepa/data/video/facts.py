@@ -91,6 +91,11 @@ class VideoFacts:
             return ""
         return f"its part starts at {start:g} s, and the file ends at {self.duration:.3f} s"
 
+    @property
+    def all_times(self) -> Float64[np.ndarray, " num_frames"]:
+        """Presentation times in seconds."""
+        return self.first_time + np.arange(self.num_frames) / self.fps if self.times is None else self.times
+
     def time_of(self, frame_id: int) -> float:
         """Presentation time in seconds."""
         return float(self.times[frame_id]) if self.times is not None else self.first_time + frame_id / self.fps

@@ -8,9 +8,7 @@ subsampled first (V-JEPA 2-AC: 4 frames per second): a raw step is one of the re
 An episode without that camera's video, or whose files can't be read or don't fit, is skipped.
 """
 
-import json
 import math
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float32
 
-from vjepa.data.episodes.formats.files import import_h5py
+from vjepa.data.episodes.formats.files import import_h5py, read_json
 from vjepa.data.episodes.frames import common_fps, scan_videos
 from vjepa.data.episodes.recordings import ReadOptions, Recording, store_recordings
 from vjepa.data.episodes.store import EpisodeStore
@@ -44,34 +42,35 @@ def read(root: Path, options: ReadOptions) -> EpisodeStore:
         raise ValueError(f"none of {len(folders)} episodes in {root} has a video of the camera '{camera}'")
     videos = scan_videos(paths.values())
     max_fps = options.frames_per_second or FRAMES_PER_SECOND
-    recordings, used = [], []
+    recordings, rates = [], []
     for folder, path in paths.items():
         if (video := videos.get(path)) is None:
             continue
         try:
             with h5py.File(folder / TRAJECTORY, "r") as file:
                 states, extrinsics = _poses(file, path.stem)
-        except (OSError, KeyError):
+        except (OSError, KeyError, ValueError, AttributeError):
             continue
         if abs(len(states) - video.num_frames) > MAX_LENGTH_DIFFERENCE:
             continue
-        stride = max(1, math.ceil(video.fps / max_fps - 1e-6))
+        stride = max(1, math.ceil(video.facts.fps / max_fps - 1e-6))
         states = states[: video.num_frames : stride]
         actions = pose_differences(torch.from_numpy(states).double()).float().numpy()
-        used.append(replace(video, num_frames=len(states), stride=stride))
-        recordings.append(Recording(str(folder), used[-1], actions, states, extrinsics))
+        frames = video.part(slice(0, stride * len(states), stride))
+        rates.append(video.facts.fps / stride)
+        recordings.append(Recording(str(folder), frames, actions, states, extrinsics))
     if not recordings:
         raise ValueError(f"the files of none of {len(folders)} episodes in {root} can be read and fit each other")
-    return store_recordings(recordings, options, common_fps(used) or max_fps, len(folders) - len(recordings))
+    return store_recordings(recordings, options, common_fps(rates) or max_fps, len(folders) - len(recordings))
 
 
 def _video_path(folder: Path, camera: str) -> Path | None:
     for path in sorted(folder.glob("*.json")):
         try:
-            named = json.loads(path.read_text(encoding="utf-8")).get(f"{camera}_mp4_path")
-        except (ValueError, AttributeError):
+            named = read_json(path).get(f"{camera}_mp4_path")
+        except ValueError:
             continue
-        if named:
+        if isinstance(named, str):
             video = folder / "recordings" / "MP4" / Path(named).name
             return video if video.is_file() else None
     return None

@@ -2,16 +2,16 @@
 
 * A group for each episode, at the top or under `data` (robomimic), with a uint8 dataset of frames (T, H, W, 3), maybe
   several cameras, and one of actions (T, A).
-* Datasets of all episodes, concatenated, with `ep_len` and perhaps `ep_offset` (stable-worldmodel).
+* Datasets of all episodes, concatenated, with one that tells them apart (`vjepa.data.episodes.boundaries`).
 * One episode in each file of a folder.
 
-Frames are read when they are needed; actions and states at once. A file that can't be opened is skipped.
+Frames are read when they are needed; actions and states at once. A file of a folder that can't be read is skipped.
 """
 
 import os
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from vjepa.data.episodes.recordings import (
     ReadOptions,
     Recording,
     action_and_state_keys,
+    boundary_arrays,
     find_key,
     store_recordings,
 )
@@ -47,12 +48,10 @@ def read(root: Path, options: ReadOptions) -> EpisodeStore:
     opened = _OpenFiles()
     for path in paths:
         try:
-            file = h5py.File(path, "r")
-        except OSError as error:
+            with h5py.File(path, "r") as file:
+                recordings += list(_recordings(file, path, opened, options))
+        except (OSError, KeyError, RuntimeError) as error:
             reasons.append(f"{path}: {error}")
-            continue
-        with file:
-            recordings += _recordings(file, path, opened, options)
     if not recordings:
         raise ValueError(f"no HDF5 file can be read: {reasons[0]}")
     return store_recordings(recordings, options, num_skipped=len(reasons))
@@ -89,6 +88,9 @@ class _DatasetFrames:
     num_frames: int
     size: tuple[int, int]
 
+    def part(self, rows: slice) -> "_DatasetFrames":
+        return replace(self, first=self.first + rows.start, num_frames=rows.stop - rows.start)
+
     def read(self, frame_ids: Int64[np.ndarray, " n"]) -> UInt8[np.ndarray, "n H W 3"]:
         dataset = self.opened[self.path][self.dataset]
         rows = self.first + frame_ids
@@ -99,24 +101,19 @@ class _DatasetFrames:
 
 def _recordings(file: Any, path: Path, opened: _OpenFiles, options: ReadOptions) -> Iterator[Recording]:
     top = file["data"] if "data" in file and hasattr(file["data"], "keys") else file
-    if "ep_len" in top:
-        lengths = top["ep_len"][()].astype(int).ravel()
-        firsts = top["ep_offset"][()].astype(int).ravel() if "ep_offset" in top else np.cumsum(lengths) - lengths
-        spans = [slice(first, first + length) for first, length in zip(firsts.tolist(), lengths.tolist(), strict=True)]
-        yield from _group_recordings(top, path, opened, options, spans)
+    if any(hasattr(each, "shape") for each in top.values()):  # one episode, or several one after another
+        # Beside the group `data` the ends of its episodes may be, as `meta/episode_ends`.
+        yield _recording(top, path, opened, options, boundary_arrays(_datasets(file), ()))
         return
-    is_one_episode = any(hasattr(each, "shape") for each in top.values())
-    groups = [top] if is_one_episode else [top[name] for name in sorted(top, key=_by_number)]
-    if not groups:
+    if not len(top):
         raise ValueError(f"there are no episodes in {path}")
-    for group in groups:
-        yield from _group_recordings(group, path, opened, options, None)
+    for name in sorted(top, key=_by_number):
+        yield _recording(top[name], path, opened, options, boundary_arrays(_datasets(top[name]), ()))
 
 
-def _group_recordings(
-    group: Any, path: Path, opened: _OpenFiles, options: ReadOptions, spans: Sequence[slice] | None
-) -> Iterator[Recording]:
-    """One episode per span of rows; all rows are one episode if None."""
+def _recording(
+    group: Any, path: Path, opened: _OpenFiles, options: ReadOptions, boundaries: dict[str, np.ndarray]
+) -> Recording:
     datasets = _datasets(group)
     where = f"{path}{'' if group.name == '/' else ' ' + group.name}"
     cameras = [name for name, each in datasets.items() if each.dtype == np.uint8 and each.ndim == 4]
@@ -128,11 +125,8 @@ def _group_recordings(
         raise ValueError(f"frames {frames_key} of {where} must be (T, H, W, 3), not {frames.shape}")
     actions_key, states_key = action_and_state_keys(list(datasets), options, where)
     actions, states = datasets[actions_key][()], None if states_key is None else datasets[states_key][()]
-    for number, span in enumerate([slice(0, None)] if spans is None else spans):
-        name = where if spans is None else f"{where} episode {number}"
-        num_frames = len(range(len(frames))[span])
-        images = _DatasetFrames(opened, str(path), frames.name, span.start, num_frames, frames.shape[1:3])
-        yield Recording(name, images, actions[span], None if states is None else states[span])
+    images = _DatasetFrames(opened, str(path), frames.name, 0, len(frames), frames.shape[1:3])
+    return Recording(where, images, actions, states, boundaries=boundaries)
 
 
 def _datasets(group: Any) -> dict[str, Any]:

@@ -1,0 +1,291 @@
+"""Where episodes begin in arrays that hold several of them one after another, by the names that datasets use.
+
+* Flags of an episode's last row: `terminals` and `timeouts` (D4RL, OGBench), `terminated`, `truncated`, `dones`
+  (gymnasium), `is_last` (RLDS). An episode ends where any of them says so, and where a counter (`step_idx`) falls.
+* What states every episode: flags of first rows (`is_first`), a number for each row (`episode_index`), ends
+  (`episode_ends` of Diffusion Policy: the rows behind the last ones), first rows, or lengths (stable-worldmodel's
+  `ep_len` and `ep_offset`). Several of these must agree, and no flag may lie inside an episode: `terminals` leave
+  out time-outs, but they mark nothing else.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Int64, Shaped
+
+EPISODE = "(?:eps?|episodes?|trajs?|trajectory|trajectories|demos?|rollouts?)"
+NUMBER = "(?:idxs?|index|indices|ids?|nums?|numbers?)"
+ENDED = "(?:terminals?|terminat(?:ed?|ions?)|time_?outs?|truncat(?:ed?|ions?)|dones?)"
+KINDS = {
+    "last": rf"(?:is_|next_|{EPISODE}_)*{ENDED}(?:_flags?)?|(?:is_|{EPISODE}_)+last",
+    "first": rf"(?:is_|{EPISODE}_)+first",
+    "starts": rf"{EPISODE}_(?:offsets?|(?:start|begin)s?(?:_{NUMBER})?)",
+    "ends": rf"{EPISODE}_ends?(?:_{NUMBER})?",
+    "lengths": rf"(?:{EPISODE}|seq|sequence)_(?:len|length)s?|lengths",
+    "labels": rf"ep|episodes?|{EPISODE}_(?:{NUMBER}|names?|keys?|uuids?)|(?:seq|sequence)_(?:idx|index|id)",
+    "counter": rf"(?:{EPISODE}_)?(?:(?:time_?)?steps?|frame)(?:_{NUMBER})?|time_?stamps?|times?",
+}
+# Other names that may state boundaries: one of these words, or as a whole one of the names.
+SUSPECT_WORDS = rf"{EPISODE}|{ENDED}|terminates|resets?|boundar(?:y|ies)"
+SUSPECT_NAMES = "(?:is_)?(?:first|last|starts?|begins?|ends?|segments?|masks?|valids?|discounts?|cont|continues?)"
+SUSPECT_NAMES += rf"(?:_{NUMBER})?|non_?terminals?"
+INNOCENT_WORDS = "rewards?|returns?|success(?:es)?|scores?|seeds?"
+
+
+class Span(NamedTuple):
+    """Rows of an episode: from `start` up to before `stop`."""
+
+    start: int
+    stop: int
+
+
+def kind_of(name: str) -> str | None:
+    """What an array of this name states, a key of `KINDS`."""
+    return next((kind for kind, pattern in KINDS.items() if re.fullmatch(pattern, _plain(name))), None)
+
+
+def is_suspect(name: str) -> bool:
+    """Whether an array of another name may state boundaries, too."""
+    words = _plain(name).split("_")
+    has = [any(re.fullmatch(pattern, word) for word in words) for pattern in (SUSPECT_WORDS, INNOCENT_WORDS)]
+    return has == [True, False] or re.fullmatch(SUSPECT_NAMES, _plain(name)) is not None
+
+
+def episode_spans(arrays: Mapping[str, np.ndarray], num_rows: int, where: str) -> list[Span]:
+    """The episodes of so many rows of frames, in the order of the file; those of length 0 are there, too.
+
+    Args:
+        arrays: those of the file that may state boundaries, by name.
+        where: the file, in messages.
+
+    Raises:
+        ValueError: an array can't be understood, or two disagree; the message names them.
+    """
+    columns = {f"'{name}' of {where}": (kind_of(name), _column(array)) for name, array in arrays.items()}
+    stated, counts = _by_numbers_of_episodes(columns, num_rows)
+    by_rows, marked = _by_rows(columns, counts, num_rows)
+    stated |= by_rows
+    spans = _agreed(stated, marked, num_rows)
+    if len(spans) == 1 and not stated:
+        for name, (kind, values) in columns.items():
+            if kind is None and _could_state(values, num_rows):
+                raise ValueError(
+                    f"{name} may say where episodes begin, and it is not known how; give 'episode_index', a number for "
+                    "each row, or remove it"
+                )
+    return spans
+
+
+Columns = Mapping[str, tuple[str | None, Shaped[np.ndarray, "..."]]]  # kinds and values of arrays
+
+
+def _by_numbers_of_episodes(columns: Columns, num_rows: int) -> tuple[dict[str, list[Span]], set[int]]:
+    """What arrays with a number for each episode state, and how many episodes they have."""
+    stated: dict[str, list[Span]] = {}
+    firsts: dict[str, Int64[np.ndarray, " E"]] = {}
+    lengths: dict[str, Int64[np.ndarray, " E"]] = {}
+    counts = set()
+    for name, (kind, values) in columns.items():
+        if kind not in ("lengths", "starts", "ends") or _are_flags(values, num_rows):
+            continue
+        numbers = _integers(np.atleast_1d(values), name, num_rows)
+        counts.add(len(numbers))
+        if kind == "ends":
+            stated[name] = _up_to(numbers, name, num_rows)
+        else:
+            (firsts if kind == "starts" else lengths)[name] = numbers
+    for name, numbers in lengths.items():
+        stated[name] = _of_lengths(numbers, firsts, name, num_rows)
+    for name, numbers in firsts.items() if not lengths else ():
+        if numbers[:1].tolist() != [0] or (np.diff(numbers) < 0).any():
+            raise ValueError(f"{name} must ascend from 0, the first row, and is {numbers[:4].tolist()} ...")
+        stated[name] = _beginning_at(numbers, num_rows)
+    return stated, counts
+
+
+def _by_rows(
+    columns: Columns, counts: set[int], num_rows: int
+) -> tuple[dict[str, list[Span]], dict[str, Int64[np.ndarray, " n"]]]:
+    """What arrays with a value for each row state, and the rows at which an episode begins by flags and counters."""
+    stated: dict[str, list[Span]] = {}
+    marked: dict[str, Int64[np.ndarray, " n"]] = {}
+    ends, ended_by = np.zeros(num_rows, bool), []
+    for name, (kind, values) in columns.items():
+        is_of_rows = values.ndim == 1 and len(values) in (num_rows, num_rows - 1)
+        if kind == "counter" and is_of_rows and values.dtype.kind in "iuf":
+            change = np.diff(values.astype(float))
+            if (change > 0).sum() >= (change < 0).sum():  # else it counts down, or is no counter
+                marked[name] = np.flatnonzero(change < 0) + 1
+        if kind not in ("last", "first", "labels") and not (
+            kind in ("starts", "ends") and _are_flags(values, num_rows)
+        ):
+            continue
+        if values.size == 1 < num_rows or (values.ndim == 1 and not is_of_rows and len(values) in counts):
+            continue  # one value for the whole file, or for each episode
+        if not is_of_rows or (len(values) < num_rows and kind not in ("last", "ends")):
+            raise ValueError(f"{name} has shape {values.shape}; it must have a value for each of {num_rows} frames")
+        if kind == "labels":
+            stated[name] = _labelled(values, name, num_rows)
+            continue
+        flags = _flags(values, name)
+        if kind in ("first", "starts"):
+            if not flags[0]:
+                raise ValueError(f"{name} is not set at row 0, where the first episode begins")
+            stated[name] = _beginning_at(np.flatnonzero(flags), num_rows)
+        elif len(flags) == num_rows:
+            ends |= flags
+            ended_by.append(name)
+        elif flags[:-1].any():
+            raise ValueError(f"{name} has {len(flags)} values for {num_rows} frames; it must have as many")
+    if ends.any():
+        marked[" and ".join(ended_by)] = _rows_behind(ends, " and ".join(ended_by))
+    return stated, marked
+
+
+def _plain(name: str) -> str:
+    """In snake case, without folders: `obs/isFirst` is is_first, and `episode/index` episode_index."""
+    *folders, last = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower().split("/")
+    if folders and re.fullmatch(rf"from|to|starts?|ends?|lens?|lengths?|offsets?|{NUMBER}", last):
+        last = f"{folders[-1]}_{last}"
+    return re.sub(r"[^a-z0-9]+", "_", last).strip("_")
+
+
+def _column(values: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
+    """Without a last axis of one."""
+    return values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
+
+
+def _are_flags(values: Shaped[np.ndarray, "..."], num_rows: int) -> bool:
+    """Whether numbers that could be rows are flags of each row instead."""
+    return values.dtype == bool or (
+        values.shape == (num_rows,) and values.dtype.kind in "iuf" and bool(np.isin(values, (0, 1)).all())
+    )
+
+
+def _flags(values: Shaped[np.ndarray, " n"], name: str) -> Bool[np.ndarray, " n"]:
+    if values.dtype.kind not in "biuf" or not np.isin(values, (0, 1)).all():
+        odd = next((value for value in values.tolist() if value not in (0, 1)), None)
+        raise ValueError(f"{name} must be flags, 0 or 1 for each row, and has {odd!r}; mend or remove it")
+    return values.astype(bool)
+
+
+def _integers(values: Shaped[np.ndarray, "..."], name: str, num_rows: int) -> Int64[np.ndarray, " E"]:
+    if values.ndim != 1 or values.dtype.kind not in "iuf" or not np.equal(values, np.round(values)).all():
+        raise ValueError(f"{name} must be whole numbers of rows, one for each episode, not {values.ravel()[:3]} ...")
+    outside = (values < 0) | (values > num_rows)
+    if outside.any():
+        raise ValueError(f"{name} has {values[outside][0]:g}, and there are {num_rows} frames; mend or remove it")
+    return values.astype(np.int64)
+
+
+def _beginning_at(firsts: Int64[np.ndarray, " E"], num_rows: int) -> list[Span]:
+    return [Span(*pair) for pair in zip(firsts.tolist(), [*firsts[1:].tolist(), num_rows], strict=True)]
+
+
+def _up_to(stops: Int64[np.ndarray, " E"], name: str, num_rows: int) -> list[Span]:
+    if (np.diff(stops) < 0).any() or stops[-1:].tolist() != [num_rows]:
+        raise ValueError(
+            f"{name} must ascend to {num_rows}, the number of frames, as each is the row behind an episode's last; it "
+            f"ends with {stops[-2:].tolist()}"
+        )
+    return [Span(*pair) for pair in zip([0, *stops[:-1].tolist()], stops.tolist(), strict=True)]
+
+
+def _of_lengths(
+    lengths: Int64[np.ndarray, " E"], firsts: Mapping[str, Int64[np.ndarray, "..."]], name: str, num_rows: int
+) -> list[Span]:
+    starts = np.cumsum(lengths) - lengths
+    for of_starts, starts in firsts.items():
+        if len(starts) != len(lengths):
+            raise ValueError(f"{name} has {len(lengths)} episodes and {of_starts} {len(starts)}; mend or remove one")
+    if not firsts and lengths.sum() != num_rows:
+        raise ValueError(
+            f"{name} sums to {lengths.sum()}, and there are {num_rows} frames; mend it, or give the first rows of "
+            f"episodes as 'ep_offset'"
+        )
+    spans = [Span(start, start + length) for start, length in zip(starts.tolist(), lengths.tolist(), strict=True)]
+    before = Span(0, 0)
+    for span in sorted(span for span in spans if span.stop > span.start):
+        if span.start < before.stop or span.stop > num_rows:
+            what = f"the frames end at row {num_rows}" if span.stop > num_rows else f"one before ends at {before.stop}"
+            raise ValueError(f"{name} gives an episode rows {span.start} to {span.stop}, but {what}; mend or remove it")
+        before = span
+    return spans
+
+
+def _labelled(values: Shaped[np.ndarray, " rows"], name: str, num_rows: int) -> list[Span]:
+    firsts = np.append(0, np.flatnonzero(values[1:] != values[:-1]) + 1)
+    of_episodes = values[firsts]
+    if len(firsts) == num_rows > 1:
+        raise ValueError(f"{name} is another in every row, so no episode has two frames; mend or remove it")
+    if values.dtype.kind in "iuf" and not (np.diff(of_episodes.astype(float)) > 0).all():
+        raise ValueError(f"{name} must not fall from row to row, and is {of_episodes[:4].tolist()} ...; sort the rows")
+    if values.dtype.kind == "f" and not np.equal(values, np.round(values)).all():
+        raise ValueError(f"{name} must be whole numbers, and has {values[values != np.round(values)][0]:g}")
+    if len(set(of_episodes.tolist())) < len(firsts):
+        raise ValueError(f"{name} comes back to an episode that ended before; sort the rows by episode")
+    return _beginning_at(firsts, num_rows)
+
+
+def _rows_behind(flags: Bool[np.ndarray, " rows"], name: str) -> Int64[np.ndarray, " n"]:
+    """The rows after last ones. Flags that stay raised once they are (robomimic's `dones`) end one episode."""
+    if flags[0] and not flags[-1]:
+        raise ValueError(
+            f"{name} is set at row 0 and not at the last; if it marks first rows its name must be 'is_first'"
+        )
+    first = int(np.argmax(flags))
+    if first and flags[first:].all():
+        return np.empty(0, np.int64)
+    return np.flatnonzero(flags[:-1]) + 1
+
+
+def _agreed(
+    stated: Mapping[str, list[Span]],
+    marked: Mapping[str, Int64[np.ndarray, " n"]],
+    num_rows: int,
+) -> list[Span]:
+    """The episodes of arrays that state all, or else those between marked rows."""
+    if not stated:
+        begins = np.unique(np.concatenate([np.zeros(1, np.int64), *marked.values()]))
+        return _beginning_at(begins, num_rows)
+    # Lengths with first rows can leave rows out; they come first.
+    first, *others = sorted(stated, key=lambda name: sum(stop - start for start, stop in stated[name]))
+    of_first = _episode_of_rows(stated[first], num_rows)
+    is_inside = (of_first[1:] >= 0) & (of_first[:-1] >= 0)
+    begins = np.diff(of_first) != 0
+    for name in others:
+        differ = np.flatnonzero(is_inside & (begins != (np.diff(_episode_of_rows(stated[name], num_rows)) != 0)))
+        if len(differ):
+            raise ValueError(
+                f"{first} and {name} disagree whether an episode begins at row {differ[0] + 1}; mend or remove one"
+            )
+    for name, rows in marked.items():
+        inside = [row for row in rows.tolist() if is_inside[row - 1] and not begins[row - 1]]
+        if inside:
+            raise ValueError(
+                f"by {name} an episode ends before row {inside[0]}, which is inside one by {first}; mend or remove one"
+            )
+    return stated[first]
+
+
+def _episode_of_rows(spans: list[Span], num_rows: int) -> Int64[np.ndarray, " rows"]:
+    """The number of each row's episode; -1 where there is none."""
+    numbers = np.full(num_rows, -1)
+    for number, span in enumerate(spans):
+        numbers[span.start : span.stop] = number
+    return numbers
+
+
+def _could_state(values: Shaped[np.ndarray, "..."], num_rows: int) -> bool:
+    """Whether numbers could be flags or labels of all rows, rows at which episodes begin, or their lengths."""
+    if values.ndim not in (1, 2) or values.size < 2 or values.dtype.kind not in "biuf":
+        return False
+    numbers = values.astype(float).ravel()
+    if not np.equal(numbers, np.round(numbers)).all() or (numbers == numbers[0]).all():
+        return False
+    ascend = bool((np.diff(numbers) >= 0).all())
+    if values.shape == (num_rows,):
+        return ascend or bool(np.isin(numbers, (0, 1)).all())
+    return numbers.min() >= 0 and (numbers.sum() == num_rows or (ascend and numbers.max() <= num_rows))
