@@ -62,7 +62,7 @@ def read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise ValueError(f"there is no file {path}") from None
+        raise ValueError(f"there is no file {path}; the dataset is not whole") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} can't be read as text: {error}") from None
 
