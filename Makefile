@@ -23,9 +23,11 @@ DATA = $(shell grep -qs 'data/synthetic/' $(LAYERS) && echo $(EMBEDDED_DATA))
 ROOT = $(firstword $(shell sed -n 's,^[^\#]*root: *\([^ ,}]*\).*,\1,p' $(LAYERS) 2>/dev/null))
 EPISODES = $(addsuffix /episodes.json,$(filter data/two_rooms%,$(ROOT)))
 
-# Worker processes and commands that tests start inherit these. Threads that spin while they wait take up to 10 times as
-# long beside a busy core; without bytecode each process would compile the package anew.
-PYTEST = OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE PYTHONDONTWRITEBYTECODE= \
+# Threads that spin while they wait take up to 10 times as long beside a busy core.
+export OMP_WAIT_POLICY ?= PASSIVE
+
+# Worker processes and commands that tests start inherit these; without bytecode each would compile the package anew.
+PYTEST = OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= \
 	$(VENV)/bin/python -m pytest --numprocesses=2 --dist=worksteal
 
 .SECONDEXPANSION:

@@ -4,8 +4,10 @@ import copy
 from pathlib import Path
 
 from tests.shape_checks import check_package
+from vjepa.processors import prepare_threads
 
-check_package()  # before anything imports the package
+prepare_threads()  # before anything imports torch
+check_package()  # before anything else imports the package
 
 import pytest  # noqa: E402
 import torch  # noqa: E402

@@ -33,7 +33,7 @@ ROOMS = {
 MOST_MODULES = 16  # of one folder
 PURE_LAYERS = ("grid", "masking", "models", "objectives", "planning")
 FRAMEWORKS = ("lightning", "pytorch_lightning", "omegaconf", "jsonargparse")
-OUTSIDE_OF_LAYERS = ("__init__", "__main__", "_torchvision_on_cpu")
+OUTSIDE_OF_LAYERS = ("__init__", "__main__", "_torchvision_on_cpu", "processors")
 
 
 class Import(NamedTuple):

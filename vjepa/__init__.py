@@ -1,14 +1,15 @@
 """vjepa: train, probe and plan with video joint-embedding predictive architectures."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vjepa._torchvision_on_cpu import declare_missing_operators
+from vjepa._torchvision_on_cpu import OperatorsBeforeTorchvision
 
 if TYPE_CHECKING:
     from vjepa.interop.load_encoder import LoadedEncoder
 
-declare_missing_operators()  # must run before anything imports torchvision (Lightning and timm do)
+sys.meta_path.insert(0, OperatorsBeforeTorchvision())  # Lightning and timm import torchvision
 
 __version__ = "0.1.0"
 

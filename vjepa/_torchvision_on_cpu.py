@@ -6,19 +6,32 @@ Lightning) and timm import torchvision and fail with it. Declaring the schemas i
 Measured with torch 2.13.0+cpu, torchvision 0.28.0, lightning 2.6.6, timm 1.0.31, torchmetrics 1.9.0.
 """
 
+from collections.abc import Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
 from importlib.metadata import PackageNotFoundError, version
+from types import ModuleType
 
 _libraries: list[object] = []  # a Library removes its declarations when it is garbage-collected
 
 
-def declare_missing_operators() -> None:
-    """Make `import torchvision` work where torch is a CPU build and torchvision is not. No effect elsewhere."""
+class OperatorsBeforeTorchvision(MetaPathFinder):
+    """Declares the operators when torchvision is first imported, so that `import vjepa` need not import torch."""
+
+    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+        if name == "torchvision" and not _libraries:
+            _declare_missing_operators()
+        return None  # the usual finders go on
+
+
+def _declare_missing_operators() -> None:
+    """No effect unless torch is a CPU build and torchvision is not."""
     try:
         torch_is_cpu_build = version("torch").endswith("+cpu")
         torchvision_is_cpu_build = version("torchvision").endswith("+cpu")
     except PackageNotFoundError:
         return
-    if _libraries or not torch_is_cpu_build or torchvision_is_cpu_build:
+    if not torch_is_cpu_build or torchvision_is_cpu_build:
         return
     import torch
 

@@ -21,6 +21,7 @@ from vjepa.interop.networks import seeded
 from vjepa.interop.run_folder import read_run, read_settings
 from vjepa.models import VideoEncoder
 from vjepa.monitoring.health.run_curves import curves_by_step
+from vjepa.processors import count_processors
 
 RECIPES = [
     Path(f"configs/pretrain/{name}.yaml")
@@ -85,7 +86,7 @@ def compare(
     require_matplotlib()  # before half an hour of training, not after
     names = [recipe.stem for recipe in recipes]
     probing = Probing(data, sweep, labels_per_class, runs / "features", accelerator)
-    threads = max(1, (os.cpu_count() or 1) // at_once)
+    threads = max(1, count_processors() // at_once)
     print(f"a ball at a fork, {fork_steps} steps of two models; then {steps} steps by each recipe; probes and decoders")
     with side_by_side(at_once, threads) as pool:
         fork_job = pool.submit(compare_on_forks, fork_steps, decoder_steps)

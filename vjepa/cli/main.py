@@ -8,6 +8,8 @@ import warnings
 from importlib import import_module
 from typing import NamedTuple
 
+from vjepa.processors import prepare_threads
+
 TRAINING = "training:run_training_command"
 
 
@@ -73,6 +75,7 @@ def main(arguments: list[str] | None = None) -> None:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(_usage())
         return
+    prepare_threads()  # before torch is imported
     name = arguments[0]
     if name not in COMMANDS:
         near = difflib.get_close_matches(name, COMMANDS, n=1)
@@ -80,16 +83,11 @@ def main(arguments: list[str] | None = None) -> None:
         _exit_with(f"unknown command '{name}'{hint} (commands: {', '.join(COMMANDS)})")
     try:
         _run(COMMANDS[name], arguments)
-    except (ValueError, _misconfiguration()) as error:
-        if os.environ.get("VJEPA_TRACEBACK"):
+    except Exception as error:
+        code = _exit_code(error)
+        if code is None or (code == 2 and os.environ.get("VJEPA_TRACEBACK")):
             raise
-        _exit_with(_plain_reason(str(error)))
-    except RuntimeError as error:
-        from vjepa.monitoring.health.collapse_watch_actions import CollapsedRunError
-
-        if not isinstance(error, CollapsedRunError):
-            raise
-        _exit_with(str(error), code=3)
+        _exit_with(_plain_reason(str(error)), code)
 
 
 def _run(command: Command, arguments: list[str]) -> None:
@@ -101,10 +99,15 @@ def _run(command: Command, arguments: list[str]) -> None:
     function(arguments if trains else arguments[1:])
 
 
-def _misconfiguration() -> type[Exception]:
+def _exit_code(error: Exception) -> int | None:
+    """2 for a user's error, 3 for a run stopped by its collapse monitor, None for any other."""
+    if isinstance(error, ValueError):
+        return 2
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-    return MisconfigurationException
+    from vjepa.monitoring.health.collapse_watch_actions import CollapsedRunError
+
+    return 2 if isinstance(error, MisconfigurationException) else 3 if isinstance(error, CollapsedRunError) else None
 
 
 def _quieten_lightning(devices_too: bool) -> None:
@@ -147,7 +150,8 @@ def _usage() -> str:
     return (
         "usage: vjepa COMMAND [options]\n\n"
         + "\n".join(lines)
-        + "\n\n`vjepa COMMAND --help` lists the options of a command."
+        + "\n\n`vjepa COMMAND --help` lists the options of a command. Threads of OpenMP sleep while they wait "
+        "(OMP_WAIT_POLICY=PASSIVE)\nunless the environment says otherwise."
     )
 
 

@@ -12,8 +12,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, NoReturn
 
 import yaml
-from jsonargparse import ActionConfigFile, Namespace  # type: ignore[attr-defined]
-from lightning.pytorch.cli import LightningArgumentParser
+from jsonargparse import ActionConfigFile, ArgumentParser, Namespace  # type: ignore[attr-defined]
 
 from vjepa.interop.recipe import parse_recipe
 from vjepa.interop.renamed import renamed_flags, was_part_of_a_loss
@@ -26,8 +25,8 @@ RECIPE_BY_KEY = {
 }
 
 
-class HelpfulParser(LightningArgumentParser):
-    """Lightning's parser without abbreviations and with short errors; exits with code 2 on any."""
+class HelpfulParser(ArgumentParser):
+    """jsonargparse's parser without abbreviations and with short errors; exits with code 2 on any."""
 
     def add_recipe_argument(self) -> None:
         """Add `-c`, which may be given several times."""

@@ -1,6 +1,5 @@
 """Progress of long work: a bar on a terminal, a line per quarter in a log file."""
 
-import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -9,11 +8,6 @@ from typing import TypeVar
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 T = TypeVar("T")
-
-
-def count_processors() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def report_progress(

@@ -9,7 +9,6 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 import yaml
 
 # Keys whose old name means one thing wherever it stands, at any depth of a recipe.
@@ -207,6 +206,8 @@ def renamed_world_model_weights(checkpoint: Mapping[str, Any]) -> dict[str, Any]
     """Weights of a world model's checkpoint with today's names."""
     weights = _with_prefixes(checkpoint["state_dict"], _OLD_WORLD_MODEL_WEIGHTS)
     if "limit_kind" in checkpoint:
+        import torch  # late: every command reads recipes by this module
+
         weights["actions.limit_is_norm"] = torch.tensor(checkpoint["limit_kind"] == "norm")
     return weights
 

@@ -20,11 +20,12 @@ from vjepa.data.manifest.annotations import COLUMNS
 from vjepa.data.manifest.killable_pool import Lost, map_killable
 from vjepa.data.manifest.manifest import read_manifest
 from vjepa.data.manifest.writing import FOUND_COLUMNS, found_columns, listed_columns, scan_files
-from vjepa.data.progress import count_processors, report_progress
+from vjepa.data.progress import report_progress
 from vjepa.data.video.facts import FileOrBytes, VideoError, VideoFacts, opened, reason_of, scan_video
 from vjepa.data.video.image_reader import IMAGE_SUFFIXES, ImageReader, scan_image
 from vjepa.data.video.pyav_reader import FrameConverter
 from vjepa.data.video.storage import fetch, is_clutter, is_remote, version_of
+from vjepa.processors import count_processors
 
 GROUP = 16  # frames from keyframe to keyframe
 

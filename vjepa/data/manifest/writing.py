@@ -11,9 +11,10 @@ from vjepa.data.manifest.file_check import FileReport, FileTask, check_file
 from vjepa.data.manifest.killable_pool import Lost, map_killable
 from vjepa.data.manifest.listings import folder_of
 from vjepa.data.manifest.manifest import FACT_COLUMNS, ROOT_VARIABLE, Manifest, fact_columns, root_of
-from vjepa.data.progress import count_processors, report_progress
+from vjepa.data.progress import report_progress
 from vjepa.data.video import storage
 from vjepa.data.video.reader import ReaderName
+from vjepa.processors import count_processors
 
 FOUND_COLUMNS = (*FACT_COLUMNS, "duration", "bytes", "modified", "reader")
 

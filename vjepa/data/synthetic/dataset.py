@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 
 from vjepa.data.atomic_file import new_file, write_json, write_table
 from vjepa.data.manifest.manifest import FACT_COLUMNS, fact_columns
-from vjepa.data.progress import count_processors, report_progress
+from vjepa.data.progress import report_progress
 from vjepa.data.synthetic.render import render
 from vjepa.data.synthetic.world import MOTIONS, WorldState, roll_out, sample_world
 from vjepa.data.video.encoding import KEYFRAME_INTERVAL, encode_video
 from vjepa.data.video.facts import VideoFacts
+from vjepa.processors import count_processors
 
 FORMAT_VERSION = 3  # raise it when the same arguments give other files
 SPLITS = ("train", "val", "test")

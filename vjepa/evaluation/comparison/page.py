@@ -1,7 +1,6 @@
 """The page of a comparison, in Markdown."""
 
 import datetime
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +11,7 @@ import torch
 from vjepa.evaluation.comparison.comparison import Measured
 from vjepa.evaluation.comparison.fork import ForkOutcome
 from vjepa.evaluation.results import spread
+from vjepa.processors import count_processors
 
 Rows = Mapping[str, Sequence[Measured]]  # by recipe, one for each seed
 
@@ -43,7 +43,7 @@ def page(found: Comparison, pictures: Path) -> str:
     decoding = ", ".join(f"{name} {error:.4f}" for name, error in found.decoding_errors.items())
     return f"""# Objectives compared
 
-Written by `{found.command}` on {datetime.date.today()}, {os.cpu_count()} processor cores, torch {torch.__version__}. \
+Written by `{found.command}` on {datetime.date.today()}, {count_processors()} processors, torch {torch.__version__}. \
 Everything but the objective is the same: encoder, masks, clips, batches, {found.steps} steps; \
 seeds of training: {", ".join(map(str, found.seeds))}.
 

@@ -27,7 +27,7 @@ from vjepa.data.clips.sliding_windows import (
     Video,
 )
 from vjepa.data.loading import decoding_loader
-from vjepa.data.progress import count_processors, report_progress
+from vjepa.data.progress import report_progress
 from vjepa.data.video import storage
 from vjepa.data.video.reader import ReaderChain, ReaderName
 from vjepa.evaluation.accelerator import Precision, torch_device
@@ -35,6 +35,7 @@ from vjepa.evaluation.embedding.feature_file import Array, FeatureFile, FileForm
 from vjepa.evaluation.embedding.sources import videos_of
 from vjepa.evaluation.embedding.window_encoder import FeatureKind, WindowEncoder
 from vjepa.interop.load_encoder import LoadedEncoder
+from vjepa.processors import count_processors
 
 VIDEOS_AT_ONCE = 256  # unfinished videos
 MOST_WORKERS = 16  # by default

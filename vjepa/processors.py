@@ -1,0 +1,38 @@
+"""Processors that a process may use, and how threads of OpenMP use them."""
+
+import os
+from pathlib import Path
+
+CGROUP = Path("/sys/fs/cgroup")
+
+
+def count_processors() -> int:
+    """Processors that this process may use: those of its affinity, fewer where its container has a lower quota."""
+    return max(1, int(min(_by_affinity(), _by_quota())))
+
+
+def prepare_threads() -> None:
+    """Set what OpenMP reads once, when torch is loaded; what the user has set stays.
+
+    Threads that wait by spinning take 1.25 times as long on idle processors and up to 10 times beside a busy one
+    (measured). torch knows of no quota: in a container it would start a thread for each processor of the machine.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if count_processors() < _by_affinity():
+        os.environ.setdefault("OMP_NUM_THREADS", str(count_processors()))
+
+
+def _by_affinity() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _by_quota() -> float:
+    """The quota of cgroup version 2 or 1, in processors; infinite where there is none."""
+    for names in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
+        try:
+            quota, period = " ".join((CGROUP / name).read_text() for name in names).split()
+            if float(quota) > 0:
+                return float(quota) / float(period)
+        except (OSError, ValueError):  # no such version, or the quota is "max"
+            continue
+    return float("inf")
