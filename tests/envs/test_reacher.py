@@ -33,7 +33,7 @@ def test_distance_is_the_larger_of_elbows_and_fingertips():
 
 def test_without_dm_control_the_error_gives_the_installation(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ValueError, match=r"install them with `pip install 'vjepa\[reacher\]'`"):
+    with pytest.raises(ValueError, match=r"install them with `pip install 'video-jepa\[reacher\]'`"):
         reacher()
 
 

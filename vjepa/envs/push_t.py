@@ -1,6 +1,6 @@
 """Push-T: a round agent pushes a T-shaped block (environment of gym-pusht, after Diffusion Policy, 2303.04137).
 
-An extra, installed without gym-pusht's dependencies, which would replace our OpenCV: `pip install "vjepa[pusht]"`, and
+An extra, installed without gym-pusht's dependencies, which would replace our OpenCV: `pip install "video-jepa[pusht]"`, and
 then `pip install --no-deps "gym-pusht>=0.1.8,<0.2"`.
 """
 
@@ -158,7 +158,7 @@ def _push_t_class() -> Any:
             from gym_pusht.envs import PushTEnv
     except ImportError as error:
         raise ValueError(
-            f"Push-T needs gym-pusht ({error}); install it with `pip install 'vjepa[pusht]'` and then "
+            f"Push-T needs gym-pusht ({error}); install it with `pip install 'video-jepa[pusht]'` and then "
             f"`pip install --no-deps 'gym-pusht>=0.1.8,<0.2'`, so that it does not replace OpenCV"
         ) from None
     return PushTEnv

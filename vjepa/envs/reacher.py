@@ -1,6 +1,6 @@
 """Reacher: an arm of two links, moved by torques (model of dm_control); a goal is a pose of the whole arm.
 
-An extra: `pip install "vjepa[reacher]"`. Rendering without a screen needs EGL (Debian and Ubuntu: `apt install
+An extra: `pip install "video-jepa[reacher]"`. Rendering without a screen needs EGL (Debian and Ubuntu: `apt install
 libegl1`). Shadows, reflections, the sky and multisampling are off: 1800 instead of 60 frames/s.
 """
 
@@ -125,7 +125,7 @@ def _mujoco_and_model() -> tuple[Any, Path]:
         os.environ.setdefault("MUJOCO_GL", "egl")
     package = importlib.util.find_spec("dm_control")
     if package is None or package.origin is None or importlib.util.find_spec("mujoco") is None:
-        raise ValueError("Reacher needs dm_control and MuJoCo; install them with `pip install 'vjepa[reacher]'`")
+        raise ValueError("Reacher needs dm_control and MuJoCo; install them with `pip install 'video-jepa[reacher]'`")
     try:
         import mujoco
     except (ImportError, AttributeError) as error:  # of PyOpenGL, where a library is missing

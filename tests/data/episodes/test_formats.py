@@ -250,7 +250,7 @@ def test_what_is_not_there_is_said(tmp_path, written):
 def test_a_missing_h5py_is_said_with_the_way_out(written, monkeypatch, name):
     root = written(name)
     monkeypatch.setitem(sys.modules, "h5py", None)
-    with pytest.raises(ValueError, match=r"needs h5py: pip install 'vjepa\[hdf5\]'"):
+    with pytest.raises(ValueError, match=r"needs h5py: pip install 'video-jepa\[hdf5\]'"):
         open_episodes(root)
 
 

@@ -104,7 +104,7 @@ def _rows_of_parquet(name: str) -> Iterator[tuple[str, dict[str, Any]]]:
         import pyarrow as arrow
         from pyarrow import parquet
     except ImportError:
-        raise ValueError(f"reading {name} needs pyarrow: pip install 'vjepa[parquet]'") from None
+        raise ValueError(f"reading {name} needs pyarrow: pip install 'video-jepa[parquet]'") from None
     try:
         file = parquet.ParquetFile(arrow.BufferReader(storage.read_bytes(name)))
     except (arrow.ArrowInvalid, OSError) as error:

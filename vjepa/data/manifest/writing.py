@@ -147,6 +147,6 @@ def _write(output: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any
         import pyarrow as arrow
         from pyarrow import parquet
     except ImportError:
-        raise ValueError(f"writing {output} needs pyarrow: pip install 'vjepa[parquet]'") from None
+        raise ValueError(f"writing {output} needs pyarrow: pip install 'video-jepa[parquet]'") from None
     with new_file(output) as temporary:
         parquet.write_table(arrow.table({column: [str(row[column]) for row in rows] for column in columns}), temporary)

@@ -93,7 +93,7 @@ def import_h5py(needed_for: Path) -> Any:
     try:
         import h5py
     except ImportError:
-        raise ValueError(f"reading {needed_for} needs h5py: pip install 'vjepa[hdf5]'") from None
+        raise ValueError(f"reading {needed_for} needs h5py: pip install 'video-jepa[hdf5]'") from None
     return h5py
 
 
@@ -117,7 +117,7 @@ def _parquet_errors(path: Path) -> Iterator[Any]:
     try:
         from pyarrow import ArrowException, parquet
     except ImportError:
-        raise ValueError(f"reading {path} needs pyarrow: pip install 'vjepa[parquet]'") from None
+        raise ValueError(f"reading {path} needs pyarrow: pip install 'video-jepa[parquet]'") from None
     try:
         yield parquet
     except (OSError, ArrowException) as error:
