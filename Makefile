@@ -31,7 +31,7 @@ PYTEST = OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= \
 	$(VENV)/bin/python -m pytest --numprocesses=2 --dist=worksteal
 
 .SECONDEXPANSION:
-.PHONY: help install simulators data pretrain probe compare worldmodel plan test test-quick bench bench-data recipes check \
+.PHONY: help install simulators data pretrain probe compare worldmodel plan test test-quick test-without-decord bench bench-data recipes check \
 	format clean
 
 help:  ## list the targets
@@ -79,6 +79,9 @@ plan: $(INSTALLED)  ## plan with the world model CHECKPOINT, or the newest one, 
 
 test: $(INSTALLED)  ## run all tests: about 5 minutes
 	$(PYTEST) $(ARGS)
+
+test-without-decord: $(INSTALLED)  ## run all tests as where decord has no wheel: Macs, Linux on Arm
+	PYTHONPATH=tests/without_decord $(PYTEST) $(ARGS)
 
 test-quick: $(INSTALLED)  ## run the tests that are not marked as slow: about 1 minute
 	$(PYTEST) -m 'not slow' $(ARGS)

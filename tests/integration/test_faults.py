@@ -10,6 +10,7 @@ from tests.integration.runs import checkpoint, logged, vjepa
 from vjepa.cli.main import main
 from vjepa.data.manifest.manifest import read_manifest
 from vjepa.data.video.decord_reader import DecordReader
+from vjepa.data.video.pyav_reader import PyAVReader
 
 
 @pytest.fixture
@@ -70,13 +71,13 @@ def test_a_decoder_that_hangs_is_left_behind_and_the_next_one_reads(tiny_recipe,
 
 def test_a_file_that_hangs_every_decoder_is_quarantined(tiny_recipe, monkeypatch, tiny_world):
     bad = read_manifest(tiny_world / "train.csv").paths[3]
-    decode = DecordReader.decode
+    decode = PyAVReader.decode
 
     def hang(self, source, *rest):
         return threading.Event().wait() if source == bad else decode(self, source, *rest)
 
-    monkeypatch.setattr(DecordReader, "decode", hang)
-    flags = ["--data.decode_time_limit=0.2", "--data.readers=[decord]", "--trainer.max_steps=7"]
+    monkeypatch.setattr(PyAVReader, "decode", hang)
+    flags = ["--data.decode_time_limit=0.2", "--data.readers=[pyav]", "--trainer.max_steps=7"]
     main(["fit", "-c", str(tiny_recipe), "--name=a", *flags])
     listed = (tiny_recipe.parent / "runs" / "a" / "version_0" / "quarantine.csv").read_text().splitlines()
     assert len(listed) == 2 and bad in listed[1] and "it did not return within 0.2 s" in listed[1]

@@ -1,7 +1,7 @@
 """Push-T: a round agent pushes a T-shaped block (environment of gym-pusht, after Diffusion Policy, 2303.04137).
 
-An extra, installed without gym-pusht's dependencies, which would replace our OpenCV: `pip install "video-jepa[pusht]"`, and
-then `pip install --no-deps "gym-pusht>=0.1.8,<0.2"`.
+An extra, installed without gym-pusht's dependencies, which would replace our OpenCV: `pip install
+"video-jepa[pusht]"`, then `pip install --no-deps "gym-pusht>=0.1.8,<0.2"`.
 """
 
 import os

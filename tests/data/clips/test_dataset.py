@@ -12,6 +12,7 @@ import torch
 from lightning.pytorch import Trainer
 from PIL import Image
 
+from tests.needs_decord import needs_decord
 from vjepa.data.clips.augmentation import RandAugment
 from vjepa.data.clips.batch import MaskingCollate, normalize_clips
 from vjepa.data.clips.cuts import EvaluationCuts, TrainingCuts
@@ -136,6 +137,7 @@ def test_clips_of_a_file_come_from_stretches_of_their_own_and_follow_from_the_po
 # --- evaluation
 
 
+@needs_decord
 def test_a_clip_of_evaluation_is_the_middle_of_the_file(tiny_world):
     (clip,) = dataset(tiny_world / "train.csv", cuts=EvaluationCuts(CROP))[key(0)]
     path = videos(tiny_world)[clip.row]
@@ -175,6 +177,7 @@ def test_evaluation_gives_every_view_of_every_segment(tiny_world):
 # --- windows and facts
 
 
+@needs_decord
 def test_a_clip_keeps_to_its_row_s_window(tiny_world, tmp_path):
     path = videos(tiny_world)[0]
     file = list_of(tmp_path, [f"{path},0.25,0.5"], "path,start,end")  # at 16 fps: frames 4 to 7
@@ -546,6 +549,7 @@ def test_images_beside_videos_come_in_batches_of_one_shape_each(tiny_world, tmp_
     assert sum(counts.values()) == 24 and counts[2] > 2 and counts[4] > 8
 
 
+@needs_decord
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_what_is_kept_in_memory_changes_no_batch(tiny_world, tmp_path, pictures, num_workers):
     mixture = [Source(str(tiny_world / "train.csv")), Source(str(pictures), name="pictures", num_frames=2)]

@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import av
-import decord
 import numpy as np
 import pytest
 from av.video.frame import PictureType
@@ -32,6 +31,7 @@ from vjepa.data.synthetic.world import (
     step,
 )
 from vjepa.data.video.facts import scan_video
+from vjepa.data.video.reader import ReaderChain
 
 SMALL = {"num_train": 26, "num_val": 3, "num_test": 2}
 CHANCE = 1.0 / len(MOTIONS)
@@ -315,9 +315,10 @@ def test_videos_decode_frame_for_frame_to_what_was_rendered(dataset: Path) -> No
     ratios = []
     for index, row in enumerate(read_rows(dataset, "train")[:12]):
         rendered, object_masks = render(roll_out(clip_state(0, "train", index, 64), 32))
-        reader = decord.VideoReader(str(dataset / row["path"]), num_threads=1)
-        assert len(reader) == 32 and reader.get_avg_fps() == 16.0
-        decoded = reader.get_batch(range(32)).asnumpy()
+        chain, path = ReaderChain(), str(dataset / row["path"])
+        facts = chain.scan(path)
+        assert (facts.num_frames, facts.fps) == (32, 16.0)
+        decoded = chain.decode(path, facts, range(32))
         errors = ((decoded.astype(np.float64) - rendered) ** 2).mean(axis=(1, 2, 3))
         ratios += list(10.0 * np.log10(255.0**2 / errors))
         with np.load(dataset / row["mask"]) as stored:

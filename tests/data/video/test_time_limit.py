@@ -9,6 +9,7 @@ import time
 import numpy as np
 import pytest
 
+from tests.needs_decord import needs_decord
 from vjepa.data.manifest.manifest import read_manifest
 from vjepa.data.video import reader
 from vjepa.data.video.facts import VideoError
@@ -66,6 +67,7 @@ class Hanging:
         raise VideoError("released")
 
 
+@needs_decord
 def test_a_hanging_reader_is_passed_over_and_not_asked_again_for_that_file(tiny_world, released, monkeypatch):
     chain = ReaderChain(["decord", "pyav"])
     first, second = list(read_manifest(tiny_world / "train.csv").paths)[:2]
@@ -85,6 +87,7 @@ def test_a_hanging_reader_is_passed_over_and_not_asked_again_for_that_file(tiny_
     assert hanging.asked == [first, second]  # another file may do
 
 
+@needs_decord
 def test_a_file_on_which_all_readers_hang_is_unreadable_with_a_reason_of_each(tiny_world, released, monkeypatch):
     chain = ReaderChain(["decord", "pyav"], time_limit=0.2)
     path = read_manifest(tiny_world / "train.csv").paths[0]
@@ -110,6 +113,7 @@ def test_a_scan_that_hangs_is_given_up_and_not_tried_again(tiny_world, released,
     assert hanging.asked == [path]
 
 
+@needs_decord
 def test_a_reader_that_fails_in_time_may_be_asked_again(tiny_world, monkeypatch):
     chain = ReaderChain(["decord", "pyav"], time_limit=30.0)
     path = read_manifest(tiny_world / "train.csv").paths[0]

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tests.data.clips.test_dataset import assert_same_clips, dataset, key, list_of, training_cuts, videos
+from tests.needs_decord import needs_decord
 from vjepa.data.video.facts import VideoError, scan_video
 from vjepa.data.video.reader import ReaderChain
 from vjepa.data.video.transforms import CropBox
@@ -26,6 +27,7 @@ class Counting(ReaderChain):
         return super().decode(source, facts, frame_ids, crop_box, size)
 
 
+@needs_decord
 @pytest.mark.parametrize("clips_per_video", [1, 2])
 def test_clips_are_the_same_and_each_file_is_decoded_once(tiny_world: Path, tmp_path, clips_per_video):
     listing, cuts = list_of(tmp_path, videos(tiny_world)[:3]), training_cuts(clips_per_video=clips_per_video)
@@ -37,6 +39,7 @@ def test_clips_are_the_same_and_each_file_is_decoded_once(tiny_world: Path, tmp_
     assert len(readers.asked) == 3
 
 
+@needs_decord
 def test_frames_are_those_of_the_readers_with_crop_and_size(tiny_world: Path):
     path = videos(tiny_world)[0]
     facts, asked = scan_video(path), ([3, 1, 1, 0], CropBox(2, 4, 20, 24), (10, 12))

@@ -1,7 +1,7 @@
 """`vjepa doctor`: what is wrong with a dataset before it is trained on, and a manifest of the good files."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -13,7 +13,7 @@ from vjepa.data.manifest.file_check import FileReport
 from vjepa.data.manifest.manifest import Manifest, read_manifest
 from vjepa.data.manifest.writing import FOUND_COLUMNS, found_columns, listed_columns, scan_files
 from vjepa.data.video.facts import Trait
-from vjepa.data.video.reader import ReaderName
+from vjepa.data.video.reader import ReaderChain, ReaderName
 from vjepa.data.video.storage import is_remote
 
 USUAL_CODECS = frozenset(["h264", "hevc", "vp9", "av1", "mpeg4", "vp8", "mjpeg", ""])  # "" is an image's
@@ -74,9 +74,10 @@ def examine(
         raise ValueError(f"duplicate_distance ({duplicate_distance}) must be between 0 and 11")
     listed = read_manifest(manifest, root, split)
     others = read_manifest(against, against_root, against_split) if against else None
+    preferred = ReaderChain(readers).readers[1].name  # of those on this machine; images have their own before it
     reports = scan_files(list(listed.paths), num_workers, time_limit, readers=tuple(readers), decode=decode)
     findings = [
-        *_findings(reports, readers, min_frames, min_seconds),
+        *_findings(reports, preferred, min_frames, min_seconds),
         *_parts(listed, reports),
         _changed(listed, reports),
         _listed_twice(listed),
@@ -96,9 +97,7 @@ def examine(
     print(f"Written to {output}: report.md, files.csv, clean.csv ({len(listed) - len(left_out)} files)")
 
 
-def _findings(
-    reports: list[FileReport], readers: Sequence[ReaderName], min_frames: int, min_seconds: float
-) -> list[Finding]:
+def _findings(reports: list[FileReport], preferred: str, min_frames: int, min_seconds: float) -> list[Finding]:
     """Headings about single files."""
     unreadable = Finding("Can't be read", "mend or remove them", True)
     broken = Finding(
@@ -109,7 +108,7 @@ def _findings(
     keyframes = Finding(
         "Far between keyframes", "each clip decodes all frames since the last; `vjepa transcode` cures it"
     )
-    routed = Finding(f"Not read by {readers[0]}", "its frames would be wrong; another reader takes them, often slower")
+    routed = Finding(f"Not read by {preferred}", "its frames would be wrong; another reader takes them, often slower")
     uneven = Finding("Variable frame rate", "clips are cut by the frames' times; `vjepa transcode` makes it even")
     for row, report in enumerate(reports):
         facts = report.facts
@@ -128,7 +127,7 @@ def _findings(
             codec.files.append((row, facts.codec))
         if facts.keyframe_interval > LONG_KEYFRAME_INTERVAL:
             keyframes.files.append((row, f"{facts.keyframe_interval} frames"))
-        if report.reader and report.reader != readers[0]:
+        if report.reader and report.reader != preferred:
             traits = ", ".join(sorted(trait.value.replace("_", " ") for trait in facts.traits - {Trait.REORDERED}))
             why = traits or f"{facts.codec} {facts.pixel_format} in {facts.container}"
             routed.files.append((row, f"{report.reader} ({why})"))

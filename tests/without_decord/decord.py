@@ -1,0 +1,3 @@
+"""Stands before the real decord on PYTHONPATH, for tests as on machines where decord has no wheel."""
+
+raise ImportError("hidden from these tests")
