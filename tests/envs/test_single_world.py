@@ -191,3 +191,56 @@ def test_environments_that_draw_something_else_are_refused():
 
     with pytest.raises(ValueError, match=r"must return \(H, W, 3\) uint8, not \(20, 20\) uint8"):
         suite_of(Grey)
+
+
+class _Wide(Dot):
+    """With a state, or something else in its place."""
+
+    found: object = None
+
+    def get_state(self) -> object:
+        return self.found
+
+
+@pytest.mark.parametrize(
+    "found", [{"agent": np.zeros(2)}, "at the door", [[1, 2], [3]], np.array([{}]), np.array([np.nan]), np.empty(0)]
+)
+def test_a_state_that_is_no_array_of_numbers_is_refused(found):
+    kind = type("Env", (_Wide,), {"found": found})
+    with pytest.raises(
+        ValueError, match=r"get_state\(\) or `state` of an environment must be an array of finite numbers"
+    ):
+        suite_of(kind)
+    with pytest.raises(ValueError, match="must be an array of finite numbers, not "):
+        suite_of(type("Env", (Dot,), {"state": {"agent": 1.0}}))
+
+
+@pytest.mark.parametrize(
+    ("methods", "message"),
+    [
+        ({"reset": lambda self: None}, r"reset\(\) of own can't be called as reset\(seed=0\)"),
+        ({"reset": lambda self, generator: None}, r"reset\(generator\) of own can't be called as reset\(seed=0\)"),
+        ({"reset": None}, "own has no method reset; wrap the environment"),
+        ({"step": lambda self: None}, r"step\(\) of own can't be called as step\(action\)"),
+        ({"step": lambda self, action, seconds: None}, r"can't be called as step\(action\)"),
+        ({"render": lambda self, mode: None}, r"render\(mode\) of own can't be called as render\(\)"),
+        ({"render": None}, "own has no method render"),
+        ({"render": lambda self: [[1, 2], [3]]}, r"render\(\) of an environment must return \(H, W, 3\) uint8"),
+        ({"render": lambda self: None}, r"render\(\) of an environment must return \(H, W, 3\) uint8"),
+        ({"get_state": lambda self, number: None}, r"get_state\(number\) of own can't be called as get_state\(\)"),
+        ({"action_space": gymnasium.spaces.Discrete(4)}, r"actions of own are Discrete\(4\), and step must take"),
+        ({"action_space": gymnasium.spaces.MultiDiscrete([3, 3])}, "actions of own are MultiDiscrete"),
+        ({"action_space": gymnasium.spaces.MultiBinary(2)}, "actions of own are MultiBinary"),
+        ({"action_space": gymnasium.spaces.Dict(x=gymnasium.spaces.Box(-1, 1, (2,)))}, "actions of own are Dict"),
+        ({"action_space": gymnasium.spaces.Box(-1, 1, (3,))}, r"are Box.*, and step must take an array of 2 floats"),
+    ],
+)
+def test_an_environment_with_other_methods_or_actions_is_refused(methods, message):
+    with pytest.raises(ValueError, match=message):
+        suite_of(type("Env", (Dot,), methods))
+
+
+@pytest.mark.parametrize("space", [gymnasium.spaces.Discrete(4), gymnasium.spaces.MultiBinary(2)])
+def test_discrete_actions_are_refused_where_no_length_is_given(space):
+    with pytest.raises(ValueError, match=r"actions of own are .* an array of A floats"):
+        suite_of(type("Env", (Dot,), {"action_space": space}), action_dim=None)

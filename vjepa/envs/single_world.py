@@ -3,14 +3,16 @@
 Environments of gymnasium have them:
 
 * `reset(seed=...)` begins an episode; the same seed and actions must always lead to the same states;
-* `step(action)` takes an array of A numbers; its return value is ignored, as there are no rewards and no terminations;
+* `step(action)` takes an array of A floats; its return value is ignored, as there are no rewards and no terminations;
 * `render()` returns (H, W, 3) uint8.
 
-An environment may also have its state as `get_state()` or `state`, and be brought to a state by `set_state(state)`.
-Without a state, a small grey copy of its frame is its state, and the distance to a goal is the mean absolute difference
-of the two copies, in grey levels from 0 to 255.
+An environment may also have its state, an array of numbers, as `get_state()` or `state`, and be brought to a state by
+`set_state(state)`. Without a state, a small grey copy of its frame is its state, and the distance to a goal is the mean
+absolute difference of the two copies, in grey levels from 0 to 255.
 """
 
+import inspect
+import math
 import weakref
 from collections.abc import Callable
 from typing import Any, Literal, Protocol, get_args, runtime_checkable
@@ -30,7 +32,6 @@ Split = Literal["train", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 
 
-@runtime_checkable
 @runtime_checkable
 class Environment(Protocol):
     def reset(self, *, seed: int) -> Any: ...
@@ -96,8 +97,9 @@ class SingleWorlds:
         self._make_env = make_env
         self._idle: list[Environment] = []
         env = make_env()
+        _check_methods(env, name)
         env.reset(seed=0)
-        self.action_dim = action_dim if action_dim is not None else _read_action_dim(env, name)
+        self.action_dim = _read_action_dim(env, action_dim, name)
         self.frame_size = _render(env, frame_size).shape[:2]
         self.state_dim = len(_read_state(env))
         self._idle.append(env)
@@ -215,7 +217,16 @@ def _read_state(env: Environment) -> Float64[np.ndarray, " S"]:
     state = _own_state(env)
     if state is None:
         state = cv2.cvtColor(_render(env, (GREY_SIZE, GREY_SIZE)), cv2.COLOR_RGB2GRAY)
-    return np.array(state, float).reshape(-1)
+    try:
+        numbers = np.array(state, float).reshape(-1)
+    except (TypeError, ValueError):
+        numbers = np.empty(0)
+    if not numbers.size or not np.isfinite(numbers).all():
+        raise ValueError(
+            f"get_state() or `state` of an environment must be an array of finite numbers, not {state!r:.200}; return "
+            "one, such as np.concatenate of a dict's arrays"
+        )
+    return numbers
 
 
 def _own_state(env: Environment) -> Any:
@@ -224,7 +235,11 @@ def _own_state(env: Environment) -> Any:
 
 
 def _render(env: Environment, size: tuple[int, int] | None) -> UInt8[np.ndarray, "H W 3"]:
-    frame = np.asarray(env.render())
+    drawn = env.render()
+    try:
+        frame = np.asarray(drawn)
+    except ValueError:  # lists of lists of different lengths
+        frame = np.empty(0)
     if frame.ndim != 3 or frame.shape[-1] != 3 or frame.dtype != np.uint8:
         raise ValueError(
             f"render() of an environment must return (H, W, 3) uint8, not {frame.shape} {frame.dtype}; one of "
@@ -235,8 +250,41 @@ def _render(env: Environment, size: tuple[int, int] | None) -> UInt8[np.ndarray,
     return cv2.resize(frame, (size[1], size[0]), interpolation=cv2.INTER_AREA)
 
 
-def _read_action_dim(env: Environment, name: str) -> int:
-    shape = getattr(getattr(env, "action_space", None), "shape", None)
+def _check_methods(env: object, name: str) -> None:
+    """Raise ValueError where a method is absent or takes other arguments."""
+    calls: dict[str, tuple[str, dict[str, int] | None]]
+    calls = {"reset": ("reset(seed=0)", {"seed": 0}), "step": ("step(action)", None), "render": ("render()", {})}
+    inner = getattr(env, "unwrapped", env)
+    if isinstance(inner, HasState):
+        calls["get_state"] = "get_state()", {}
+    for method, (call, arguments) in calls.items():
+        function = getattr(inner if method == "get_state" else env, method, None)
+        if not callable(function):
+            raise ValueError(f"{name} has no method {method}; wrap the environment in one that takes {call}")
+        try:
+            signature = inspect.signature(function)
+        except (TypeError, ValueError):  # compiled functions may have none
+            continue
+        try:
+            signature.bind(None) if arguments is None else signature.bind(**arguments)
+        except TypeError as error:
+            raise ValueError(
+                f"{method}{signature} of {name} can't be called as {call}: {error}; wrap it in one that can"
+            ) from None
+
+
+def _read_action_dim(env: Environment, given: int | None, name: str) -> int:
+    space = getattr(env, "action_space", None)
+    shape, dtype = getattr(space, "shape", None), getattr(space, "dtype", None)
+    is_discrete = hasattr(space, "n") or (dtype is not None and np.dtype(dtype).kind != "f")
+    is_other = space is not None and given is not None and (shape is None or math.prod(shape) != given)
+    if is_discrete or is_other:
+        raise ValueError(
+            f"actions of {name} are {space!r:.200}, and step must take an array of {given or 'A'} floats; wrap the "
+            "environment so that it does"
+        )
+    if given is not None:
+        return given
     if not shape or len(shape) != 1:
         raise ValueError(
             f"the actions of {name} must be arrays of one axis, and its action_space does not state their length; "
