@@ -231,6 +231,18 @@ def test_the_doctor_names_parts_that_are_not_there_and_files_that_were_replaced(
     assert clean.facts(0).num_frames == 45
 
 
+def test_the_doctor_says_which_images_were_scaled_to_8_bits_and_which_can_t_be(tmp_path):
+    ramp = np.tile(np.linspace(0, 65535, 64).astype(np.uint16), (48, 1))
+    (tmp_path / "images").mkdir()
+    Image.fromarray(ramp).save(tmp_path / "images" / "deep.png")
+    Image.fromarray(ramp >> 4).save(tmp_path / "images" / "unclear.png")
+    main(["doctor", str(tmp_path / "images"), f"--output={tmp_path / 'out'}"])
+    unclear, deep = sorted((row["findings"] for row in rows(tmp_path / "out" / "files.csv")), key=len, reverse=True)
+    assert unclear.startswith("Can't be read: its values reach 4095 of 65535, which would be almost black")
+    assert deep == "Images of more than 8 bits: gray16"
+    assert [Path(path).name for path in read_manifest(tmp_path / "out" / "clean.csv").paths] == ["deep.png"]
+
+
 def test_a_folder_of_numbered_images_becomes_a_video(tmp_path):
     frames = tmp_path / "frames" / "clip7"
     frames.mkdir(parents=True)

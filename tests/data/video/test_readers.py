@@ -2,11 +2,14 @@
 
 import os
 import shutil
+import struct
+import zlib
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.ffmpeg import ffmpeg_frames, frames_at, largest_difference, run_ffmpeg
 from tests.needs_decord import needs_decord
@@ -275,6 +278,183 @@ def test_many_opens_leave_neither_memory_nor_files_behind(odd, reader):
 def _resident_bytes() -> int:
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * 4096
+
+
+# --- more than 8 bits
+
+RAMP = np.tile(np.linspace(0, 65535, 64).astype(np.uint16), (16, 1))
+COLOURS = np.stack([RAMP, RAMP[:, ::-1], RAMP], axis=-1)
+RAMP_IN_8_BITS = np.round(RAMP / 257).astype(np.uint8)
+
+
+def write_tiff(file: Path, pixels: np.ndarray, bits: int = 16, **tags: int) -> None:
+    """Uncompressed, in the byte order of the pixels; the tag MaxSampleValue etc. by number."""
+    order = ">" if pixels.dtype.byteorder == ">" else "<"
+    height, width, *channels = pixels.shape
+    kind = {"u": 1, "i": 2, "f": 3}[pixels.dtype.kind]
+    fields = {256: width, 257: height, 258: bits, 259: 1, 262: 2 if channels else 1, 273: 8, 277: (channels or [1])[0]}
+    fields |= {278: height, 279: pixels.nbytes, 339: kind} | {int(tag[1:]): value for tag, value in tags.items()}
+    content = pixels.tobytes()
+    shorts = np.full(3, bits, f"{order}u2").tobytes() if channels else b""
+    if channels:
+        del fields[339]
+    entries = b""
+    for tag, value in sorted(fields.items()):
+        count = 3 if channels and tag == 258 else 1
+        entries += struct.pack(f"{order}HHII", tag, 4, 1, value) if count == 1 else b""
+        entries += struct.pack(f"{order}HHII", tag, 3, 3, 8 + len(content)) if count == 3 else b""
+    header = struct.pack(f"{order}2sHI", b"MM" if order == ">" else b"II", 42, 8 + len(content) + len(shorts))
+    file.write_bytes(header + content + shorts + struct.pack(f"{order}H", len(fields)) + entries + bytes(4))
+
+
+def write_png(file: Path, pixels: np.ndarray) -> None:
+    """16 bits, grey or RGB."""
+    height, width = pixels.shape[:2]
+    lines = b"".join(b"\0" + line.astype(">u2").tobytes() for line in pixels)
+    header = struct.pack(">IIBBBBB", width, height, 16, 0 if pixels.ndim == 2 else 2, 0, 0, 0)
+    with file.open("wb") as png:
+        png.write(b"\x89PNG\r\n\x1a\n")
+        for name, content in ((b"IHDR", header), (b"IDAT", zlib.compress(lines)), (b"IEND", b"")):
+            png.write(struct.pack(">I", len(content)) + name + content)
+            png.write(struct.pack(">I", zlib.crc32(name + content)))
+
+
+def twelve_bits_packed(pixels: np.ndarray) -> np.ndarray:
+    first, second = (pixels >> 4).reshape(-1, 2).T
+    packed = np.stack([first >> 4, (first & 15) << 4 | second >> 8, second & 255], axis=-1)
+    return packed.astype(np.uint8)
+
+
+def write_deep(folder: Path, name: str) -> str:
+    file = folder / name
+    kind = file.stem
+    if kind == "grey16" and file.suffix == ".ppm":
+        file.write_bytes(b"P5 64 16 65535\n" + RAMP.astype(">u2").tobytes())
+    elif kind == "grey12" and file.suffix == ".ppm":
+        file.write_bytes(b"P5 64 16 4095\n" + (RAMP >> 4).astype(">u2").tobytes())
+    elif kind == "grey16" and file.suffix == ".png":
+        write_png(file, RAMP)
+    elif kind == "grey16_lzw":
+        Image.fromarray(RAMP).save(file, compression="tiff_lzw")
+    elif kind == "grey16_big_endian":
+        write_tiff(file, RAMP.astype(">u2"))
+    elif kind == "grey16":
+        write_tiff(file, RAMP)
+    elif kind == "grey16_white_is_0":
+        write_tiff(file, RAMP.max() - RAMP, _262=0)
+    elif kind == "grey12_declared":
+        write_tiff(file, RAMP >> 4, _281=4095)
+    elif kind == "float":
+        write_tiff(file, (RAMP / 65535).astype(np.float32), 32)
+    elif kind == "float_big_endian":
+        write_tiff(file, (RAMP / 65535).astype(">f4"), 32)
+    return str(file)
+
+
+DEEP = ("grey16.png", "grey16.tif", "grey16_big_endian.tif", "grey16_lzw.tif", "grey16_white_is_0.tif")
+DEEP += ("grey12_declared.tif", "float.tif", "float_big_endian.tiff", "grey16.ppm", "grey12.ppm")
+
+
+@pytest.mark.parametrize("name", DEEP)
+def test_grey_of_more_than_8_bits_is_scaled_by_its_depth(tmp_path, name):
+    chain, path = ReaderChain(), write_deep(tmp_path, name)
+    facts = chain.scan(path)
+    assert facts.pixel_format == ("grayf32" if "float" in name else "gray16")
+    [frame] = chain.decode(path, facts, [0])
+    assert largest_difference(frame, RAMP_IN_8_BITS[..., None].repeat(3, axis=2)) <= 1
+
+
+def test_packed_12_bits_are_scaled_by_their_depth(tmp_path):
+    packed = twelve_bits_packed(RAMP)
+    write_tiff(tmp_path / "a.tif", RAMP, 12)
+    content = (tmp_path / "a.tif").read_bytes()  # the packed pixels in place of the others, which are longer
+    (tmp_path / "a.tif").write_bytes(
+        content[:8] + packed.tobytes().ljust(RAMP.nbytes, b"\0") + content[8 + RAMP.nbytes :]
+    )
+    facts = ReaderChain().scan(str(tmp_path / "a.tif"))
+    assert facts.pixel_format == "gray12"
+    [frame] = ReaderChain().decode(str(tmp_path / "a.tif"), facts, [0])
+    assert largest_difference(frame, RAMP_IN_8_BITS[..., None].repeat(3, axis=2)) <= 1
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+def test_colours_of_16_bits_are_right(tmp_path, name):
+    (write_png if name == "a.png" else write_tiff)(tmp_path / name, COLOURS)
+    facts = ReaderChain().scan(str(tmp_path / name))
+    [frame] = ReaderChain().decode(str(tmp_path / name), facts, [0])
+    assert largest_difference(frame, np.round(COLOURS / 257).astype(np.uint8)) <= 1 and facts.pixel_format == "rgb48"
+
+
+@pytest.mark.parametrize("write", [write_png, write_tiff])
+@pytest.mark.parametrize("pixels", [RAMP >> 4, RAMP >> 6, COLOURS >> 4])
+def test_fewer_bits_in_a_file_of_16_are_refused_and_not_read_as_black(tmp_path, write, pixels):
+    write(tmp_path / "a.png", pixels)
+    with pytest.raises(
+        VideoError, match=r"its values reach \d+ of 65535, which would be almost black: are they of few"
+    ):
+        ReaderChain().scan(str(tmp_path / "a.png"))
+
+
+@pytest.mark.parametrize(
+    ("pixels", "bits", "sentence"),
+    [
+        (RAMP.astype(np.float32), 32, "grey values from 0 to 65535 are not in the range from 0 to 1 of grayf32"),
+        ((RAMP / 65535 - 0.5).astype(np.float32), 32, "grey values from -0.5 to 0.5 are not in the range from 0 to 1"),
+        (
+            np.where(RAMP > 60000, np.nan, 0.5).astype(np.float32),
+            32,
+            "grey values from nan to nan are not in the range",
+        ),
+        ((RAMP / 6553500).astype(np.float32), 32, "its values reach 0.01 of 1, which would be almost black"),
+        ((RAMP >> 1).astype(np.int16), 16, "grey values stored as I;16S have no usual range; write it in 8 or 16 bits"),
+        (RAMP.astype(np.int32), 32, "grey values stored as I;32S have no usual range"),
+    ],
+)
+def test_grey_of_no_known_range_is_refused(tmp_path, pixels, bits, sentence):
+    write_tiff(tmp_path / "a.tif", pixels, bits)
+    with pytest.raises(VideoError, match=sentence):
+        ReaderChain().scan(str(tmp_path / "a.tif"))
+
+
+def test_a_black_picture_is_black_at_any_depth(tmp_path):
+    for pixels, bits in ((np.zeros_like(RAMP), 16), (np.zeros(RAMP.shape, np.float32), 32)):
+        write_tiff(tmp_path / "a.tif", pixels, bits)
+        facts = ReaderChain().scan(str(tmp_path / "a.tif"))
+        assert not ReaderChain().decode(str(tmp_path / "a.tif"), facts, [0]).any()
+
+
+@pytest.mark.parametrize("kind", ["1", "L", "P", "RGBA", "LA"])
+def test_images_of_8_bits_and_fewer_are_as_before(tmp_path, kind):
+    image = Image.fromarray(RAMP_IN_8_BITS).convert("RGB").convert(kind)
+    image.save(tmp_path / "a.png")
+    facts = ReaderChain().scan(str(tmp_path / "a.png"))
+    [frame] = ReaderChain().decode(str(tmp_path / "a.png"), facts, [0])
+    assert facts.pixel_format == "" and (frame == np.asarray(image.convert("RGB"))).all()
+
+
+@pytest.mark.parametrize("turned", [1, 3, 6])
+@pytest.mark.parametrize("kind", ["u1", "<u2", ">u2"])
+def test_grey_tiff_is_upright(tmp_path, turned, kind):
+    pixels = RAMP_IN_8_BITS if kind == "u1" else RAMP.astype(kind)
+    write_tiff(tmp_path / "a.tif", pixels, 8 * pixels.itemsize, _274=turned)
+    facts = ReaderChain().scan(str(tmp_path / "a.tif"))
+    [frame] = ReaderChain().decode(str(tmp_path / "a.tif"), facts, [0])
+    upright = {1: RAMP_IN_8_BITS, 3: RAMP_IN_8_BITS[::-1, ::-1], 6: np.rot90(RAMP_IN_8_BITS, -1)}[turned]
+    assert largest_difference(frame, upright[..., None].repeat(3, axis=2)) <= 1
+
+
+@pytest.mark.parametrize("first", ["decord", "pyav", "torchcodec"])
+@pytest.mark.parametrize("pixel_format", ["gray10le", "gray12le", "gray16le", "yuv420p10le", "yuv444p12le", "gbrp10le"])
+def test_video_of_more_than_8_bits_is_scaled_by_its_depth(tmp_path, pixel_format, first):
+    if first == "torchcodec" and (missing := TorchcodecReader().missing()):
+        pytest.skip(missing)
+    file = tmp_path / "a.mkv"
+    run_ffmpeg(*SOURCE[:3], "testsrc2=size=96x64:duration=0.2", "-pix_fmt", pixel_format, "-c:v", "ffv1", file)
+    chain = ReaderChain([first, "pyav"])
+    facts = chain.scan(str(file))
+    theirs, _ = frames_at(file, [2])
+    [frame] = chain.decode(str(file), facts, [2])
+    assert largest_difference(frame, theirs[2]) <= ROUNDING and frame.max() > 200
 
 
 def test_an_unknown_or_absent_reader_is_refused(monkeypatch):

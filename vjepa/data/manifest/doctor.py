@@ -109,6 +109,7 @@ def _findings(reports: list[FileReport], preferred: str, min_frames: int, min_se
         "Far between keyframes", "each clip decodes all frames since the last; `vjepa transcode` cures it"
     )
     routed = Finding(f"Not read by {preferred}", "its frames would be wrong; another reader takes them, often slower")
+    deep = Finding("Images of more than 8 bits", "they are scaled to 8 bits by their depth")
     uneven = Finding("Variable frame rate", "clips are cut by the frames' times; `vjepa transcode` makes it even")
     for row, report in enumerate(reports):
         facts = report.facts
@@ -120,6 +121,8 @@ def _findings(reports: list[FileReport], preferred: str, min_frames: int, min_se
         elif Trait.DAMAGED in facts.traits:
             broken.files.append((row, f"good up to frame {facts.num_frames}"))
         if facts.container == "image":
+            if facts.pixel_format:
+                deep.files.append((row, facts.pixel_format))
             continue
         if facts.num_frames < min_frames or facts.duration < min_seconds:
             short.files.append((row, f"{facts.num_frames} frames, {facts.duration:.2f} s"))
@@ -133,7 +136,7 @@ def _findings(reports: list[FileReport], preferred: str, min_frames: int, min_se
             routed.files.append((row, f"{report.reader} ({why})"))
         if Trait.VARIABLE_RATE in facts.traits:
             uneven.files.append((row, f"mean {facts.fps:.2f} frames per second"))
-    return [unreadable, broken, short, codec, keyframes, routed, uneven]
+    return [unreadable, broken, short, codec, keyframes, routed, uneven, deep]
 
 
 def _parts(listed: Manifest, reports: list[FileReport]) -> list[Finding]:
