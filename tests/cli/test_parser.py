@@ -112,3 +112,17 @@ def test_a_command_may_ask_for_its_configuration(recipe):
     ((model, steps, configuration),) = given
     assert (steps, configuration["steps"], model.size) == (7, 7, 3)
     assert configuration["model"]["init_args"]["size"] == 3
+
+
+def test_flags_and_arguments_take_home_variables_and_none(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("CLIPS", "/clips")
+    parser = HelpfulParser()
+    parser.add_argument("sources", nargs="+")
+    parser.add_argument("--root", type=str | None, default="here")
+    parser.add_argument("--output", type=Path)
+    given = parser.parse_args(["~/a.csv", "${CLIPS}/b.csv", "c$d.csv", "--root=None", "--output=~/out"])
+    assert given.sources == ["/home/me/a.csv", "/clips/b.csv", "c$d.csv"]
+    assert given.root is None and given.output == Path("/home/me/out")
+    assert parser.parse_args(["a", "--root", "$CLIPS"]).root == "/clips"
+    assert parser.parse_args(["a=~/b"]).sources == ["a=~/b"]

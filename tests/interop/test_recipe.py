@@ -35,9 +35,19 @@ def test_a_layer_changes_what_it_names_and_nothing_else(tmp_path):
     assert "base" not in whole
 
 
-def test_null_removes_a_part(tmp_path):
-    layer = "base: base.yaml\nmodel.init_args.terms.spread: null\n"
+@pytest.mark.parametrize("nothing", ["null", "None", "~", ""])
+def test_null_removes_a_part(tmp_path, nothing):
+    layer = f"base: base.yaml\nmodel.init_args.terms.spread: {nothing}\n"
     assert read_recipe(written(tmp_path, base=BASE, layer=layer))["model"]["init_args"]["terms"]["spread"] is None
+
+
+def test_home_and_variables_are_filled_in(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("CLIPS", "/clips")
+    paths = ["~/a.csv", "$CLIPS/a.csv", "${CLIPS}/a.csv", "a$b ~/.csv", "${oc.env:CLIPS}", "null"]
+    recipe = written(tmp_path, layer=f"data: {{root: $CLIPS, mixture: [{', '.join(map(repr, paths))}]}}\n")
+    whole = ["/home/me/a.csv", "/clips/a.csv", "/clips/a.csv", "a$b ~/.csv", "${oc.env:CLIPS}", "null"]
+    assert read_recipe(recipe)["data"] == {"root": "/clips", "mixture": whole}
 
 
 def test_another_class_starts_without_the_arguments_of_the_base_s(tmp_path):

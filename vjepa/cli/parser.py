@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, NoReturn
 import yaml
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace  # type: ignore[attr-defined]
 
+from vjepa.data.paths import expanded
 from vjepa.interop.recipe import parse_recipe
 from vjepa.interop.renamed import renamed_flags, was_part_of_a_loss
 
@@ -33,13 +34,14 @@ class HelpfulParser(ArgumentParser):
         self.add_argument("-c", "--config", action=RecipeAction, help="a recipe; later ones and flags win")
 
     def parse_args(self, args: Sequence[str] | None = None, *more: Any, **options: Any) -> Namespace:  # type: ignore[override]
-        """Accepts old names of keys, and null for an entry of a mapping (`--model.terms.agreement=null`)."""
+        """Accepts old names of keys, `~` and variables in paths, and null or None for no value.
+
+        jsonargparse passes a flag to the parser of a class as f"--{key}={value}", which makes "None" of null.
+        """
         arguments = list(sys.argv[1:] if args is None else args)
         if self._reports_errors():
-            arguments = renamed_flags(arguments)
-        else:
-            # jsonargparse passes a flag to the parser of a class as f"--{key}={value}", which makes "None" of null.
-            arguments = [re.sub("=None$", "=null", argument) for argument in arguments]
+            arguments = [_with_whole_path(argument) for argument in renamed_flags(arguments)]
+        arguments = [re.sub("(?<=^--)(.+)=None$", r"\1=null", argument) for argument in arguments]
         parsed: Namespace = super().parse_args(arguments, *more, **options)
         return parsed
 
@@ -65,6 +67,11 @@ class HelpfulParser(ArgumentParser):
 
     def _get_option_tuples(self, option_string: str) -> list[Any]:
         return []  # a mistyped `--model.encoder.dept` is not an abbreviation of `depth`
+
+
+def _with_whole_path(argument: str) -> str:
+    flag, equals, value = argument.partition("=") if argument.startswith("-") else ("", "", argument)
+    return f"{flag}{equals}{expanded(value)}"
 
 
 class RecipeAction(ActionConfigFile):

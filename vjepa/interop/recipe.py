@@ -4,7 +4,8 @@ A recipe may start from another one and give only what differs::
 
     base: synthetic.yaml                     # a path relative to this file
     trainer.max_steps: 6000                  # a dotted key stands for nested ones
-    model.init_args.context_prediction: null # null removes an optional part
+    model.init_args.context_prediction: null # null, or None, removes an optional part
+    data.init_args.root: $SCRATCH/videos     # `~` and variables of the environment are filled in
 
 Mappings are merged key by key; lists and values are replaced. A mapping whose `class_path` differs from the base's is
 replaced as a whole, since other classes take other `init_args`.
@@ -16,6 +17,7 @@ from typing import Any
 import yaml
 from jsonargparse import get_loader
 
+from vjepa.data.paths import expanded
 from vjepa.interop.renamed import note, renamed
 
 RECIPES = Path("configs/pretrain")
@@ -100,9 +102,11 @@ def _whole(content: Any, file: Path, above: tuple[Path, ...]) -> dict[str, Any]:
 
 
 def _nested(content: Any) -> Any:
-    """Settings with dotted keys as nested ones, later ones over earlier ones."""
+    """Settings with dotted keys as nested ones, later ones over earlier ones, and whole paths in place of `~/`."""
     if isinstance(content, list):
         return [_nested(each) for each in content]
+    if isinstance(content, str):
+        return None if content == "None" else expanded(content)
     if not isinstance(content, dict):
         return content
     nested: dict[Any, Any] = {}

@@ -28,6 +28,7 @@ from jaxtyping import Float64, Int32, Int64
 from vjepa.data.manifest.cells import read_count, read_number, read_rate, read_window
 from vjepa.data.manifest.class_names import class_name, in_order, is_whole
 from vjepa.data.manifest.listings import VIDEO_SUFFIXES, folder_of, rows_of_file, rows_of_folder
+from vjepa.data.paths import expanded
 from vjepa.data.video import storage
 from vjepa.data.video.facts import Orientation, Trait, VideoFacts
 from vjepa.data.video.image_reader import IMAGE_SUFFIXES
@@ -177,7 +178,7 @@ def read_manifest(
     Raises:
         ValueError: there is no such file, it is not a manifest, a cell can't be read, or it lists no video.
     """
-    name = storage.expanded(str(source))
+    name = expanded(str(source))
     if not storage.exists(name) and not storage.is_folder(name):
         what = "file" if folder_of(name) else "manifest or folder"
         raise ValueError(
@@ -214,7 +215,7 @@ def read_manifest(
                 label_rows.append(number)
         if not is_selected:
             continue
-        paths.append(storage.expanded(str(row["path"])))
+        paths.append(expanded(str(row["path"])))
         splits.append(split_of.setdefault(str(row.get("split") or ""), len(split_of)))
         is_scanned = bool(row.get("container") and row.get("frames"))
         column = "start and end"
@@ -228,7 +229,7 @@ def read_manifest(
             raise ValueError(f"{where}, {column}: {error}") from None
     if not paths:
         raise ValueError(empty)
-    root_name = storage.expanded(str(root)) if root is not None else root_of(folder, paths[0])
+    root_name = expanded(str(root)) if root is not None else root_of(folder, paths[0])
     facts = np.array(list(numbers.values())).T  # (rows, columns)
     kind_numbers = np.array(kinds, np.int32)
     kind_numbers[np.isnan(facts[:, : len(NUMBER_COLUMNS)]).any(axis=1)] = -1  # not all are there: scan the file again
@@ -318,7 +319,7 @@ def _label_column(number_of: dict[str, int], rows: "array[int]") -> LabelColumn:
 
 def root_of(folder: str, first_path: str) -> str:
     """Where a manifest's relative paths start: its own folder or, if the first is not there, $VJEPA_DATA."""
-    root = storage.expanded(os.environ.get(ROOT_VARIABLE, ""))
+    root = expanded(os.environ.get(ROOT_VARIABLE, ""))
     if root and not storage.exists(storage.join(folder, first_path)):
         return root
     return folder

@@ -11,6 +11,7 @@ from vjepa.data.manifest.file_check import FileReport, FileTask, check_file
 from vjepa.data.manifest.killable_pool import Lost, map_killable
 from vjepa.data.manifest.listings import folder_of
 from vjepa.data.manifest.manifest import FACT_COLUMNS, ROOT_VARIABLE, Manifest, fact_columns, root_of
+from vjepa.data.paths import expanded
 from vjepa.data.progress import report_progress
 from vjepa.data.video import storage
 from vjepa.data.video.reader import ReaderName
@@ -57,16 +58,16 @@ def write_manifest(
     """
     if output.suffix not in (".csv", ".parquet"):
         raise ValueError(f"the manifest's name ({output}) must end in .csv or .parquet")
-    root = root and storage.expanded(root)
+    root = root and expanded(root)
     templates = {"path": path, "label": label, "split": split, "start": start, "end": end}
     given = {column: template for column, template in templates.items() if template is not None}
     rows = []
-    for source in map(storage.expanded, sources):
+    for source in map(expanded, sources):
         base = folder_of(source) or root
         for row in annotation_rows(source, given, records, columns, delimiter):
             if base is None:
                 base = root_of(storage.parent(source), row["path"])
-            file = storage.join(base, storage.expanded(row["path"]))
+            file = storage.join(base, expanded(row["path"]))
             start_of_path = root or (base if base == os.environ.get(ROOT_VARIABLE) else str(output.parent))
             rows.append(row | {"file": file, "path": _below(file, start_of_path)})
     if not rows:

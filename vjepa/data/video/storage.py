@@ -34,11 +34,6 @@ def join(root: str, path: str) -> str:
     return f"{root.rstrip('/')}/{path}"
 
 
-def expanded(path: str) -> str:
-    """With `~` and `$NAME` or `${NAME}` filled in. What is no variable stays: `$` may be part of a file's name."""
-    return os.path.expanduser(os.path.expandvars(path)) if "$" in path or path.startswith("~") else path
-
-
 def is_clutter(inside: str) -> bool:
     """Whether a file, by its path in a dataset's folder, is hidden, unfinished, or none of the user's.
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from vjepa.data.clips.sliding_windows import Video
 from vjepa.data.manifest.listings import folder_of
 from vjepa.data.manifest.manifest import ROOT_VARIABLE, read_manifest
+from vjepa.data.paths import expanded
 from vjepa.data.video import storage
 
 
@@ -16,7 +17,7 @@ def videos_of(sources: Sequence[str], root: str | None = None, split: str | None
     seconds where it is only a part of a file.
     """
     videos: dict[str, Video] = {}
-    for source in map(storage.expanded, map(str, sources)):
+    for source in map(expanded, map(str, sources)):
         for video, bases in _listed(source, root, split):
             name = _name_of(video, bases)
             if videos.get(name, video) != video:  # a/1.mp4 and b/1.mp4 of two folders
@@ -29,7 +30,7 @@ def _listed(source: str, root: str | None, split: str | None) -> Iterator[tuple[
     """Videos of a source, with the folders that names may be relative to."""
     folder = folder_of(source)
     manifest = read_manifest(source, root, split if folder in (None, source) else None)  # one video has no splits
-    roots = map(storage.expanded, filter(None, [root, os.environ.get(ROOT_VARIABLE)]))
+    roots = map(expanded, filter(None, [root, os.environ.get(ROOT_VARIABLE)]))
     bases = [folder or storage.parent(source), *roots]
     for row, path in enumerate(manifest.paths):
         yield Video(path, *manifest.window(row)), bases
