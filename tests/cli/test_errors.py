@@ -33,7 +33,7 @@ def slip(capsys: pytest.CaptureFixture, *arguments: object) -> str:
         ("--traner.max_steps=3", "unknown key 'traner.max_steps'; did you mean 'trainer.max_steps'?"),
         ("--model.encoder.size=tinny", "'model.encoder.size': expected one of ['tiny', 'small'"),
         ("--model.encoder.depth=abc", "'model.encoder.depth': expected int (given: abc)"),
-        ("--data.train_manifest=none.csv", "there is no manifest or folder none.csv; give a CSV file"),
+        ("--data.train_manifest=none.csv", "there is no manifest or folder none.csv (from "),
         ("--data.num_frames=5", "num_frames (5) must be a multiple of the tubelet's num_frames (2); try 4"),
         ("--data.crop_size=[32,30]", "width (30) must be a multiple of the tubelet's width (8); try 32"),
         ("--data.crop_size=[8,8]", "a tube mask needs at least 2 tokens per frame"),

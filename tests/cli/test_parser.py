@@ -126,3 +126,14 @@ def test_flags_and_arguments_take_home_variables_and_none(monkeypatch):
     assert given.root is None and given.output == Path("/home/me/out")
     assert parser.parse_args(["a", "--root", "$CLIPS"]).root == "/clips"
     assert parser.parse_args(["a=~/b"]).sources == ["a=~/b"]
+
+
+def test_a_recipe_by_name_finds_its_files_from_another_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    parser = HelpfulParser()
+    parser.add_recipe_argument(["worldmodel"])
+    for key in ("model", "data", "trainer"):
+        parser.add_argument(f"--{key}", type=dict)
+    root = Path(__file__).parents[2] / "data" / "two_rooms"
+    found = parser.parse_args(["-c", "two_rooms"]).data["init_args"]["root"]
+    assert found == (str(root) if root.exists() else "data/two_rooms")

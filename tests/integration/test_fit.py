@@ -1,5 +1,8 @@
 """What a run leaves behind and says, and that its sequence depends on nothing but seed and position."""
 
+import shutil
+from pathlib import Path
+
 import pytest
 import torch
 import yaml
@@ -84,6 +87,33 @@ def test_validate_test_and_predict_take_a_checkpoint(tiny_recipe, capsys):
     files = sorted((tiny_recipe.parent / "runs" / "a").glob("version_*/tokens/*.safetensors"))
     assert [load_file(file)["rows"].tolist() for file in files] == [[0, 1, 2, 3], [4, 5, 0, 1]]
     assert load_file(files[0])["tokens"].shape == (4, 32, 24)
+
+
+@pytest.mark.slow
+def test_a_run_finds_its_files_from_other_folders(tiny_recipe, tiny_world, tmp_path, monkeypatch):
+    project, elsewhere = tmp_path / "project", tmp_path / "elsewhere"
+    shutil.copytree(tiny_world, project / "data")
+    elsewhere.mkdir()
+    recipe = project / "recipe.yaml"
+    recipe.write_text(tiny_recipe.read_text().replace(f"{tiny_world}/", "data/").replace(f"{tmp_path}/runs", "runs"))
+
+    def trained(folder: Path, *arguments: object) -> dict[str, torch.Tensor]:
+        monkeypatch.chdir(folder)
+        main(["fit", "--trainer.limit_val_batches=0", *map(str, arguments)])
+        return checkpoint(next(folder.glob("runs/*/version_0")))["state_dict"]
+
+    whole = trained(project, "-c", "recipe.yaml", "--trainer.max_steps=4", "--name=whole")
+    shutil.rmtree(project / "runs")
+    other = trained(elsewhere, "-c", recipe, "--trainer.max_steps=4")
+    trained(project, "-c", "recipe.yaml", "--trainer.max_steps=4", "--name=cut", "--checkpoint.every_n_steps=2")
+    assert all(torch.equal(tensor, other[name]) for name, tensor in whole.items())
+    settings = project / "runs" / "cut" / "version_0" / "config.yaml"
+    last = settings.parent / "checkpoints" / "last.ckpt"
+    shutil.rmtree(elsewhere / "runs")
+    again = trained(elsewhere, "-c", settings, f"--ckpt_path={last}", "--trainer.max_steps=6")
+    assert checkpoint(next(elsewhere.glob("runs/*/version_0")))["global_step"] == 6
+    longer = trained(elsewhere, "-c", recipe, f"--ckpt_path={last}", "--trainer.max_steps=6", "--name=longer")
+    assert all(torch.equal(tensor, again[name]) for name, tensor in longer.items())
 
 
 def test_there_must_be_something_to_validate(tiny_recipe, capsys):

@@ -124,14 +124,16 @@ def test_a_run_goes_to_native_but_not_where_its_positions_are_unknown(run_folder
 def test_a_recipe_gives_the_same_random_weights_each_time():
     before = torch.get_rng_state()
     model, report = open_model("synthetic")
-    again, _ = open_model(ROOT / RECIPES / "synthetic.yaml")
+    again, _ = open_model(ROOT / RECIPES / "pretrain" / "synthetic.yaml")
     assert_equal(model, again)
     assert torch.equal(before, torch.get_rng_state())
     assert "weights are random (seed 0)" in str(report)
     assert model.preprocessing.crop_size == (64, 64)
 
 
-@pytest.mark.parametrize("recipe", sorted((ROOT / RECIPES).glob("vjepa2_vit*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "recipe", sorted((ROOT / RECIPES / "pretrain").glob("vjepa2_vit*.yaml")), ids=lambda path: path.stem
+)
 def test_settings_of_all_recipes_are_read(recipe: Path):
     settings = read_settings(recipe)
     assert whole_settings(VideoEncoder, settings.encoder)["embed_dim"] == settings.predictor["encoder_dim"]

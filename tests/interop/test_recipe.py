@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from vjepa.interop import renamed
-from vjepa.interop.recipe import merged, read_recipe
+from vjepa.interop.recipe import CHECKOUT, find_recipe, merged, read_recipe
 
 BASE = """
 model:
@@ -111,3 +111,62 @@ def test_flags_may_have_old_names(capsys):
     today = mask.replace("share", "mask_ratio")
     assert flags == ["fit", "--data.flip_probability=0", "--trainer.max_steps=3", today]
     assert "the key 'data.flip_share' is called 'data.flip_probability' now" in capsys.readouterr().err
+
+
+# --- paths
+
+
+def project(folder: Path, *files: str) -> None:
+    for file in files:
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        (folder / file).write_text("")
+
+
+@pytest.mark.parametrize(
+    ("there", "expected"),
+    [
+        (("here/data/a.csv", "project/data/a.csv"), "data/a.csv"),  # the current folder comes first
+        (("project/configs/pretrain/data/a.csv", "project/data/a.csv"), "{folder}/project/configs/pretrain/data/a.csv"),
+        (("project/data/a.csv",), "{folder}/project/data/a.csv"),
+        (("data/a.csv",), "{folder}/data/a.csv"),
+        ((), "data/a.csv"),
+    ],
+)
+def test_files_are_looked_up_from_here_then_from_the_recipe(tmp_path, monkeypatch, there, expected):
+    project(tmp_path, "here/x", "project/configs/pretrain/x", *there)
+    recipe = tmp_path / "project/configs/pretrain/recipe.yaml"
+    recipe.write_text("data: {train_manifest: data/a.csv, mixture: [{manifest: data/a.csv}], label: data/a.csv}\n")
+    above = tmp_path / "here" / "above.yaml"
+    above.write_text(f"base: {recipe}\nruns: data/a.csv\n")
+    monkeypatch.chdir(tmp_path / "here")
+    found = expected.format(folder=tmp_path)
+    data = {"train_manifest": found, "mixture": [{"manifest": found}], "label": "data/a.csv"}
+    assert read_recipe(recipe) == {"data": data}
+    assert read_recipe(above) == {"data": data, "runs": "data/a.csv"}
+
+
+def test_absolute_and_remote_paths_stay(tmp_path):
+    recipe = written(tmp_path, recipe="data: {root: s3://bucket/a, train_manifest: /nowhere/b.csv, val_manifest: ''}\n")
+    found = {"root": "s3://bucket/a", "train_manifest": "/nowhere/b.csv", "val_manifest": ""}
+    assert read_recipe(recipe) == {"data": found}
+
+
+def test_a_base_is_looked_up_as_other_files_are(tmp_path, monkeypatch):
+    written(tmp_path, base="data: {num_frames: 4}\n")
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below" / "recipe.yaml").write_text("base: base.yaml\n")
+    monkeypatch.chdir("/")
+    assert read_recipe(tmp_path / "below" / "recipe.yaml") == {"data": {"num_frames": 4}}
+
+
+@pytest.mark.parametrize(
+    ("name", "room"),
+    [("synthetic", "pretrain"), ("two_rooms", "worldmodel"), ("two_rooms", "plan"), ("synthetic", "probe")],
+)
+def test_a_recipe_is_found_by_name_or_path_from_anywhere(tmp_path, monkeypatch, name, room):
+    monkeypatch.chdir(tmp_path)
+    file = CHECKOUT / "configs" / room / f"{name}.yaml"
+    assert find_recipe(name, [room]) == find_recipe(f"configs/{room}/{name}.yaml") == file
+    assert find_recipe("none", [room]) is None
+    here = written(tmp_path, synthetic="data: {}\n")
+    assert find_recipe(here.name) == Path(here.name)

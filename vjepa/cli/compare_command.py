@@ -18,6 +18,7 @@ from vjepa.evaluation.figures import require_matplotlib
 from vjepa.evaluation.probes.frozen_evaluation import Amount
 from vjepa.evaluation.probes.sweep import Sweep
 from vjepa.interop.networks import seeded
+from vjepa.interop.recipe import find_recipe
 from vjepa.interop.run_folder import read_run, read_settings
 from vjepa.models import VideoEncoder
 from vjepa.monitoring.health.run_curves import curves_by_step
@@ -82,6 +83,8 @@ def compare(
             one accelerator.
     """
     started = time.monotonic()
+    command = _command(recipes, steps, seeds)
+    recipes = [find_recipe(str(recipe)) or recipe for recipe in recipes]
     _check(recipes, steps, seeds, fork_steps, decoder_steps, at_once)
     require_matplotlib()  # before half an hour of training, not after
     names = [recipe.stem for recipe in recipes]
@@ -125,7 +128,7 @@ def compare(
     )
     draw_latents({name: decoders[name] for name in names}, folder / "compare_latents.png")
     result = Comparison(
-        _command(recipes, steps, seeds),
+        command,
         steps,
         seeds,
         {row: [measured[_name(row, seed)] for seed in seeds] for row in (*names, RANDOM)},

@@ -15,7 +15,7 @@ import yaml
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace  # type: ignore[attr-defined]
 
 from vjepa.data.paths import expanded
-from vjepa.interop.recipe import parse_recipe
+from vjepa.interop.recipe import find_recipe, parse_recipe
 from vjepa.interop.renamed import renamed_flags, was_part_of_a_loss
 
 # The recipe to suggest where a command lacks one, by a key that only this command has.
@@ -29,8 +29,12 @@ RECIPE_BY_KEY = {
 class HelpfulParser(ArgumentParser):
     """jsonargparse's parser without abbreviations and with short errors; exits with code 2 on any."""
 
-    def add_recipe_argument(self) -> None:
-        """Add `-c`, which may be given several times."""
+    recipe_rooms: Sequence[str] = ()  # folders of `configs` with recipes of this command
+    current = Path()  # where the command was started
+
+    def add_recipe_argument(self, rooms: Sequence[str] = ()) -> None:
+        """Add `-c`, which may be given several times: a file, or the name of a recipe in these folders of `configs`."""
+        self.recipe_rooms = rooms
         self.add_argument("-c", "--config", action=RecipeAction, help="a recipe; later ones and flags win")
 
     def parse_args(self, args: Sequence[str] | None = None, *more: Any, **options: Any) -> Namespace:  # type: ignore[override]
@@ -47,7 +51,7 @@ class HelpfulParser(ArgumentParser):
 
     def parse_string(self, content: str, path: str | os.PathLike[str] = "", *more: Any, **options: Any) -> Namespace:
         """Read a recipe with its layers; jsonargparse calls this in the recipe's folder."""
-        settings = parse_recipe(content, Path(path or "the given recipe"))
+        settings = parse_recipe(content, Path(path or "the given recipe"), self.current)
         parsed: Namespace = super().parse_string(yaml.safe_dump(settings, sort_keys=False), path, *more, **options)
         return parsed
 
@@ -81,6 +85,8 @@ class RecipeAction(ActionConfigFile):
         self, parser: Any, cfg: Namespace, values: Any, option_string: str | None = None
     ) -> None:
         before = cfg.clone()
+        parser.current = Path.cwd()
+        values = str(find_recipe(values, parser.recipe_rooms) or values)
         super().__call__(parser, cfg, values, option_string)  # type: ignore[no-untyped-call]
         for key, value in cfg.items():
             if isinstance(value, dict) and isinstance(before.get(key), dict):
@@ -112,7 +118,8 @@ def run_by_recipe(
     A parameter `configuration` receives all values as plain ones.
     """
     parser = HelpfulParser(prog=prog, description=description)
-    parser.add_recipe_argument()
+    command = prog.rpartition(" ")[2]
+    parser.add_recipe_argument([command if command in ("plan", "collect") else "probe"])
     keys = {name: parser.add_class_arguments(group, instantiate=False) for name, group in flat.items()}
     parser.add_function_arguments(function, skip={"configuration", *flat})
     given = parser.parse_args(arguments)

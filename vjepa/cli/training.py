@@ -91,7 +91,7 @@ class TrainingCLI(LightningCLI):
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
         parser = TrainingParser(**kwargs)
-        parser.add_recipe_argument()
+        parser.add_recipe_argument(("pretrain", "worldmodel"))
         return parser
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.serialization import MAP_LOCATION
 
 from vjepa.data.atomic_file import new_file
+from vjepa.data.video.storage import where_looked_for
 
 
 def read_checkpoint(path: str | Path, map_location: MAP_LOCATION = "cpu", lazily: bool = False) -> dict[str, Any]:
@@ -27,7 +28,7 @@ def read_checkpoint(path: str | Path, map_location: MAP_LOCATION = "cpu", lazily
         mapped = lazily and zipfile.is_zipfile(path)
         checkpoint = torch.load(path, map_location=map_location, weights_only=True, mmap=mapped)
     except (FileNotFoundError, IsADirectoryError):
-        raise ValueError(f"there is no checkpoint file {path}") from None
+        raise ValueError(f"there is no checkpoint file {path}{where_looked_for(str(path))}") from None
     except pickle.UnpicklingError as error:
         code = re.search(r"(?:GLOBAL|global) ([\w.]+)", str(error))
         if code or zipfile.is_zipfile(path):

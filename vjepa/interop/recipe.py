@@ -9,8 +9,13 @@ A recipe may start from another one and give only what differs::
 
 Mappings are merged key by key; lists and values are replaced. A mapping whose `class_path` differs from the base's is
 replaced as a whole, since other classes take other `init_args`.
+
+A relative path of a file to read is looked up from the current folder, then from the recipe's folder and the three
+above it: recipes of a checkout, and the settings that a run saves below its project, work from anywhere.
 """
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +25,11 @@ from jsonargparse import get_loader
 from vjepa.data.paths import expanded
 from vjepa.interop.renamed import note, renamed
 
-RECIPES = Path("configs/pretrain")
+RECIPES = Path("configs")
+CHECKOUT = Path(__file__).parents[2]
+MANIFESTS = ("train_manifest", "val_manifest", "test_manifest", "manifest")
+INPUTS = {*MANIFESTS, "root", "bands", "initial_weights", "source", "checkpoint", "settings", "image_weights"}
+FOLDERS_ABOVE = 3  # from RUNS/NAME/VERSION to the project
 
 
 def read_recipe(file: Path) -> dict[str, Any]:
@@ -28,12 +37,12 @@ def read_recipe(file: Path) -> dict[str, Any]:
 
     Raises ValueError where the file or a base is missing, is not YAML or not a recipe, and where bases form a cycle.
     """
-    return _read(file, ())
+    return _read(file, (), Path.cwd())
 
 
-def parse_recipe(text: str, file: Path) -> dict[str, Any]:
-    """The same for the text of a recipe; its base is looked up beside `file`."""
-    return _whole(parse_yaml(text, file), file, ())
+def parse_recipe(text: str, file: Path, current: Path) -> dict[str, Any]:
+    """The same for the text of a recipe; its base is looked up beside `file`, other files from `current` first."""
+    return _whole(parse_yaml(text, file), file, (), current)
 
 
 def merged(base: Any, layer: Any) -> Any:
@@ -65,21 +74,30 @@ def parse_yaml(text: str, file: Path) -> Any:
         raise ValueError(f"{file} is not YAML{where}: {getattr(error, 'problem', None) or 'unreadable'}") from None
 
 
-def find_recipe(name: str) -> Path | None:
-    """The recipe of this name in the repository's `configs/pretrain`, or None."""
-    if "/" in name or name.startswith("."):
-        return None
-    folders = (RECIPES, Path(__file__).parents[2] / RECIPES)
-    return next((folder / f"{name}.yaml" for folder in folders if (folder / f"{name}.yaml").is_file()), None)
+def find_recipe(name: str, rooms: Sequence[str] = ("pretrain",)) -> Path | None:
+    """A recipe by its path, from here or from the checkout, or by its name in rooms of `configs`; None without any."""
+    names = [Path(name), CHECKOUT / name]
+    if "/" not in name and not name.startswith("."):
+        names += [folder / RECIPES / room / f"{name}.yaml" for folder in (Path(), CHECKOUT) for room in rooms]
+    return next((file for file in names if os.path.isfile(file)), None)
 
 
-def _read(file: Path, above: tuple[Path, ...]) -> dict[str, Any]:
+def located(path: str, recipe: Path, current: Path) -> str:
+    """A path in a recipe: itself where it is absolute, remote, in the current folder, or nowhere."""
+    folder = recipe.resolve().parent
+    places = [folder, *list(folder.parents)[:FOLDERS_ABOVE]]
+    if "://" in path or not path or os.path.exists(current / path):
+        return path
+    return next((str(place / path) for place in places if os.path.exists(place / path)), path)
+
+
+def _read(file: Path, above: tuple[Path, ...], current: Path) -> dict[str, Any]:
     if not file.is_file():
         raise ValueError(f"there is no recipe {file}")
-    return _whole(read_yaml(file), file, above)
+    return _whole(read_yaml(file), file, above, current)
 
 
-def _whole(content: Any, file: Path, above: tuple[Path, ...]) -> dict[str, Any]:
+def _whole(content: Any, file: Path, above: tuple[Path, ...], current: Path) -> dict[str, Any]:
     """A file's content over that of its base; `above` are the files that start from this one."""
     if not isinstance(content, dict):
         raise ValueError(f"{file} is not a recipe: it has no keys such as model, data or trainer")
@@ -87,18 +105,31 @@ def _whole(content: Any, file: Path, above: tuple[Path, ...]) -> dict[str, Any]:
     settings, notes = renamed(_nested(content))
     for line in notes:
         note(f"{file.name}: {line}")
+    settings = _with_located_files(settings, "", file, current)
     if "base" not in settings:
         return settings
     name, chain = settings.pop("base"), (*above, file.resolve())
     if not isinstance(name, str):
         raise ValueError(f"base ({name}) in {file} must be the path of one recipe beside it, e.g. synthetic.yaml")
     base = file.parent / name
+    if not base.is_file():
+        base = Path(located(name, file, current))
     if base.resolve() in chain:
         raise ValueError(f"base ({name}) in {file} leads back to {base.name}; a recipe can't start from itself")
     if not base.is_file():
-        raise ValueError(f"base ({name}) in {file} must be a recipe beside it; there is no {base.resolve()}")
-    whole: dict[str, Any] = merged(_read(base, chain), settings)
+        raise ValueError(
+            f"base ({name}) in {file} must be a recipe beside it; there is no {file.resolve().parent / name}"
+        )
+    whole: dict[str, Any] = merged(_read(base, chain, current), settings)
     return whole
+
+
+def _with_located_files(content: Any, key: str, file: Path, current: Path) -> Any:
+    if isinstance(content, dict):
+        return {name: _with_located_files(value, name, file, current) for name, value in content.items()}
+    if isinstance(content, list):
+        return [_with_located_files(each, key, file, current) for each in content]
+    return located(content, file, current) if key in INPUTS and isinstance(content, str) else content
 
 
 def _nested(content: Any) -> Any:

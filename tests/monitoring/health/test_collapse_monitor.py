@@ -232,5 +232,5 @@ def test_settings_that_can_not_be_meant_are_refused(tmp_path):
         CollapseMonitor(action="panic")
     with pytest.raises(ValueError, match=r"learning_rate_factor \(2\) must lie between 0 and 1"):
         CollapseMonitor(learning_rate_factor=2)
-    with pytest.raises(ValueError, match=r"there is no file of health bands .*none.json; write it with"):
+    with pytest.raises(ValueError, match=r"there is no file of health bands .*none.json; give --collapse_monitor"):
         train(jepa(), tmp_path, 1, [CollapseMonitor(bands=tmp_path / "none.json")])

@@ -182,8 +182,8 @@ def read_manifest(
     if not storage.exists(name) and not storage.is_folder(name):
         what = "file" if folder_of(name) else "manifest or folder"
         raise ValueError(
-            f"there is no {what} {name}; give a CSV file with a 'path' column or a folder of videos "
-            f"(`vjepa make-data` makes a small dataset)"
+            f"there is no {what} {name}{storage.where_looked_for(name)}; give a CSV file with a 'path' column or a "
+            f"folder of videos (`vjepa make-data` makes a small dataset)"
         )
     if folder_of(name) is not None:
         rows: Iterable[tuple[str, Mapping[str, Any]]] = ((name, row) for row in rows_of_folder(name))

@@ -64,6 +64,13 @@ def exists(path: str) -> bool:
     return bool(files.exists(name))
 
 
+def where_looked_for(path: str) -> str:
+    """Where a missing file was looked for, in brackets; "" for a whole path."""
+    if is_remote(path) or PurePath(path).is_absolute():
+        return ""
+    return f" (from {os.getcwd()}, and for a path in a recipe from the recipe's folder and the three above it)"
+
+
 def is_folder(path: str) -> bool:
     if not is_remote(path):
         return os.path.isdir(path)

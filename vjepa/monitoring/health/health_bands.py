@@ -10,6 +10,7 @@ import numpy as np
 import yaml
 
 from vjepa.data.atomic_file import new_file
+from vjepa.data.video.storage import where_looked_for
 from vjepa.monitoring.health.run_curves import curves_by_step
 
 NUM_POINTS = 41  # over a run: every 2.5 %
@@ -106,7 +107,10 @@ def read_bands(file: Path) -> HealthBands:
         }
         return HealthBands(int(content["num_runs"]), [float(place) for place in content["places"]], bands)
     except FileNotFoundError:
-        raise ValueError(f"there is no file of health bands {file}; write it with `vjepa health-bands`") from None
+        raise ValueError(
+            f"there is no file of health bands {file}{where_looked_for(str(file))}; give "
+            f"--collapse_monitor.bands=FILE, or null for none (`vjepa health-bands` writes one from runs)"
+        ) from None
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"{file} holds no health bands ({error!r}); write it with `vjepa health-bands`") from None
 

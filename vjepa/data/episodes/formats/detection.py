@@ -7,6 +7,7 @@ from vjepa.data.episodes import collection
 from vjepa.data.episodes.formats import droid, folder, hdf5, lerobot, npz
 from vjepa.data.episodes.recordings import ReadOptions
 from vjepa.data.episodes.store import EpisodeStore
+from vjepa.data.video.storage import where_looked_for
 
 EpisodeFormat = Literal["auto", "collection", "folder", "hdf5", "npz", "lerobot", "droid"]
 
@@ -56,7 +57,7 @@ def open_episodes(
     if format not in get_args(EpisodeFormat):
         raise ValueError(f"format '{format}' must be one of {', '.join(get_args(EpisodeFormat))}")
     if not root.exists():
-        raise ValueError(f"there is no file or folder {root}")
+        raise ValueError(f"there is no file or folder {root}{where_looked_for(str(root))}")
     if format == "auto":
         format = next((name for name, reader in READERS.items() if reader.detect(root)), "auto")
     if format == "auto":
