@@ -52,6 +52,10 @@ def slip(capsys: pytest.CaptureFixture, *arguments: object) -> str:
         ('--data.mixture=[{"manifest": "a.csv"}]', "give either train_manifest or mixture, not both"),
         ('--data.mixture=[{"manifst": "a.csv"}]', "unknown key 'data.mixture.manifst'"),
         ("--model.encoder.num_heads=5", "embed_dim (24) must be a multiple of num_heads (5)"),
+        (
+            "--online_probe.data.train_manifest=a.csv",
+            "online_probe.data: give exactly one of fps (None) and frame_step (None) and duration (None)",
+        ),
         ("--ckpt_path=last", "there is no run to go on with below"),
         ("--ckpt_path=none.ckpt", "there is no checkpoint file none.ckpt"),
         ("--model.initial_weights=none.ckpt", "there is no checkpoint file none.ckpt"),

@@ -13,6 +13,7 @@ from lightning.pytorch.plugins.environments import SLURMEnvironment  # type: ign
 from lightning.pytorch.plugins.io import CheckpointIO
 
 from vjepa.cli.parser import HelpfulParser
+from vjepa.data.clips.labelled_clips import LabelledClips
 from vjepa.data.episodes.data_module import EpisodeDataModule
 from vjepa.models import SIZES, EncoderSize
 from vjepa.monitoring import (
@@ -53,6 +54,10 @@ def run_training_command(arguments: list[str]) -> None:
 
 class TrainingParser(HelpfulParser, LightningArgumentParser):
     """The same over Lightning's parser, which is imported for training alone: it takes 3 s."""
+
+    def instantiate(self, cfg: Namespace, **options: Any) -> Namespace:
+        parts: Namespace = super().instantiate(cfg, instantiators=[(_clips_of_probe, LabelledClips, True)], **options)
+        return parts
 
 
 class TrainingCLI(LightningCLI):
@@ -148,6 +153,13 @@ class TrainingCLI(LightningCLI):
 
     def _parse_ckpt_path(self) -> None:
         """Lightning would let settings in the checkpoint override the recipe and the command line."""
+
+
+def _clips_of_probe(of_class: type[LabelledClips], **settings: Any) -> LabelledClips:
+    try:
+        return of_class(**settings)
+    except ValueError as error:
+        raise ValueError(f"online_probe.data: {error}") from None
 
 
 def _link_frame_step(settings: Namespace) -> None:
