@@ -1,15 +1,83 @@
 """configs/README.md lists what the headers of the recipes say, and `make` finds the data that a recipe needs."""
 
+import importlib
+import inspect
+import re
 import runpy
 import shutil
 import subprocess
+import typing
 from pathlib import Path
 
 import pytest
+import yaml
+from lightning.pytorch import Trainer
 
+from vjepa.cli.anticipation_command import anticipate
+from vjepa.cli.checkpoint_arguments import CheckpointArguments
+from vjepa.cli.collect_command import collect_episodes
+from vjepa.cli.plan_command import plan
+from vjepa.cli.probe_command import probe
+from vjepa.cli.training import RUN_CALLBACKS
+from vjepa.data.clips.data_module import ClipDataModule
+from vjepa.data.clips.labelled_clips import LabelledClips
+from vjepa.data.manifest.doctor import examine
+from vjepa.data.manifest.transcode import transcode
+from vjepa.data.manifest.writing import write_manifest
 from vjepa.interop.recipe import read_recipe
 
 ROOT = Path(__file__).parents[2]
+FLAG = re.compile(r"(?<!\S)--([a-z][a-z_.]*[a-z])(?=[=\s.,;:)`\"']|$)")
+FIT = {"trainer": Trainer, **dict(RUN_CALLBACKS)} | dict.fromkeys(("runs", "name", "ckpt_path", "model", "data"))
+FUNCTIONS = {"probe": probe, "plan": plan, "collect": collect_episodes, "anticipate": anticipate}
+LISTING = {*inspect.signature(write_manifest).parameters} | {*inspect.signature(transcode).parameters}
+LISTING |= {*inspect.signature(examine).parameters}
+
+
+def takes(kind: typing.Any, value: typing.Any, path: list[str]) -> bool:
+    """Whether a part of this class, which a recipe may replace by `class_path`, has a parameter at the path."""
+    if not path:
+        return True
+    if isinstance(value, dict) and "class_path" in value:
+        module, _, name = value["class_path"].rpartition(".")
+        kind, value = getattr(importlib.import_module(module), name), value.get("init_args", {})
+    inner = value.get(path[0], {}) if isinstance(value, dict) else {}
+    if not callable(kind) or kind is dict:
+        return bool(inner) and takes(None, inner, path[1:])
+    if path[0] not in inspect.signature(kind).parameters:
+        return False
+    hint = typing.get_type_hints(kind.__init__ if inspect.isclass(kind) else kind).get(path[0])
+    options = [each for each in (hint, *typing.get_args(hint)) if inspect.isclass(each) and each is not type(None)]
+    return any(takes(option, inner, path[1:]) for option in options or [None])
+
+
+@pytest.mark.parametrize(
+    "recipe", sorted(ROOT.glob("configs/*/*.yaml")), ids=lambda path: f"{path.parent.name}-{path.stem}"
+)
+def test_flags_that_a_header_names_exist(recipe: Path):
+    text = "".join(line for line in recipe.read_text(encoding="utf-8").splitlines(True) if line.startswith("#"))
+    room, settings = recipe.parent.name, read_recipe(recipe)
+    command = "anticipate" if "vjepa anticipate" in text else room
+    for flag in FLAG.findall(text):
+        first, *rest = flag.split(".")
+        if command in FUNCTIONS:
+            whole = takes(FUNCTIONS[command], settings, flag.split(".")) or takes(CheckpointArguments, {}, [first])
+        else:
+            whole = first in FIT and takes(FIT[first], settings.get(first, {}), rest)
+        assert whole or (first in LISTING and "vjepa manifest" in text) or first == "nodes", flag  # srun's
+
+
+@pytest.mark.parametrize("recipe", sorted(ROOT.glob("data/*.yaml")), ids=lambda path: path.stem)
+def test_flags_that_a_dataset_s_notes_name_exist(recipe: Path):
+    content = yaml.safe_load(recipe.read_text(encoding="utf-8"))
+    notes = str({key: value for key, value in content.items() if key not in ("example", "training")})
+    for sentence in re.split(r"(?<=\.) ", notes):
+        of_data = {*inspect.signature(LabelledClips).parameters}
+        if "probe" not in sentence:
+            of_data |= {*inspect.signature(ClipDataModule).parameters}
+        for flag in FLAG.findall(sentence):
+            first, _, rest = flag.partition(".")
+            assert rest in of_data if first == "data" else first in LISTING, flag
 
 
 def test_the_list_of_recipes_is_made_from_their_headers():
