@@ -10,6 +10,7 @@ from tests.quiet_trainer import quiet_trainer
 from tests.training.tiny_dot_world import SIZE, dot_data, dot_model, write_dot_world
 from vjepa.data.clips.batch import normalize_frames
 from vjepa.data.episodes.batch import EpisodeBatch, gather_windows
+from vjepa.models.dynamics import ResidualDynamics, rollout
 from vjepa.models.frame_encoder import ConvFrameEncoder
 from vjepa.objectives import BarlowTwins, SIGReg, VarianceCovariance
 from vjepa.objectives.world import (
@@ -97,6 +98,32 @@ def test_one_term_makes_the_twin_that_predicts_pixels(batch):
     terms = {"frames": FramePrediction(), "inverse_dynamics": InverseDynamicsTerm()}
     losses = dot_model({**dict.fromkeys(("rollout", "time_similarity", "straightening", "regularizer")), **terms})
     assert set(losses.step(batch).losses) == {"loss", "reconstruction", "rollout", "inverse_dynamics"}
+
+
+@pytest.mark.parametrize(("settings", "stepped"), [({}, 4 + 3 + 2 + 1), ({"rollout_steps": 2}, 4 + 3)])
+def test_one_frame_dynamics_predict_each_latent_once(batch, monkeypatch, settings, stepped):
+    frames = []  # that were stepped from, in each window
+    step = ResidualDynamics.step
+
+    def counted(self, latents, conditions):
+        frames.append(latents[0, ..., 0, 0].numel())
+        return step(self, latents, conditions)
+
+    monkeypatch.setattr(ResidualDynamics, "step", counted)
+    dot_model(**settings).step(batch)
+    assert sum(frames) == stepped
+
+
+@pytest.mark.parametrize("settings", [{}, {"rollout_steps": 2}])
+def test_predictions_are_the_rollout_from_the_first_frame(batch, settings):
+    torch.manual_seed(0)
+    model = dot_model(**settings)
+    step = model.step(batch)
+    alone = rollout(model.dynamics, step.latents[:, :1], step.actions[:, : step.predictions.shape[1]])
+    torch.testing.assert_close(step.predictions, alone)
+    shared, twice = ((part.square().sum(), *model.dynamics.parameters()) for part in (step.predictions, alone))
+    gradients = [torch.autograd.grad(loss, weights, retain_graph=True) for loss, *weights in (shared, twice)]
+    torch.testing.assert_close(*gradients)
 
 
 def test_no_gradient_reaches_detached_targets(batch):

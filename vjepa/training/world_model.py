@@ -18,7 +18,7 @@ from vjepa.data.episodes.batch import EpisodeBatch
 from vjepa.data.episodes.data_module import EpisodeDataModule
 from vjepa.data.episodes.training_episodes import TrainingEpisodes
 from vjepa.interop.renamed import renamed_world_model_weights
-from vjepa.models.dynamics.rollout import Dynamics, rollout
+from vjepa.models.dynamics.rollout import Dynamics, OneFrameDynamics, rollout, rollouts_from_every_frame
 from vjepa.models.frame_encoder import FrameEncoder, encode_windows
 from vjepa.objectives import Objective, Step
 from vjepa.objectives.world import FramePrediction, ModelSizes, Rollout, TemporalDistance, WindowStep, WindowTerm
@@ -72,6 +72,14 @@ class WorldModel(ScheduledModule):
         actions = self.actions.normalized(batch.actions)
         states, extrinsics = (part if part.shape[-1] else None for part in (batch.states, batch.extrinsics))
         first, stop = self.rollout_range(latents.shape[1])
+        rollouts = None
+        if isinstance(self.dynamics, OneFrameDynamics) and any(
+            isinstance(term, Rollout) for term in self.objective.terms
+        ):
+            rollouts = rollouts_from_every_frame(self.dynamics, latents, actions, num_steps=stop - 1)
+            predictions = torch.stack([imagined[:, 0] for imagined in rollouts], dim=1)
+        else:
+            predictions = rollout(self.dynamics, latents[:, :first], actions[:, : stop - 1], states, extrinsics)
         step = WindowStep(
             number=self.global_step,
             frames=frames,
@@ -80,7 +88,8 @@ class WorldModel(ScheduledModule):
             states=states,
             extrinsics=extrinsics,
             episodes=batch.episodes,
-            predictions=rollout(self.dynamics, latents[:, :first], actions[:, : stop - 1], states, extrinsics),
+            predictions=predictions,
+            rollouts=rollouts,
             num_observed=first,
             targets=self.targets(frames, latents),
             dynamics=self.dynamics,

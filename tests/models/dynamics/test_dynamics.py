@@ -80,7 +80,8 @@ def test_actions_of_another_length_are_refused(case):
 def test_rollouts_from_every_frame_are_those_from_each(kind):
     torch.manual_seed(0)
     dynamics, latents, actions = WHO[kind][1](), torch.randn(B, T, 1, D), torch.randn(B, T - 1, A)
-    together = rollouts_from_every_frame(dynamics, latents, actions)
+    together = rollouts_from_every_frame(dynamics, latents, actions, T - 1)
+    assert len(rollouts_from_every_frame(dynamics, latents, actions, 2)) == 2
     for first in range(T - 1):
         alone = rollout(dynamics, latents[:, first : first + 1], actions[:, first:])
         for steps in range(1, T - first):

@@ -111,11 +111,11 @@ def _states_along(
 
 
 def rollouts_from_every_frame(
-    dynamics: Dynamics, latents: Float[Tensor, "B T N D"], actions: Float[Tensor, "B T-1 A"]
-) -> list[Tensor]:  # for k = 1 .. T - 1 of (B, T - k, N, D): latents k chunks after frames 0, 1, ...
-    """All rollouts within a window, for dynamics that look at one frame: they cost no more than the longest."""
+    dynamics: OneFrameDynamics, latents: Float[Tensor, "B T N D"], actions: Float[Tensor, "B T-1 A"], num_steps: int
+) -> list[Tensor]:  # for k = 1 .. num_steps of (B, T - k, N, D): latents k chunks after frames 0, 1, ...
+    """All rollouts within a window of at most so many steps, for dynamics that look at one frame."""
     imagined, latents = [], latents[:, :-1]
-    for steps in range(1, actions.shape[1] + 1):
+    for steps in range(1, num_steps + 1):
         latents = dynamics(latents, actions[:, steps - 1 :])
         imagined.append(latents)
         latents = latents[:, :-1]

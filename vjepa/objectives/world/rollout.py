@@ -6,7 +6,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vjepa.models.dynamics.rollout import OneFrameDynamics, rollouts_from_every_frame
 from vjepa.objectives.latent_prediction import Distance, latent_prediction_loss
 from vjepa.objectives.world.step import WindowStep, WindowTerm
 
@@ -41,15 +40,14 @@ class LatentDistance(WindowTerm):
 class Rollout(LatentDistance):
     """Dynamics fed with their own predictions, as V-JEPA 2-AC's rollout loss (arXiv 2506.09985, section 3.1).
 
-    Dynamics that look at one frame start from every frame of a window: this costs no more than the longest rollout.
+    Dynamics that look at one frame start from every frame of a window.
     """
 
     def value(self, step: WindowStep) -> Float[Tensor, ""]:
-        if not isinstance(step.dynamics, OneFrameDynamics):
+        if step.rollouts is None:
             return self.distance_between(step.predictions, step.targets[:, step.predicted_frames])
-        rollouts = rollouts_from_every_frame(step.dynamics, step.latents, step.actions)[: step.predictions.shape[1]]
-        targets = [step.targets[:, num_steps:] for num_steps in range(1, len(rollouts) + 1)]
-        return self.distance_between(torch.cat(rollouts, dim=1), torch.cat(targets, dim=1))
+        targets = [step.targets[:, num_steps:] for num_steps in range(1, len(step.rollouts) + 1)]
+        return self.distance_between(torch.cat(step.rollouts, dim=1), torch.cat(targets, dim=1))
 
 
 @final

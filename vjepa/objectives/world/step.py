@@ -32,6 +32,8 @@ class WindowStep(Step):
         states, extrinsics: None where the data has none.
         episodes: equal numbers are windows of one episode.
         predictions: a rollout from the first `num_observed` frames.
+        rollouts: for k = 1, 2, ... latents k chunks after frames 0, 1, ...; those after frame 0 are `predictions`. Only
+            with a `Rollout` term, and of dynamics that look at one frame.
         dynamics: predicted them.
     """
 
@@ -45,6 +47,7 @@ class WindowStep(Step):
     predictions: Float[Tensor, "B K N D"]
     num_observed: int
     dynamics: Dynamics
+    rollouts: list[Tensor] | None = None  # of (B, T - k, N, D)
 
     @property
     def predicted_frames(self) -> slice:
