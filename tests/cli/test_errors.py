@@ -9,6 +9,7 @@ from vjepa.cli.main import COMMANDS, _usage, main
 
 pytestmark = pytest.mark.slow
 
+TERMS = {"prediction": "LatentPrediction", "agreement": "Agreement"}
 MASK = {"class_path": "vjepa.masking.MultiBlockTubes"}
 
 
@@ -31,6 +32,15 @@ def slip(capsys: pytest.CaptureFixture, *arguments: object) -> str:
         ("--data.num_frame=3", "unknown key 'data.num_frame'; did you mean 'data.num_frames'?"),
         ("--trainer.max_step=3", "unknown key 'trainer.max_step'; did you mean 'trainer.max_steps'?"),
         ("--traner.max_steps=3", "unknown key 'traner.max_steps'; did you mean 'trainer.max_steps'?"),
+        ("--model.lr=3", "unknown key 'model.lr'; did you mean 'model.learning_rate'?"),
+        ("--learning_rate=3", "unknown key 'learning_rate'; did you mean 'model.learning_rate'?"),
+        ("--batch_size=3", "unknown key 'batch_size'; did you mean 'data.global_batch_size'?"),
+        ("--modle.encoder=3", "unknown key 'modle.encoder'; did you mean 'model.encoder'?"),
+        ("--model.learning_rate=1e-3", "has keys of its own (peak, start, end, warmup_steps"),
+        ("--model.encoder=tiny", "give one of them, e.g. --model.encoder.size=tiny"),
+        ("--model.encoder.depth=0", "depth (0) must be at least 1"),
+        ("--model.terms={}", "terms is empty, so there is no loss"),
+        ("--data.crop_size=64", "'data.crop_size': expected values in brackets, e.g. [64,64]; got 64"),
         ("--model.encoder.size=tinny", "'model.encoder.size': expected one of ['tiny', 'small'"),
         ("--model.encoder.depth=abc", "'model.encoder.depth': expected int (given: abc)"),
         ("--data.train_manifest=none.csv", "there is no manifest or folder none.csv (from "),
@@ -98,8 +108,26 @@ def test_a_layer_that_leaves_out_init_args_is_told_so(tiny_recipe, tmp_path, cap
     assert said == "'model' has keys beside class_path and init_args; put them below init_args"
 
 
+@pytest.mark.parametrize(
+    ("flag", "sentence"),
+    [
+        ("agrement.weight=3", "'model.terms.agrement.weight'; did you mean 'model.terms.agreement'?"),
+        ("prediction.exponnt=3", "'model.terms.prediction.exponnt'; did you mean 'model.terms.prediction.exponent'?"),
+        ("prediction.weight=3", "unknown key 'model.terms.prediction.weight'; its keys are exponent, distance"),
+    ],
+)
+def test_a_wrong_key_of_a_term_is_named_with_its_term(tiny_recipe, tmp_path, capsys, flag, sentence):
+    terms = {name: {"class_path": f"vjepa.objectives.{each}"} for name, each in TERMS.items()}
+    (tmp_path / "terms.yaml").write_text(json.dumps({"base": str(tiny_recipe), "model.init_args.terms": terms}))
+    assert sentence in slip(capsys, "fit", "-c", tmp_path / "terms.yaml", f"--model.terms.{flag}")
+
+
 def test_a_command_without_a_recipe_says_so(capsys):
     assert "missing 'data', 'model'; give a recipe" in slip(capsys, "fit")
+    said = slip(capsys, "fit", "--data.train_manifest=a.csv")
+    assert said.startswith(
+        "'data.train_manifest' changes a recipe, and none is given; give a recipe, e.g. `-c configs/pret"
+    )
 
 
 def test_an_empty_folder_is_named(tiny_recipe, tmp_path, capsys):
@@ -120,6 +148,7 @@ def test_an_unknown_command_is_named(capsys):
         "(commands: fit, validate, test, predict, probe, compare, collect, plan, anticipate, convert, embed, "
         "import-recipe, health-bands, make-data, manifest, doctor, transcode)"
     )
+    assert "unknown command 'train'; did you mean 'fit'?" in slip(capsys, "train")
     assert "unknown key 'num_trian'; did you mean 'num_train'?" in slip(capsys, "make-data", "--num_trian=3")
 
 

@@ -65,6 +65,18 @@ COMMANDS = {
     "transcode": Command("data_commands:transcode", "make copies of videos that decode fast"),
 }
 
+# What other tools, our Makefile and the wish for the obvious call them.
+OTHER_NAMES = {
+    "train": "fit",
+    "pretrain": "fit",
+    "worldmodel": "fit",
+    "eval": "probe",
+    "evaluate": "probe",
+    "export": "convert",
+    "extract": "embed",
+    "check": "doctor",
+}
+
 
 def main(arguments: list[str] | None = None) -> None:
     """Run one command. A user's error ends in one sentence on stderr and exit code 2; VJEPA_TRACEBACK=1 shows where.
@@ -78,7 +90,7 @@ def main(arguments: list[str] | None = None) -> None:
     prepare_threads()  # before torch is imported
     name = arguments[0]
     if name not in COMMANDS:
-        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        near = [OTHER_NAMES[name]] if name in OTHER_NAMES else difflib.get_close_matches(name, COMMANDS, n=1)
         hint = f"; did you mean '{near[0]}'?" if near else ""
         _exit_with(f"unknown command '{name}'{hint} (commands: {', '.join(COMMANDS)})")
     try:

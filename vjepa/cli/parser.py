@@ -1,34 +1,27 @@
 """The parser of all commands: recipes in layers, old names of keys, and one-sentence errors with the nearest name."""
 
-import difflib
-import importlib
 import inspect
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 import yaml
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace  # type: ignore[attr-defined]
 
+from vjepa.cli.explanation import explain, keys_of_parser
 from vjepa.data.paths import expanded
 from vjepa.interop.recipe import find_recipe, parse_recipe
-from vjepa.interop.renamed import renamed_flags, was_part_of_a_loss
-
-# The recipe to suggest where a command lacks one, by a key that only this command has.
-RECIPE_BY_KEY = {
-    "labels_per_class": "probe/synthetic",
-    "replan_every": "plan/two_rooms",
-    "frame_interval": "collect/two_rooms",
-}
+from vjepa.interop.renamed import renamed_flags
 
 
 class HelpfulParser(ArgumentParser):
     """jsonargparse's parser without abbreviations and with short errors; exits with code 2 on any."""
 
+    given: Sequence[str] = ()  # the arguments that are being parsed
     recipe_rooms: Sequence[str] = ()  # folders of `configs` with recipes of this command
     current = Path()  # where the command was started
 
@@ -44,7 +37,7 @@ class HelpfulParser(ArgumentParser):
         """
         arguments = list(sys.argv[1:] if args is None else args)
         if self._reports_errors():
-            arguments = [_with_whole_path(argument) for argument in renamed_flags(arguments)]
+            self.given = arguments = [_with_whole_path(argument) for argument in renamed_flags(arguments)]
         arguments = [re.sub("(?<=^--)(.+)=None$", r"\1=null", argument) for argument in arguments]
         parsed: Namespace = super().parse_args(arguments, *more, **options)
         return parsed
@@ -59,12 +52,8 @@ class HelpfulParser(ArgumentParser):
         if not self._reports_errors():
             super().error(message, ex)
         parser = getattr(ex, "subcommand_parser", None) or self
-        sys.stderr.write(f"vjepa: error: {explain(message, parser.known_keys())}\n")
+        sys.stderr.write(f"vjepa: error: {explain(message, keys_of_parser(parser), self.given)}\n")
         self.exit(2)
-
-    def known_keys(self) -> list[str]:
-        """All dotted keys of this parser, without those of parts that are chosen by `class_path`."""
-        return [action.dest for action in self._actions if action.dest and action.dest.rpartition(".")[2] != "help"]
 
     def _reports_errors(self) -> bool:
         return self.exit_on_error  # false for the parser of a single class, whose errors its caller reports
@@ -129,93 +118,3 @@ def run_by_recipe(
     if "configuration" in inspect.signature(function).parameters:
         parts["configuration"] = yaml.safe_load(parser.dump(given, skip_link_targets=False))
     function(**groups, **parts)
-
-
-def explain(message: str, known_keys: Iterable[str]) -> str:
-    """One sentence for a parser's message, which nests as deeply as the configuration."""
-    known_keys = list(known_keys)
-    unknown = _unknown_key(message)
-    if unknown is not None:
-        return _explain_unknown(unknown, known_keys)
-    required = re.search(r"the following arguments are required: (.+)", message)
-    if required:
-        return _explain_missing(required[1].split(", "), known_keys)
-    keys = re.findall(r'Parser key "([^"]+)"', message)
-    if keys and "Not a valid subclass" in message and "Given value: {'class_path'" in message:
-        return f"'{'.'.join(keys)}' has keys beside class_path and init_args; put them below init_args"
-    lines = [re.sub(r'Parser key "[^"]+": ', "", line.strip(" -")) for line in message.splitlines()]
-    reasons = [line for line in lines if _REASON.search(line) and not _OTHER_TYPES.search(line)]
-    if not keys or not reasons:
-        return " ".join(message.split())
-    values = [value for value in re.findall(r"Given value: (.+)", message) if "NestedArg" not in value]
-    value = f" (given: {values[0]})" if values and len(values[0]) < 60 else ""
-    return f"'{'.'.join(keys)}': {_plain_types(reasons[-1])}{value}"
-
-
-def keys_of_class(class_path: str) -> list[str]:
-    """All dotted keys of a class and its parts."""
-    module, _, name = class_path.rpartition(".")
-    parser = HelpfulParser(exit_on_error=False)
-    parser.add_class_arguments(getattr(importlib.import_module(module), name))
-    return parser.known_keys()
-
-
-_REASON = re.compile("Expected|does not|not (?:accessible|exist)|no attribute|No module|invalid|required|must be")
-_OTHER_TYPES = re.compile("NoneType|Union subtypes")
-_UNKNOWN = (
-    r"Group '(?P<group>[^']+)' does not accept option '(?P<key>[^']+)'",
-    r"Subcommand '\w+' does not accept option '(?P<key>[^']+)'",
-    r"unrecognized arguments: --(?P<key>[^\s=]+)",
-    r"Option '(?P<key>[^']+)' is not accepted",
-)
-
-
-class _UnknownKey(NamedTuple):
-    owner: str  # dotted key of the class that refused the key, with a dot at its end
-    class_path: str | None
-    key: str
-
-
-def _unknown_key(message: str) -> _UnknownKey | None:
-    """The key that a message refuses, or None where the message has another subject."""
-    found = next((match for pattern in _UNKNOWN if (match := re.search(pattern, message))), None)
-    if found is None:
-        return None
-    groups = found.groupdict()
-    key = f"{groups['group']}.{groups['key']}" if groups.get("group") else groups["key"]
-    classes = re.findall(r"Problem with given class_path '([^']+)'", message)
-    if not classes or "Subcommand" in found[0]:
-        return _UnknownKey("", None, key)
-    owners = re.findall(r'Parser key "([^"]+)"', message)
-    return _UnknownKey("".join(f"{owner}." for owner in owners), classes[-1], key)
-
-
-def _explain_unknown(unknown: _UnknownKey, known_keys: list[str]) -> str:
-    owner, class_path, key = unknown
-    if class_path and was_part_of_a_loss(class_path, key):
-        return f"unknown key '{owner}{key}'; the loss is described by '{owner}terms' and '{owner}targets' now"
-    candidates = [f"{owner}{each}" for each in keys_of_class(class_path)] if class_path else known_keys
-    near = _nearest(f"{owner}{key}", candidates)
-    hint = f"; did you mean '{near}'?" if near else ""
-    return f"unknown key '{owner}{key}'{hint} (`--print_config` shows all keys with their values)"
-
-
-def _explain_missing(missing: list[str], known_keys: list[str]) -> str:
-    names = {key.rpartition(".")[2] for key in known_keys}
-    recipe = next((recipe for key, recipe in RECIPE_BY_KEY.items() if key in names), "pretrain/synthetic")
-    way_out = f"give a recipe, e.g. `-c configs/{recipe}.yaml`" if "config" in names else "see `--help`"
-    listed = ", ".join(f"'{key.rpartition('.')[2]}'" for key in missing)
-    return f"missing {listed}; {way_out}"
-
-
-def _nearest(key: str, candidates: list[str]) -> str | None:
-    last = key.rpartition(".")[2]
-    for near in difflib.get_close_matches(key, candidates, n=5, cutoff=0.6):
-        if difflib.get_close_matches(last, [near.rpartition(".")[2]], cutoff=0.6):  # not the same group alone
-            return near
-    return next((name for name in candidates if name.rpartition(".")[2] == last), None)  # at the wrong level
-
-
-def _plain_types(reason: str) -> str:
-    reason = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", reason)
-    return reason.replace("typing.Literal", "one of ").replace("Expected a ", "expected ").replace(". Got", "; got")

@@ -55,6 +55,9 @@ class VideoEncoder(nn.Module):
         activation_checkpointing: bool = False,
     ):
         super().__init__()
+        for name, given in (("embed_dim", embed_dim), ("depth", depth), ("num_heads", num_heads)):
+            if given is not None and given < 1:
+                raise ValueError(f"{name} ({given}) must be at least 1; left out, it is that of size '{size}'")
         row = SIZES[size]
         depth = depth or row.depth
         if output_levels is not None:

@@ -107,6 +107,8 @@ class JEPA(ClipModel):
         self.context_encoder = encoder
         self.target_encoder = frozen_copy(encoder)
         self.predictor = predictor
+        if terms == {}:
+            raise ValueError("terms is empty, so there is no loss; leave it out for latent prediction alone")
         self.objective = Objective(terms or {"prediction": LatentPrediction()})
         for term in self.objective.terms:
             term.check_networks(encoder, predictor)
