@@ -141,6 +141,7 @@ def test_checkpoints_that_no_model_can_be_planned_with(runs: Path, tmp_path: Pat
         f"--checkpoint"
     )
     assert refused(f"--checkpoint={tmp_path}/none.ckpt") == f"there is no checkpoint file {tmp_path}/none.ckpt"
+    assert refused(f"--checkpoint={tmp_path}") == f"{tmp_path} is no folder of a run: it has no checkpoints/last.ckpt"
     masked = tmp_path / "run" / "version_0"
     (masked / "checkpoints").mkdir(parents=True)
     (masked / "config.yaml").write_text(yaml.safe_dump({"model": {"class_path": "vjepa.training.JEPA"}}))

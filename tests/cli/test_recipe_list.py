@@ -47,7 +47,7 @@ def takes(kind: typing.Any, value: typing.Any, path: list[str]) -> bool:
     if path[0] not in inspect.signature(kind).parameters:
         return False
     hint = typing.get_type_hints(kind.__init__ if inspect.isclass(kind) else kind).get(path[0])
-    options = [each for each in (hint, *typing.get_args(hint)) if inspect.isclass(each) and each is not type(None)]
+    options: list[typing.Any] = [each for each in (hint, *typing.get_args(hint)) if inspect.isclass(each)]
     return any(takes(option, inner, path[1:]) for option in options or [None])
 
 

@@ -121,6 +121,20 @@ def test_the_command_runs_in_a_process_of_its_own(run, probe_recipe):
     assert "Warning" not in probed.stderr and "Traceback" not in probed.stderr, probed.stderr
 
 
+def test_a_run_its_folder_and_its_conversion_score_alike(run, probe_recipe, tmp_path, capsys):
+    main(["convert", str(run), str(tmp_path / "native"), "--to=native"])
+    quick = ["probe", "-c", str(probe_recipe), *QUICK, "--labels_per_class=[all]", "--baselines=[random]"]
+    scores = []
+    for number, path in enumerate((checkpoint_of(run), run, tmp_path / "native")):
+        main([*quick, f"--checkpoint={path}", f"--output={tmp_path / str(number)}"])
+        with (tmp_path / str(number) / "results.csv").open(newline="") as file:
+            scores.append([row["top1"] for row in csv.DictReader(file)])
+    assert scores[0] == scores[1] == scores[2] and len(scores[0]) == 6
+    assert "native, all labels: accuracy in %" in capsys.readouterr().out
+    main([*quick, f"--checkpoint={tmp_path / 'native'}"])  # beside the runs, not beside the weights
+    assert (tmp_path / "runs" / "native" / "probe" / "results.csv").exists()
+
+
 # --- slips
 
 

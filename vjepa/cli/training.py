@@ -55,8 +55,9 @@ def run_training_command(arguments: list[str]) -> None:
 class TrainingParser(HelpfulParser, LightningArgumentParser):
     """The same over Lightning's parser, which is imported for training alone: it takes 3 s."""
 
-    def instantiate(self, cfg: Namespace, **options: Any) -> Namespace:
-        parts: Namespace = super().instantiate(cfg, instantiators=[(_clips_of_probe, LabelledClips, True)], **options)
+    def instantiate(self, namespace: Namespace, *more: Any, **options: Any) -> Namespace:
+        options["instantiators"] = [(_clips_of_probe, LabelledClips, True)]
+        parts: Namespace = super().instantiate(namespace, *more, **options)
         return parts
 
 

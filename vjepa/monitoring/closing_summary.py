@@ -1,5 +1,6 @@
 """Summary at the end of a run: results, paths and next commands."""
 
+import shlex
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -12,6 +13,8 @@ from vjepa.data.clips.data_module import ClipDataModule
 from vjepa.monitoring.run_checkpoint import RunCheckpoint
 from vjepa.training import ImageSelfDistillation, WorldModel
 from vjepa.training.clip_model import ClipModel
+
+EMBEDDED = "dataset.json"  # beside the manifests of `vjepa make-data`
 
 
 @runtime_checkable
@@ -84,13 +87,23 @@ class ClosingSummary(Callback):
         yield f"  tensorboard --logdir {self._folder}"
         if (checkpoint := _last_checkpoint(trainer)) is not None:
             if isinstance(module, ClipModel):
-                yield f"  make probe CHECKPOINT={checkpoint}"
+                data = trainer.datamodule  # type: ignore[attr-defined]
+                sources = data.training_sources if isinstance(data, ClipDataModule) else []
+                yield f"  {evaluation_of([source.manifest for source in sources], checkpoint)}"
             elif isinstance(module, WorldModel) and module.action_limit is None:  # recordings, not a simulated world
                 yield "  plan with it as section 5 of docs/own-robot-data.md does"
             else:
                 yield f"  make plan CHECKPOINT={checkpoint}"
             steps = 2 * trainer.global_step
             yield f"  vjepa fit -c {self._folder}/config.yaml --ckpt_path {checkpoint} --trainer.max_steps {steps}"
+
+
+def evaluation_of(manifests: list[str], checkpoint: Path) -> str:
+    """The command that evaluates an encoder: probes where it was trained on the embedded dataset, else features."""
+    other = next((each for each in manifests if not (Path(each).parent / EMBEDDED).exists()), None)
+    if other is None:
+        return f"make probe CHECKPOINT={checkpoint}"
+    return f"vjepa embed {shlex.quote(other)} -o features --checkpoint {checkpoint}"
 
 
 def _last_checkpoint(trainer: Trainer) -> Path | None:

@@ -41,6 +41,8 @@ def read_world_model(
     Raises ValueError where it or the run's settings are missing or broken, or it is of another kind of model.
     """
     checkpoint = checkpoint_in(path)
+    if checkpoint.is_dir():
+        raise ValueError(f"{path} is no folder of a run: it has no checkpoints/last.ckpt")
     content = read_run_checkpoint(checkpoint)
     file = settings or settings_beside(checkpoint)
     given = read_recipe(file)
