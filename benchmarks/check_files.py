@@ -4,12 +4,14 @@
 
 A file is right if a scan tells as many frames as ffmpeg gives out and those that are compared differ by at most 3 of
 255 (video of more than 8 bits is compared too, with its difference shown, but not judged), or if all three refuse it.
+A file that is whole in parts gives its good frames, which are compared, and the doctor leaves it out.
 """
 
 import argparse
 import csv
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,7 +25,7 @@ from vjepa.data.clips.quarantine import Failure
 from vjepa.data.manifest.doctor import examine
 from vjepa.data.manifest.manifest import read_manifest
 from vjepa.data.order import MixtureOrder, RowOrder, SampleKey
-from vjepa.data.video.facts import VideoError, VideoFacts
+from vjepa.data.video.facts import Trait, VideoError, VideoFacts
 from vjepa.data.video.reader import ReaderChain
 
 ROUNDING = 3
@@ -37,13 +39,18 @@ class Checked(NamedTuple):
     facts: VideoFacts | None
     reader: str
     ffmpeg_frames: int
-    difference: int | None  # largest of the compared frames; None where ffmpeg gives none of them out
-    reason: str  # why it can't be read; empty where it can
+    difference: int | None  # largest of the compared frames; None where ffmpeg does not give them all out
+    reason: str  # why it, or a frame of it, can't be read; empty where all can
+    disagreement: str = ""  # what dataset or doctor make of it that does not fit
 
     @property
     def is_right(self) -> bool:
-        if self.facts is None or self.reason:
+        if self.disagreement:
+            return False
+        if self.facts is None:
             return True  # refused, with a reason
+        if self.reason:
+            return self.difference is None or self.difference <= ROUNDING
         if not self.ffmpeg_frames:
             return self.facts.codec == "vvc"  # which not every build of ffmpeg decodes
         if "10" in self.facts.pixel_format or "12" in self.facts.pixel_format:
@@ -62,49 +69,71 @@ def check_reading(path: str, chain: ReaderChain) -> Checked:
     name = reader.name if reader else ""
     frame_ids = sorted(set(np.linspace(0, facts.num_frames - 1, COMPARED).astype(int).tolist()))
     theirs, count = frames_at(path, frame_ids)
+    ours, reason = {}, ""
     try:
-        ours = chain.decode(path, facts, frame_ids)
+        ours = dict(zip(frame_ids, chain.decode(path, facts, frame_ids), strict=True))
     except VideoError as error:
-        return Checked(path, facts, name, count, None, str(error))
-    pairs = [(frame, theirs[k]) for k, frame in zip(frame_ids, ours, strict=True) if k in theirs]
+        reason = str(error)
+        for frame_id in frame_ids:
+            with suppress(VideoError):
+                [ours[frame_id]] = chain.decode(path, facts, [frame_id])
+    pairs = [(frame, theirs[k]) for k, frame in ours.items() if k in theirs]
     if any(frame.shape != other.shape for frame, other in pairs):
-        return Checked(path, facts, name, count, 255, "")
+        return Checked(path, facts, name, count, 255, reason)
     differences = [largest_difference(*pair) for pair in pairs]
-    return Checked(path, facts, name, count, max(differences) if len(pairs) == len(frame_ids) else None, "")
+    return Checked(
+        path, facts, name, count, max(differences, default=None) if len(pairs) == len(ours) else None, reason
+    )
 
 
 def clips_of(paths: list[str], listing: Path, chain: ReaderChain) -> dict[str, list[Failure]]:
-    """What a training run meets at each file: nothing, or the failures for which another file took its place."""
-    listing.write_text("\n".join(["path", *(f'"{path}"' for path in paths)]) + "\n")
+    """What a training run meets at each file: nothing, or its failure, for which another file took its place."""
+    with listing.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        csv.writer(file).writerows([["path"], *([path] for path in paths)])
     manifest = read_manifest(listing)
     source = ClipSource("files", manifest, FrameSampling(8, frame_step=2))
     order = MixtureOrder([RowOrder(len(manifest), seed=0, shuffle=False)])
     dataset = ClipDataset([source], order, TrainingCuts((64, 64)), chain)
     failures = {}
     for row, path in enumerate(paths):
-        [clip] = dataset[SampleKey(row, row)]
+        try:
+            [clip] = dataset[SampleKey(row, row)]
+        except ValueError as error:  # nor can one of many others
+            failures[path] = [Failure("files", path, str(error))]
+            continue
         assert clip.pixels.shape == (3, 8, 64, 64)
-        assert bool(clip.failures) == (clip.row != row)
-        failures[path] = clip.failures
+        failures[path] = [failure for failure in clip.failures if failure.path == path]
+        assert bool(failures[path]) == (clip.row != row)
     return failures
 
 
+def disagreement(file: Checked, failures: list[Failure], is_clean: bool) -> str:
+    """What does not fit to a file's reading: in the clip of it, or in whether the doctor keeps it."""
+    if file.facts is None and not failures:
+        return "the dataset reads it"
+    if not file.reason and failures:
+        return f"the dataset says {failures[0].reason}"
+    if file.reason and is_clean:
+        return "the doctor keeps it"
+    is_good = file.facts is not None and not file.reason and Trait.DAMAGED not in file.facts.traits
+    if is_good and file.facts.num_frames > 1 and not is_clean:
+        return "the doctor leaves it out"
+    return ""
+
+
 def check_folder(folder: Path, workspace: Path, paths: list[str] | None = None) -> list[Checked]:
-    """All files of a folder, or those named. Raises AssertionError where readers, dataset and doctor do not agree."""
-    paths = paths or sorted(str(path) for path in folder.rglob("*") if path.is_file() and path.suffix != ".csv")
+    """All files of a folder, or those named."""
+    paths = paths or sorted(
+        str(path.absolute()) for path in folder.rglob("*") if path.is_file() and path.suffix != ".csv"
+    )
     chain = ReaderChain(time_limit=60)
     with ThreadPoolExecutor(2) as pool:  # decoders and the ffmpeg command work outside of the interpreter's lock
         checked = list(pool.map(lambda path: check_reading(path, chain), paths))
     failures = clips_of(paths, workspace / "list.csv", chain)
     examine(str(workspace / "list.csv"), workspace / "doctor")
-    clean = set(read_manifest(workspace / "doctor" / "clean.csv").paths)
-    for file in checked:
-        can_be_read = not file.reason
-        assert can_be_read == (not failures[file.path]), f"{file.path}: the dataset says {failures[file.path]}"
-        assert can_be_read or file.path not in clean, f"{file.path}: the doctor keeps it"
-        long_enough = file.facts is not None and file.facts.num_frames > 1
-        assert not (can_be_read and long_enough) or file.path in clean, f"{file.path}: the doctor leaves it out"
-    return checked
+    with (workspace / "doctor" / "clean.csv").open(newline="", encoding="utf-8", errors="surrogateescape") as table:
+        clean = {row["path"] for row in csv.DictReader(table)}
+    return [file._replace(disagreement=disagreement(file, failures[file.path], file.path in clean)) for file in checked]
 
 
 def write_table(checked: list[Checked], folder: Path, path: Path) -> None:
@@ -131,9 +160,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as workspace:
         checked = check_folder(arguments.folder, Path(workspace))
     if arguments.table:
-        write_table(checked, arguments.folder, arguments.table)
-    wrong = [file.path for file in checked if not file.is_right]
-    print(f"{len(checked)} files, {len(wrong)} wrong {wrong}")
+        write_table(checked, arguments.folder.absolute(), arguments.table)
+    wrong = [file for file in checked if not file.is_right]
+    refused = sum(file.facts is None for file in checked)
+    in_parts = sum(bool(file.reason) for file in checked) - refused
+    print(f"{len(checked)} files, {refused} refused, {in_parts} whole in parts, {len(wrong)} wrong")
+    for file in wrong:
+        print(f"{file.path}: {file.disagreement or f'frames differ by {file.difference}'}")
 
 
 if __name__ == "__main__":

@@ -373,9 +373,14 @@ def test_a_failure_is_told_once_for_all_clips_of_the_file_that_came_instead(tiny
     assert bad[0] in [failure.path for failure in first.failures] and all(clip.failures == [] for clip in others)
 
 
-def test_a_manifest_without_any_readable_file_ends_with_a_sentence(tmp_path):
-    (tmp_path / "a.mp4").write_text("no video")
-    with pytest.raises(ValueError, match=r"20 files of .* in a row could not be read, the last was .*a.mp4: \w+"):
+@pytest.mark.parametrize(("num_files", "num_tried"), [(1, "1"), (2, "2"), (60, r"1\d|20")])
+def test_a_manifest_without_any_readable_file_ends_with_the_first_reasons(tmp_path, num_files, num_tried):
+    for number in range(num_files):
+        (tmp_path / f"{number:02d}.mp4").write_text("no video")
+    reasons = r"; ".join([r"\S*\d\d.mp4: \w[^;]+"] * min(3, num_files))
+    with pytest.raises(
+        ValueError, match=rf"none of the ({num_tried}) files of .* that were tried can be read: {reasons}"
+    ):
         dataset(tmp_path)[key(0)]
 
 

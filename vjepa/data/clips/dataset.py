@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -82,10 +83,11 @@ class ClipDataset(Dataset[list[Clip]]):
                 Clip(torch.from_numpy(pixels), label, number, row, cut.seconds, k, key, failures if k == 0 else [])
                 for k, (cut, pixels) in enumerate(clips)
             ]
-        _, path, reason = failures[-1]
+        tried = {failure.path: failure.reason for failure in failures}
+        first = "; ".join(f"{path}: {reason}" for path, reason in islice(tried.items(), 3))
         raise ValueError(
-            f"{MAX_REPLACEMENTS} files of {source.manifest.source} in a row could not be read, "
-            f"the last was {path}: {reason}"
+            f"none of the {len(tried)} files of {source.manifest.source} that were tried can be read: {first} "
+            f"(`vjepa doctor` checks them all)"
         )
 
     def _cut(self, source: ClipSource, row: int, position: int, attempt: int) -> list[tuple[Cut, np.ndarray]]:
