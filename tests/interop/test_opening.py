@@ -22,6 +22,7 @@ from vjepa.interop.networks import build, whole_settings
 from vjepa.interop.opening import open_run
 from vjepa.interop.recipe import RECIPES
 from vjepa.interop.released import write_released
+from vjepa.interop.renamed import note
 from vjepa.interop.run_folder import preprocessing_of, read_settings
 from vjepa.models import ActionPredictor, AttentiveProbe, Predictor, VideoEncoder
 
@@ -240,6 +241,13 @@ def test_importing_vjepa_stays_cheap():
     script = "import sys, vjepa; vjepa.load_encoder; print('vjepa.interop' in sys.modules, 'lightning' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=True)
     assert run.stdout.split() == ["False", "False"]
+
+
+def test_random_weights_of_a_recipe_are_announced(monkeypatch, tmp_path, capsys):
+    note.cache_clear()
+    monkeypatch.chdir(tmp_path)
+    vjepa.load_encoder("synthetic")
+    assert "configs/pretrain/synthetic.yaml: weights are random (seed 0): a recipe has none" in capsys.readouterr().err
 
 
 # --- evaluations

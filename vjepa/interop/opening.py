@@ -105,9 +105,7 @@ def open_run(
     checkpoint = checkpoint_in(path)
     if checkpoint.suffix == ".ckpt":
         return read_run(checkpoint, settings)
-    model, report = open_model(path, None if which == "target" else which, num_heads, image_size=image_size)
-    for note in report.notes:
-        print(f"{path}: {note}")
+    model, _ = open_model(path, None if which == "target" else which, num_heads, image_size=image_size)
     encoder, predictor = _encoder_of(model, path), model.predictor
     weights = {f"encoder.{name}": tensor for name, tensor in encoder.weights.items()}
     if predictor is not None:

@@ -11,6 +11,7 @@ from vjepa.interop.loading import load_all, read_run_checkpoint
 from vjepa.interop.networks import outline, require_fit, seeded, whole_settings
 from vjepa.interop.portable import Origin, Part, PortableModel, Preprocessing
 from vjepa.interop.recipe import read_recipe
+from vjepa.interop.renamed import note
 from vjepa.interop.report import Report
 from vjepa.models import Predictor, VideoEncoder
 
@@ -186,6 +187,7 @@ def untrained_model(file: Path) -> tuple[PortableModel, Report]:
         origin=Origin(str(file), data="none: random weights, seed 0", command=f"vjepa fit -c {file} trains them"),
     )
     report.notes.append("weights are random (seed 0): a recipe has none")
+    note(f"{file}: {report.notes[-1]}")
     require_fit(model, report)
     return model, report
 
