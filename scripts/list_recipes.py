@@ -28,7 +28,7 @@ INTRODUCTION = """\
 | train a world model and plan with it | `make worldmodel` (`worldmodel/two_rooms.yaml`), then `make plan` |
 | train a world model of your robot | `worldmodel/robot_folder.yaml` |
 
-`-c` takes a recipe's file or name. Its files are looked up from the current folder, then from its own and the three above.
+`-c` takes a recipe's file or name. Its files are looked up from the current folder, then from its own and three above.
 A recipe may start from another one: `base: synthetic.yaml` names a file relative to it, and the rest says what differs
 (`vjepa/interop/recipe.py`). `vjepa fit -c recipe.yaml --print_config` prints all values. The header of each recipe has
 the paper, the command and the reasons.
