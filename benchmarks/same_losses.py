@@ -6,10 +6,10 @@ Trains the first steps of each recipe on one thread and compares every logged tr
     python benchmarks/same_losses.py --write=benchmarks/same_losses.json
 
 The file holds the losses of commit dc64876 (AMD EPYC, torch 2.13.0+cpu); those of Two Rooms are newer: the rollout from
-the first frame is computed once instead of twice, so that sums of gradients are rounded in another order. Losses depend on the processor and on torch's
-version: to compare two commits elsewhere, write the file with the first one on the same machine. Two Rooms runs its
-dynamics phase in the last third of the steps. `small_videos` is trained on the embedded dataset's videos, since its own
-can't be shipped.
+the first frame is computed once instead of twice, so that sums of gradients are rounded in another order. Losses depend
+on the processor and on torch's version: to compare two commits elsewhere, write the file with the first one on the same
+machine. Two Rooms runs its dynamics phase in the last third of the steps. `small_videos` is trained on the embedded
+dataset's videos, since its own can't be shipped.
 """
 
 import argparse

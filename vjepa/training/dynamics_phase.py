@@ -135,7 +135,7 @@ class LatentEpisodes:
         latents, actions = [], []
         for number, count in zip(numbers[long_enough].tolist(), self._num_frames.tolist(), strict=True):
             times = store.frame_interval * np.arange(count)
-            frames = torch.from_numpy(store.frames(number, times)).permute(0, 3, 1, 2)
+            frames = torch.from_numpy(episodes.frames(number, times)).permute(0, 3, 1, 2)
             latents.append(torch.cat([_encoded(encoder, part.to(device)) for part in frames.split(256)]))
             recorded = torch.from_numpy(store.actions(number, 0, int(times[-1])))
             last = recorded.new_zeros(store.frame_interval, recorded.shape[1])  # after the last frame

@@ -109,7 +109,6 @@ def test_episodes_end_where_the_file_says(tmp_path, suffix, extra):
         {},
         {"terminals": rows_set(NUM_ROWS - 1)},
         {"terminals": rows_set(), "timeouts": rows_set()},
-        {"dones": rows_set(*range(30, NUM_ROWS))},  # robomimic: done once the task is
         {"terminations": rows_set(NUM_ROWS - 1)[1:]},  # of transitions
         {"episode_index": np.full(NUM_ROWS, 7), "timestamp": np.arange(NUM_ROWS) / 10},
         {"episode_id": np.array(3), "episode_ends": np.array([NUM_ROWS]), "ep_len": np.array([NUM_ROWS])},
@@ -120,6 +119,7 @@ def test_episodes_end_where_the_file_says(tmp_path, suffix, extra):
             "end_effector_open": rows_set(3),
             "contact_mask": rows_set(3),
         },
+        {"episode_length": np.array(NUM_ROWS - 1), "timeout": np.array(30.0)},
         {"seq": np.arange(NUM_ROWS), "eps": np.linspace(1, 0, NUM_ROWS), "lens": np.array(35.0)},
         {"episode_return": np.arange(NUM_ROWS), "end_effector": np.zeros((NUM_ROWS, 3)), "valid": np.ones(NUM_ROWS)},
     ],
@@ -158,6 +158,10 @@ def test_one_episode_stays_one(tmp_path, suffix, extra):
             {"ep_len": np.array(LENGTHS), "ep_offset": np.array([0, 20])},
             "'ep_len' of .* has 3 episodes and 'ep_offset' of .* 2",
         ),
+        (
+            {"ep_len": np.array([43]), "ep_offset": np.array([0]), "traj_start": np.array([1])},
+            "not the same first rows",
+        ),
         ({"ep_offset": np.array([3, 20])}, r"'ep_offset' of .* must ascend from 0, .* is \[3, 20\]"),
         ({"episode_index": NUMBERS, "dones": rows_set(10, 33)}, "'dones' of .* before row 11, .* 'episode_index'"),
         ({"episode_index": NUMBERS, "is_first": rows_set(0, 21, 34)}, "'is_first' .* disagree .* at row 20"),
@@ -167,6 +171,8 @@ def test_one_episode_stays_one(tmp_path, suffix, extra):
             "by 'step_idx' of .* before row 20, .* by 'episode_index'",
         ),
         ({"resets": FIRST}, "'resets' of .* may say where episodes begin, and it is not known how"),
+        ({"trial": NUMBERS}, "'trial' of .* may say where"),
+        ({"episode_length": np.array(20)}, "'episode_length' of .* sums to 20, and there are 43 frames"),
         ({"starts": ENDS - LENGTHS}, "'starts' of .* may say where"),
         ({"env_reset": FIRST}, "'env_reset' of .* may say where"),
         ({"not_dones": ~LAST}, "'not_dones' of .* may say where"),
@@ -201,6 +207,11 @@ def test_actions_of_several_episodes_need_a_row_for_each_frame(tmp_path):
     rows = counter_rows(np.arange(NUM_ROWS - 3), 0)  # none after the last frame of each episode
     with pytest.raises(ValueError, match="has 40 rows of actions for 43 frames of 3 episodes"):
         open_flat(tmp_path / "flat.npz", {"episode_ends": ENDS, "actions": rows})
+
+
+def test_an_episode_of_one_row_at_the_end_is_one(tmp_path):
+    store = open_flat(tmp_path / "flat.npz", {"terminals": rows_set(41, 42)})
+    assert store.lengths.tolist() == [41, 0]
 
 
 def test_groups_of_episodes_have_ends_of_their_own(tmp_path):

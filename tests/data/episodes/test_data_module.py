@@ -302,3 +302,11 @@ def test_windows_that_cannot_be_read_are_replaced_from_seed_and_position(tmp_pat
     data.cursor = Cursor()
     with pytest.raises(ValueError, match="16 windows in a row can't be read"):
         run(data, 1)
+
+
+def test_a_frame_of_a_file_that_broke_since_is_named(tmp_path):
+    data = EpisodeDataModule(str(write_table_of_videos(tmp_path)), num_steps=2, val_fraction=0)
+    data.setup("fit")
+    (tmp_path / "clips/0.mp4").write_bytes(b"no video")
+    with pytest.raises(ValueError, match=r"frames of .*0\.mp4 can't be read: .*; leave it out"):
+        data.training_episodes.sample_frames()

@@ -28,7 +28,7 @@ KINDS = {
     "counter": rf"(?:{EPISODE}_)?(?:(?:time_?)?steps?|frame)(?:_{NUMBER})?|time_?stamps?|times?",
 }
 # Other names that may state boundaries: one of these words, or as a whole one of the names.
-SUSPECT_WORDS = rf"{EPISODE}|{ENDED}|terminates|resets?|boundar(?:y|ies)"
+SUSPECT_WORDS = rf"{EPISODE}|{ENDED}|resets?|boundar(?:y|ies)|trials?|sessions?|takes?|recordings?"
 SUSPECT_NAMES = "(?:is_)?(?:first|last|starts?|begins?|ends?|segments?|masks?|valids?|discounts?|cont|continues?)"
 SUSPECT_NAMES += rf"(?:_{NUMBER})?|non_?terminals?"
 INNOCENT_WORDS = "rewards?|returns?|success(?:es)?|scores?|seeds?"
@@ -51,6 +51,20 @@ def is_suspect(name: str) -> bool:
     words = _plain(name).split("_")
     has = [any(re.fullmatch(pattern, word) for word in words) for pattern in (SUSPECT_WORDS, INNOCENT_WORDS)]
     return has == [True, False] or re.fullmatch(SUSPECT_NAMES, _plain(name)) is not None
+
+
+def raised_once(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Arrays of a single episode: flags of its end may stay raised (robomimic's `dones`), which is one end."""
+
+    def at_end(flags: np.ndarray) -> np.ndarray:
+        first = int(np.argmax(flags != 0)) if flags.size else 0
+        stays = first > 0 and flags[first:].all()
+        return np.arange(len(flags)) == len(flags) - 1 if stays else flags
+
+    return {
+        name: at_end(values) if kind_of(name) == "last" and values.ndim == 1 and values.dtype.kind in "biuf" else values
+        for name, values in arrays.items()
+    }
 
 
 def episode_spans(arrays: Mapping[str, np.ndarray], num_rows: int, where: str) -> list[Span]:
@@ -90,6 +104,8 @@ def _by_numbers_of_episodes(columns: Columns, num_rows: int) -> tuple[dict[str, 
     for name, (kind, values) in columns.items():
         if kind not in ("lengths", "starts", "ends") or _are_flags(values, num_rows):
             continue
+        if values.ndim == 0 and kind == "lengths" and values.dtype.kind in "iuf" and values == num_rows - 1:
+            continue  # steps of the one episode
         numbers = _integers(np.atleast_1d(values), name, num_rows)
         counts.add(len(numbers))
         if kind == "ends":
@@ -196,10 +212,12 @@ def _up_to(stops: Int64[np.ndarray, " E"], name: str, num_rows: int) -> list[Spa
 def _of_lengths(
     lengths: Int64[np.ndarray, " E"], firsts: Mapping[str, Int64[np.ndarray, "..."]], name: str, num_rows: int
 ) -> list[Span]:
-    starts = np.cumsum(lengths) - lengths
-    for of_starts, starts in firsts.items():
-        if len(starts) != len(lengths):
-            raise ValueError(f"{name} has {len(lengths)} episodes and {of_starts} {len(starts)}; mend or remove one")
+    starts = next(iter(firsts.values()), np.cumsum(lengths) - lengths)
+    for of_others, others in firsts.items():
+        if len(others) != len(lengths):
+            raise ValueError(f"{name} has {len(lengths)} episodes and {of_others} {len(others)}; mend or remove one")
+        if (others != starts).any():
+            raise ValueError(f"{' and '.join(firsts)} are not the same first rows; mend or remove one")
     if not firsts and lengths.sum() != num_rows:
         raise ValueError(
             f"{name} sums to {lengths.sum()}, and there are {num_rows} frames; mend it, or give the first rows of "
@@ -216,6 +234,10 @@ def _of_lengths(
 
 
 def _labelled(values: Shaped[np.ndarray, " rows"], name: str, num_rows: int) -> list[Span]:
+    if values.dtype.kind not in "iufSUOb" or not all(
+        isinstance(value, (int, float, str, bytes)) for value in values.tolist()
+    ):
+        raise ValueError(f"{name} must be a number or a name for each row, not {values[:1].tolist()} ...")
     firsts = np.append(0, np.flatnonzero(values[1:] != values[:-1]) + 1)
     of_episodes = values[firsts]
     if len(firsts) == num_rows > 1:
@@ -230,14 +252,10 @@ def _labelled(values: Shaped[np.ndarray, " rows"], name: str, num_rows: int) -> 
 
 
 def _rows_behind(flags: Bool[np.ndarray, " rows"], name: str) -> Int64[np.ndarray, " n"]:
-    """The rows after last ones. Flags that stay raised once they are (robomimic's `dones`) end one episode."""
     if flags[0] and not flags[-1]:
         raise ValueError(
             f"{name} is set at row 0 and not at the last; if it marks first rows its name must be 'is_first'"
         )
-    first = int(np.argmax(flags))
-    if first and flags[first:].all():
-        return np.empty(0, np.int64)
     return np.flatnonzero(flags[:-1]) + 1
 
 

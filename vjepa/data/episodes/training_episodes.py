@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float32, Int64, UInt8
 
 from vjepa.data.episodes.store import EpisodeStore
+from vjepa.data.video.facts import VideoError
 
 
 class TrainingEpisodes(NamedTuple):
@@ -13,6 +14,13 @@ class TrainingEpisodes(NamedTuple):
 
     store: EpisodeStore
     numbers: Int64[np.ndarray, " n"]
+
+    def frames(self, number: int, times: Int64[np.ndarray, " n"]) -> UInt8[np.ndarray, "n H W 3"]:
+        """Frames of an episode. Raises ValueError where they can't be read."""
+        try:
+            return self.store.frames(number, times)
+        except (VideoError, OSError) as error:
+            raise ValueError(f"frames of {self.store.name(number)} can't be read: {error}; leave it out") from None
 
     def action_statistics(self) -> tuple[Float32[np.ndarray, " A"], Float32[np.ndarray, " A"]]:
         """Mean and standard deviation of raw actions; 1 for a number that never changes."""
@@ -27,4 +35,4 @@ class TrainingEpisodes(NamedTuple):
         step = self.store.frame_interval
         chosen = self.numbers[np.unique(np.linspace(0, len(self.numbers) - 1, episodes).astype(int))]
         times = [np.array([0, length // (2 * step) * step]) for length in self.store.lengths[chosen].tolist()]
-        return np.concatenate([self.store.frames(*each) for each in zip(chosen.tolist(), times, strict=True)])
+        return np.concatenate([self.frames(*each) for each in zip(chosen.tolist(), times, strict=True)])

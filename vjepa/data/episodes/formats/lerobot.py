@@ -64,7 +64,7 @@ def read(root: Path, options: ReadOptions) -> EpisodeStore:
     is_packed = str(info.get("codebase_version", "v2.1")).lstrip("v").startswith("3")
     locations = list(_packed_locations(root, info, camera) if is_packed else _single_locations(root, info, camera))
     if not locations:
-        raise ValueError(f"there are no episodes in {root}")
+        raise ValueError(f"{root / 'meta' / 'episodes'}{'' if is_packed else '.jsonl'} lists no episodes")
     check_present([each.table for each in locations] + [each.video for each in locations], root / INFO)
     videos = scan_videos(each.video for each in locations)
     rows = _rows_by_episode(sorted({each.table for each in locations}), options)
