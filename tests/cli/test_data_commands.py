@@ -204,6 +204,26 @@ def test_an_interrupted_copying_goes_on_and_bad_files_are_listed(films, tmp_path
     assert len(read_manifest(tmp_path / "manifest.csv")) == 5
 
 
+def test_a_manifest_can_t_take_the_name_of_a_folder(films, tmp_path, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main(["manifest", str(films / "run" / "a.mp4"), f"--output={tmp_path}"])
+    assert exit_.value.code == 2
+    assert (
+        f"{tmp_path} is a folder; the manifest is a file in it, such as {tmp_path}/manifest.csv"
+        in capsys.readouterr().err
+    )
+
+
+@pytest.mark.parametrize("command", ["manifest", "doctor", "transcode"])
+def test_commands_take_a_single_video(films, tmp_path, monkeypatch, command):
+    monkeypatch.chdir(films / "run")
+    output = {"manifest": tmp_path / "list.csv"}.get(command, tmp_path)
+    main([command, "a.mp4", f"--output={output}"])
+    listed = {"manifest": "list.csv", "doctor": "clean.csv", "transcode": "manifest.csv"}[command]
+    [path] = read_manifest(tmp_path / listed).paths
+    assert Path(path).name == "a.mp4" and scan_video(path).num_frames == 50
+
+
 def test_an_original_that_was_replaced_is_copied_again(tmp_path):
     original, copy = tmp_path / "films" / "a.mp4", tmp_path / "copies" / "a.mp4"
     original.parent.mkdir()

@@ -101,6 +101,25 @@ def test_a_store_survives_the_way_to_a_spawned_worker(written, name):
     np.testing.assert_array_equal(pickle.loads(sent).frames(1, times), before)
 
 
+@pytest.mark.parametrize("name", [*WRITERS, "droid"])
+def test_hidden_and_system_files_are_no_episodes(written, tmp_path, name):
+    original = written(name)
+    root = tmp_path / "copy"
+    for file in [original] if original.is_file() else list(original.rglob("*")):
+        if file.is_file():
+            inside = file.relative_to(original.parent if original.is_file() else original)
+            for clutter in (
+                inside,
+                inside.parent / f"._{inside.name}",
+                inside.parent / ".ipynb_checkpoints" / inside.name,
+            ):
+                (root / clutter).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(file, root / clutter)
+            (root / inside.parent / f"._{inside.name}").write_bytes(b"resource fork")
+    plain, store = open_episodes(original), open_episodes(root)
+    assert store.lengths.tolist() == plain.lengths.tolist() and store.num_skipped == plain.num_skipped
+
+
 def test_rates_are_those_of_the_files(written):
     assert open_episodes(written("folder")).fps == 10
     assert open_episodes(written("lerobot 2")).fps == 10

@@ -1,7 +1,6 @@
 """Rows from lists of videos: tables, lists without a header, folders, on disk or in an object store."""
 
 import csv
-import logging
 from collections.abc import Iterator
 from io import StringIO
 from pathlib import PurePath
@@ -15,7 +14,6 @@ _VIDEOS = "mp4 mov m4v avi divx mkv webm 3gp flv mpg mpeg ps vob ts m2ts mts wmv
 VIDEO_SUFFIXES = frozenset(f".{name}" for name in _VIDEOS.split())
 SUFFIXES = VIDEO_SUFFIXES | IMAGE_SUFFIXES
 csv.field_size_limit(2**24)  # characters in one cell; annotations can be long
-log = logging.getLogger(__name__)
 
 
 class NoPathColumnError(ValueError):
@@ -31,22 +29,14 @@ def folder_of(name: str) -> str | None:
 
 def rows_of_folder(name: str) -> list[dict[str, str]]:
     """Path, path inside the folder, and class (the first sub-folder) of every video and image below a folder, or of one
-    video.
-
-    Hidden, system and unfinished files are skipped, which is said in a line.
-    """
+    video."""
     if not storage.is_folder(name):
         return [{"path": name, "inside": PurePath(name).name, "label": ""}]
-    rows, skipped = [], []
-    for path, inside in storage.files_below(name):
-        if storage.is_clutter(inside):
-            skipped.append(inside)
-        elif PurePath(path).suffix.lower() in SUFFIXES:
-            label = inside.partition("/")[0] if "/" in inside else ""
-            rows.append({"path": path, "inside": inside, "label": label})
-    if skipped:
-        log.warning(f"skipped {len(skipped)} hidden or system files below {name}, such as {skipped[0]}")
-    return rows
+    return [
+        {"path": path, "inside": inside, "label": inside.partition("/")[0] if "/" in inside else ""}
+        for path, inside in storage.files_below(name)
+        if PurePath(path).suffix.lower() in SUFFIXES
+    ]
 
 
 def rows_of_file(name: str) -> Iterator[tuple[str, dict[str, Any]]]:

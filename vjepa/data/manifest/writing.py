@@ -56,6 +56,8 @@ def write_manifest(
         num_workers: scanning processes; one per processor if None.
         time_limit: seconds for one file.
     """
+    if output.is_dir():
+        raise ValueError(f"{output} is a folder; the manifest is a file in it, such as {output / 'manifest.csv'}")
     if output.suffix not in (".csv", ".parquet"):
         raise ValueError(f"the manifest's name ({output}) must end in .csv or .parquet")
     root = root and expanded(root)

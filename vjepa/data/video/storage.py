@@ -1,7 +1,9 @@
 """Files on disk or in an object store. A path with `://` in it is read by fsspec as a whole and decoded from memory."""
 
+import logging
 import os
 from datetime import datetime
+from functools import lru_cache
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
@@ -21,6 +23,7 @@ class Version(NamedTuple):
 
 
 UNKNOWN = Version()
+log = logging.getLogger(__name__)
 
 
 def is_remote(path: str) -> bool:
@@ -113,12 +116,27 @@ def read_text(path: str, kind: str) -> str:
 
 
 def files_below(folder: str) -> list[tuple[str, str]]:
-    """All files below a folder, in order: the path, and the path relative to the folder."""
+    """The files below a folder, in order: the path, and the path relative to the folder. Clutter is left out."""
     if not is_remote(folder):
         found = [os.path.join(parent, name) for parent, _, names in os.walk(folder, followlinks=True) for name in names]
-        return [(path, os.path.relpath(path, folder)) for path in sorted(found)]
+        return without_clutter([(path, os.path.relpath(path, folder)) for path in sorted(found)], folder)
     files, name = _file_system(folder)
-    return [(files.unstrip_protocol(path), path.removeprefix(name).lstrip("/")) for path in sorted(files.find(name))]
+    paths = [(files.unstrip_protocol(path), path.removeprefix(name).lstrip("/")) for path in sorted(files.find(name))]
+    return without_clutter(paths, folder)
+
+
+def without_clutter(files: list[tuple[str, str]], folder: str) -> list[tuple[str, str]]:
+    """Paths, and paths relative to a folder, without those of clutter; their number is said once."""
+    kept = [(path, inside) for path, inside in files if not is_clutter(inside)]
+    if len(kept) < len(files):
+        first = next(inside for _, inside in files if is_clutter(inside))
+        _warn_once(f"skipped {len(files) - len(kept)} hidden or system files below {folder}, such as {first}")
+    return kept
+
+
+@lru_cache
+def _warn_once(text: str) -> None:
+    log.warning(text)
 
 
 def parent(path: str) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float32
 
-from vjepa.data.episodes.formats.files import import_h5py, read_json
+from vjepa.data.episodes.formats.files import files_below, import_h5py, read_json
 from vjepa.data.episodes.frames import common_fps, scan_videos
 from vjepa.data.episodes.recordings import ReadOptions, Recording, store_recordings
 from vjepa.data.episodes.store import EpisodeStore
@@ -34,7 +34,7 @@ def detect(root: Path) -> bool:
 def read(root: Path, options: ReadOptions) -> EpisodeStore:
     """The episodes below a folder by one camera: left (if None), right, ext1, ext2 or wrist."""
     h5py, camera = import_h5py(root), options.camera or "left"
-    folders = sorted(path.parent for path in root.rglob(TRAJECTORY))
+    folders = sorted(path.parent for path in files_below(root, f"**/{TRAJECTORY}"))
     if not folders:
         raise ValueError(f"there are no episodes of DROID in {root}: no {TRAJECTORY} in it")
     paths = {folder: path for folder in folders if (path := _video_path(folder, camera)) is not None}
@@ -65,7 +65,7 @@ def read(root: Path, options: ReadOptions) -> EpisodeStore:
 
 
 def _video_path(folder: Path, camera: str) -> Path | None:
-    for path in sorted(folder.glob("*.json")):
+    for path in files_below(folder, "*.json"):
         try:
             named = read_json(path).get(f"{camera}_mp4_path")
         except ValueError:

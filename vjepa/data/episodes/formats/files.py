@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from vjepa.data.video.storage import without_clutter
+
 T = TypeVar("T")
 BROKEN_ZIP = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError)
 
@@ -50,6 +52,13 @@ class NpzArrays(Mapping[str, np.ndarray]):
 
     def __exit__(self, *error: object) -> None:
         self._arrays.close()
+
+
+def files_below(folder: Path, pattern: str) -> list[Path]:
+    """Files by a pattern of `Path.glob`, in order, without hidden and system files."""
+    found = sorted(folder.glob(pattern))
+    names = [(str(path), path.relative_to(folder).as_posix()) for path in found]
+    return [Path(path) for path, _ in without_clutter(names, str(folder))]
 
 
 def read_json(path: Path) -> dict[str, Any]:

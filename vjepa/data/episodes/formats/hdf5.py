@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 
 from vjepa.data.episodes.boundaries import raised_once
-from vjepa.data.episodes.formats.files import import_h5py
+from vjepa.data.episodes.formats.files import files_below, import_h5py
 from vjepa.data.episodes.recordings import (
     FRAME_KEYS,
     ReadOptions,
@@ -59,7 +59,7 @@ def read(root: Path, options: ReadOptions) -> EpisodeStore:
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES)
+    return sorted(path for suffix in SUFFIXES for path in files_below(folder, f"*{suffix}"))
 
 
 class _OpenFiles:

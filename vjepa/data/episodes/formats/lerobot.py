@@ -15,6 +15,7 @@ import numpy as np
 from vjepa.data.episodes.formats.files import (
     check_present,
     entry,
+    files_below,
     json_object,
     parquet_columns,
     read_json,
@@ -122,7 +123,7 @@ def _single_locations(root: Path, info: dict[str, Any], camera: str) -> Iterator
 def _packed_locations(root: Path, info: dict[str, Any], camera: str) -> Iterator[_Location]:
     columns = ["episode_index", "length", "data/chunk_index", "data/file_index"]
     columns += [f"videos/{camera}/{name}" for name in ("chunk_index", "file_index", "from_timestamp")]
-    for path in sorted((root / "meta" / "episodes").rglob("*.parquet")):
+    for path in files_below(root / "meta" / "episodes", "**/*.parquet"):
         for row in read_parquet(path, columns).to_pylist():
             number, length, table_chunk, table_file, chunk, file = (
                 entry(row, column, int, str(path)) for column in columns[:-1]

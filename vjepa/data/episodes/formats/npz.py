@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from vjepa.data.episodes.boundaries import episode_spans, kind_of
-from vjepa.data.episodes.formats.files import NpzArrays
+from vjepa.data.episodes.formats.files import NpzArrays, files_below
 from vjepa.data.episodes.frames import ArrayFrames, resized
 from vjepa.data.episodes.recordings import (
     FRAME_KEYS,
@@ -25,12 +25,12 @@ from vjepa.data.episodes.store import EpisodeStore
 
 
 def detect(root: Path) -> bool:
-    return root.suffix == ".npz" if root.is_file() else any(root.glob("*.npz"))
+    return root.suffix == ".npz" if root.is_file() else bool(files_below(root, "*.npz"))
 
 
 def read(root: Path, options: ReadOptions) -> EpisodeStore:
     """The episodes of a file, or of all .npz files of a folder; their frames are held in memory."""
-    files = sorted(root.glob("*.npz")) if root.is_dir() else [root]
+    files = files_below(root, "*.npz") if root.is_dir() else [root]
     if not files or not files[0].is_file():
         raise ValueError(f"there is no .npz file at {root}")
     recordings = [recording for file in files for recording in _recordings(file, options)]
