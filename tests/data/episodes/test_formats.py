@@ -358,4 +358,4 @@ def test_what_is_left_out_is_said(written, tmp_path, caplog):
     shutil.copytree(written("folder"), root)
     (root / "clips/1.mp4").write_bytes(b"this is no video")
     open_episodes(root)
-    assert "1 of 4 episodes can't be read and are left out" in caplog.text
+    assert "1 of 4 episodes are left out: files can't be read or don't fit each other" in caplog.text

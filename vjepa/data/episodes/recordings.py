@@ -93,7 +93,8 @@ def store_recordings(
         raise ValueError(f"none of {len(episodes)} episodes of {episodes[0].name} has frames")
     empty = [episode.name for episode in episodes if not episode.frames.num_frames]
     if num_skipped:
-        log.warning("%d of %d episodes can't be read and are left out", num_skipped, num_skipped + len(episodes))
+        total = num_skipped + len(episodes)
+        log.warning("%d of %d episodes are left out: files can't be read or don't fit each other", num_skipped, total)
     if empty:
         log.warning("%d of %d episodes have no rows and are left out, such as %s", len(empty), len(episodes), empty[0])
     num_skipped += len(empty)
