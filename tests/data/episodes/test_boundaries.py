@@ -120,7 +120,12 @@ def test_episodes_end_where_the_file_says(tmp_path, suffix, extra):
             "contact_mask": rows_set(3),
         },
         {"episode_length": np.array(NUM_ROWS - 1), "timeout": np.array(30.0)},
-        {"seq": np.arange(NUM_ROWS), "eps": np.linspace(1, 0, NUM_ROWS), "lens": np.array(35.0)},
+        {
+            "recording_ns": 33 * np.arange(NUM_ROWS),
+            "seq": np.arange(NUM_ROWS),
+            "eps": np.linspace(1, 0, NUM_ROWS),
+            "lens": np.array(35.0),
+        },
         {"episode_return": np.arange(NUM_ROWS), "end_effector": np.zeros((NUM_ROWS, 3)), "valid": np.ones(NUM_ROWS)},
     ],
 )

@@ -304,6 +304,6 @@ def _could_state(values: Shaped[np.ndarray, "..."], num_rows: int) -> bool:
     if not np.equal(numbers, np.round(numbers)).all() or (numbers == numbers[0]).all():
         return False
     ascend = bool((np.diff(numbers) >= 0).all())
-    if values.shape == (num_rows,):
-        return ascend or bool(np.isin(numbers, (0, 1)).all())
+    if values.shape == (num_rows,):  # labels are the same in several rows
+        return (ascend and bool((np.diff(numbers) == 0).any())) or bool(np.isin(numbers, (0, 1)).all())
     return numbers.min() >= 0 and (numbers.sum() == num_rows or (ascend and numbers.max() <= num_rows))
