@@ -226,7 +226,7 @@ def test_groups_of_episodes_have_ends_of_their_own(tmp_path):
             group = file.create_group(f"data/demo_{number}")
             group["actions"] = group["states"] = counter_rows(np.arange(length), number)
             group["obs/image"] = counter_frames(np.arange(length), number)
-            group["dones"] = np.arange(length) >= length - 1 - number  # stays true once the task is done
+            group["dones"] = (np.arange(length) >= length - 1 - number)[:, None]  # stays true once the task is done
         file["mask/train"] = np.array([b"demo_0", b"demo_1"])
     assert open_episodes(tmp_path).lengths.tolist() == [19, 13, 8]
 

@@ -55,16 +55,13 @@ def is_suspect(name: str) -> bool:
 
 def raised_once(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Arrays of a single episode: flags of its end may stay raised (robomimic's `dones`), which is one end."""
-
-    def at_end(flags: np.ndarray) -> np.ndarray:
-        first = int(np.argmax(flags != 0)) if flags.size else 0
-        stays = first > 0 and flags[first:].all()
-        return np.arange(len(flags)) == len(flags) - 1 if stays else flags
-
-    return {
-        name: at_end(values) if kind_of(name) == "last" and values.ndim == 1 and values.dtype.kind in "biuf" else values
-        for name, values in arrays.items()
-    }
+    found = {name: _column(values) for name, values in arrays.items()}
+    for name, flags in found.items():
+        if kind_of(name) == "last" and flags.ndim == 1 and flags.dtype.kind in "biuf" and flags.size > 1:
+            first = int(np.argmax(flags == 1))
+            if first > 0 and (flags[first:] == 1).all() and not flags[:first].any():
+                found[name] = np.arange(len(flags)) == len(flags) - 1
+    return found
 
 
 def episode_spans(arrays: Mapping[str, np.ndarray], num_rows: int, where: str) -> list[Span]:
