@@ -318,7 +318,8 @@ def test_a_split_of_which_nothing_can_be_read_is_named(tiny_world, tmp_path):
     for k in range(3):
         (tmp_path / f"{k}.mp4").write_text("no video")
     listing = tmp_path / "list.csv"
-    listing.write_text("path,label\n" + "".join(f"{k}.mp4,run\n" for k in range(3)))
+    label = read_manifest(tiny_world / "train.csv").label_name(0)
+    listing.write_text("path,label\n" + "".join(f"{k}.mp4,{label}\n" for k in range(3)))
     cache = FeatureCache(tmp_path / "features", tiny_clips(tiny_world, test_manifest=str(listing)))
     with pytest.raises(ValueError, match=r"could not be read, the last was .*[012]\.mp4"):
         cache.encode([PixelFeatures()], quiet)

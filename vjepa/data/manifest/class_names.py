@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Literal, NamedTuple
 
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]\d{1,2})?", re.ASCII | re.IGNORECASE)
-_MISSING = re.compile(r"[+-]?nan|<na>|nat|", re.IGNORECASE)
+_MISSING = re.compile(r"[+-]?nan|<na>|", re.IGNORECASE)
 
 
 class Classes(NamedTuple):
