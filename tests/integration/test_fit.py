@@ -9,8 +9,9 @@ import yaml
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tests.integration.runs import checkpoint, cold_vjepa
+from tests.integration.runs import checkpoint, cold_vjepa, logged
 from vjepa.cli.main import main
+from vjepa.monitoring.run_logger import RunLogger
 
 SCALARS = {
     "train/loss",
@@ -143,3 +144,79 @@ def test_a_terminal_and_a_pipe_are_both_served(tiny_recipe):
     assert run.returncode == 0, run.stderr
     assert "step 2/2" in run.stdout and "Traceback" not in run.stderr
     assert "Warning" not in run.stderr, run.stderr
+
+
+# --- a folder for each run
+
+SLURM = {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "1", "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NODEID": "0"}
+
+
+def folders_of(recipe, name: str) -> dict[str, int]:
+    """The run folders of a name, and the step of each one's checkpoint."""
+    folders = (recipe.parent / "runs" / name).iterdir()
+    return {folder.name: checkpoint(folder)["global_step"] for folder in sorted(folders)}
+
+
+@pytest.mark.slow
+def test_runs_of_one_slurm_job_have_folders_of_their_own_and_a_requeued_one_resumes(tiny_recipe, monkeypatch):
+    for name, value in SLURM.items():
+        monkeypatch.setenv(name, value)
+    arguments = ["fit", "-c", str(tiny_recipe), "--name=a"]
+    main([*arguments, "--trainer.max_steps=2"])
+    main([*arguments, "--trainer.max_steps=3", "--data.seed=1"])
+    assert folders_of(tiny_recipe, "a") == {"job_7": 2, "job_7-2": 3}
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    main([*arguments, "--trainer.max_steps=4"])  # resumes the run of the same model and data
+    main([*arguments, "--trainer.max_steps=1", "--data.seed=2"])  # had not begun before
+    assert folders_of(tiny_recipe, "a") == {"job_7": 4, "job_7-2": 3, "job_7-3": 1}
+    assert len(logged(tiny_recipe.parent / "runs" / "a" / "job_7", "train/loss")) == 4
+
+
+def test_runs_that_start_at_the_same_time_get_two_folders(tmp_path):
+    one, other = (RunLogger(tmp_path, "a") for _ in range(2))
+    assert [one.version, other.version, one.version] == ["version_0", "version_1", "version_0"]
+    assert RunLogger(tmp_path, "a", "version_1").log_dir == str(tmp_path / "a" / "version_1")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--trainer.logger=TensorBoardLogger", "--trainer.logger.save_dir=FOLDER", "--trainer.logger.version=mine"],
+        ["--trainer.logger=CSVLogger", "--trainer.logger.save_dir=FOLDER", "--trainer.logger.version=mine"],
+        ["--trainer.logger=false", "--trainer.default_root_dir=FOLDER"],
+    ],
+)
+def test_a_folder_that_a_user_names_is_not_taken_twice(tiny_recipe, capsys, flags):
+    flags = [flag.replace("FOLDER", str(tiny_recipe.parent / "logs")) for flag in flags]
+    arguments = ["fit", "-c", str(tiny_recipe), "--trainer.max_steps=1", *flags]
+    main(arguments)
+    last = next((tiny_recipe.parent / "logs").rglob("last.ckpt"))
+    before = last.read_bytes()
+    with pytest.raises(SystemExit):
+        main(arguments)
+    assert f"--ckpt_path={last}" in capsys.readouterr().err
+    assert last.read_bytes() == before
+    main([*arguments, f"--ckpt_path={last}", "--trainer.max_steps=2"])
+    assert checkpoint(last.parent.parent)["global_step"] == 2
+
+
+@pytest.mark.slow
+def test_runs_without_a_logger_have_run_folders_too(tiny_recipe):
+    for _ in range(2):
+        main(["fit", "-c", str(tiny_recipe), "--name=a", "--trainer.logger=false", "--trainer.max_steps=1"])
+    assert folders_of(tiny_recipe, "a") == {"version_0": 1, "version_1": 1}
+
+
+@pytest.mark.parametrize("variable", ["WORLD_SIZE", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE"])
+def test_processes_that_would_each_train_alone_are_refused(tiny_recipe, capsys, monkeypatch, variable):
+    for name, value in SLURM.items() if variable.startswith("SLURM") else ():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv(variable, "2")
+    with pytest.raises(SystemExit) as ended:
+        main(["fit", "-c", str(tiny_recipe), "--name=a"])
+    said = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert variable in said or "--ntasks=2" in said
+    assert "--trainer.devices" in said and "--trainer.num_nodes" in said
+    assert not (tiny_recipe.parent / "runs").exists()

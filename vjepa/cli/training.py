@@ -5,10 +5,10 @@ import os
 from pathlib import Path
 from typing import Any
 
+import yaml
 from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.plugins.environments import SLURMEnvironment  # type: ignore[attr-defined]
 from lightning.pytorch.plugins.io import CheckpointIO
 
@@ -29,6 +29,7 @@ from vjepa.monitoring import (
     TokenWriter,
     WorldModelHealth,
 )
+from vjepa.monitoring.run_logger import RunLogger, is_requeued, requeued_folder
 from vjepa.training import ImageSelfDistillation, WorldModel
 from vjepa.training.checkpoint import AtomicCheckpointIO
 
@@ -64,7 +65,8 @@ class TrainingParser(HelpfulParser, LightningArgumentParser):
 class TrainingCLI(LightningCLI):
     """A run's folder is `{runs}/{name}/version_{k}`: TensorBoard events, resolved config, checkpoints, quarantine.
 
-    `--ckpt_path last` resumes in the newest such folder that holds a checkpoint.
+    `--ckpt_path last` resumes in the newest such folder that holds a checkpoint. A job that SLURM requeues goes on in its
+    own folder.
     """
 
     def __init__(self, arguments: list[str]) -> None:
@@ -76,7 +78,7 @@ class TrainingCLI(LightningCLI):
             subclass_mode_data=True,
             auto_configure_optimizers=False,
             seed_everything_default=0,
-            save_config_kwargs={"overwrite": True},  # a requeued job writes to its earlier folder
+            save_config_callback=SaveSettings,
             trainer_defaults={
                 # Steps count the length of a run and the interval between validations.
                 "max_epochs": -1,
@@ -120,12 +122,16 @@ class TrainingCLI(LightningCLI):
         _link_frame_step(settings)
         if self.subcommand == "predict":
             settings.return_predictions = False  # `TokenWriter` writes them batch by batch
+        folder = settings.runs / settings.name
+        if self.subcommand == "fit" and is_requeued():
+            plain = yaml.safe_load(self._parser(self.subcommand).dump(settings, skip_none=False))
+            _go_on_after_requeue(settings, requeued_folder(folder, plain))
         if settings.ckpt_path == "last":
-            settings.ckpt_path = str(_newest_checkpoint(settings.runs / settings.name))
+            settings.ckpt_path = str(_newest_checkpoint(folder))
         if self.subcommand != "fit" and not settings.ckpt_path:
             raise ValueError(
                 f"`vjepa {self.subcommand}` needs trained weights, and would use random ones: give --ckpt_path=FILE, "
-                f"or --ckpt_path=last for the newest run below {settings.runs / settings.name} (`vjepa embed "
+                f"or --ckpt_path=last for the newest run below {folder} (`vjepa embed "
                 f"--checkpoint=RECIPE` writes features of a recipe's random weights)"
             )
 
@@ -137,13 +143,18 @@ class TrainingCLI(LightningCLI):
         plugins = given.plugins if isinstance(given.plugins, list) else [given.plugins] if given.plugins else []
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             kwargs["plugins"] = [*plugins, AtomicCheckpointIO()]
+        run_logger = RunLogger(settings.runs, settings.name, _version_of_checkpoint(settings))
         if given.logger in (None, True):
-            version = _version_of_checkpoint(settings) or _version_of_job()
-            logger = TensorBoardLogger(settings.runs, settings.name, version, default_hp_metric=False)
-            kwargs["logger"] = logger
-            if given.default_root_dir is None:  # a pre-empted job saves its checkpoint there
-                kwargs["default_root_dir"] = logger.log_dir if version else logger.root_dir
-        trainer = super().instantiate_trainer(**kwargs)
+            kwargs["logger"] = run_logger
+        elif given.logger is False and given.default_root_dir is None:
+            kwargs["default_root_dir"] = run_logger.log_dir
+        try:
+            trainer = super().instantiate_trainer(**kwargs)
+        except RuntimeError as error:  # Lightning's of tasks that it does not understand
+            raise ValueError(
+                f"{' '.join(str(error).split())} And give --trainer.devices (tasks of a node) and --trainer.num_nodes"
+            ) from None
+        require_all_processes(trainer.world_size)
         unfit: tuple[type[Callback], ...] = (
             CLIP_CALLBACKS if isinstance(self.model, WorldModel) else WORLD_MODEL_CALLBACKS
         )
@@ -193,14 +204,58 @@ def _newest_checkpoint(folder: Path) -> Path:
     return found[-1]
 
 
+def _go_on_after_requeue(settings: Namespace, folder: Path | None) -> None:
+    """Resume from the newest checkpoint of the run's folder: Lightning's at a requeue signal, or the run's own."""
+    found = [] if folder is None else [*folder.glob("hpc_ckpt_*.ckpt"), *folder.glob("checkpoints/last.ckpt")]
+    if found:
+        settings.ckpt_path = str(max(found, key=lambda path: path.stat().st_mtime))
+
+
 def _version_of_checkpoint(settings: Namespace) -> str | None:
     """The run folder of a checkpoint, where it has this run's name; logs continue there."""
     if not settings.ckpt_path:
         return None
-    folder = Path(settings.ckpt_path).resolve().parent.parent
-    return folder.name if folder.parent == (settings.runs / settings.name).resolve() else None
+    folder, runs = Path(settings.ckpt_path).resolve(), (settings.runs / settings.name).resolve()
+    return folder.relative_to(runs).parts[0] if runs in folder.parents else None
 
 
-def _version_of_job() -> str | None:
-    """The job's number under SLURM, so that a requeued job resumes in its own folder."""
-    return f"job_{os.environ['SLURM_JOB_ID']}" if SLURMEnvironment.detect() else None
+class SaveSettings(SaveConfigCallback):
+    """Writes config.yaml to the run's folder. Raises ValueError where another run has written its own there."""
+
+    def setup(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
+        folder = Path(str(trainer.log_dir))
+        checkpoint = self.config.get("ckpt_path")
+        goes_on = is_requeued() or (checkpoint and folder.resolve() in Path(checkpoint).resolve().parents)
+        free = goes_on or not trainer.is_global_zero or _is_claimed(folder / self.config_filename)
+        if not trainer.strategy.broadcast(free):
+            raise ValueError(
+                f"{folder} is the folder of another run; give another --name, --runs or version of the logger, or go on "
+                f"with that run: --ckpt_path={folder}/checkpoints/last.ckpt"
+            )
+        trainer._default_root_dir = str(folder)  # where Lightning saves a checkpoint when SLURM requeues the job
+        self.overwrite = True
+        super().setup(trainer, module, stage)
+
+
+def _is_claimed(file: Path) -> bool:
+    """Whether this process has made the file; of two that try at the same time one has."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        file.touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
+
+
+def require_all_processes(world_size: int) -> None:
+    """Raise ValueError where a launcher has started more processes than train together: each would train alone."""
+    for name in ("WORLD_SIZE", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE"):
+        number = os.environ.get(name, "")
+        if name.startswith("SLURM") and not SLURMEnvironment.detect():
+            continue  # an interactive session, where one process was started by hand
+        if number.isdecimal() and int(number) > world_size:
+            raise ValueError(
+                f"{number} processes were started ({name}), and {world_size} would train together, the others each "
+                f"alone; give --trainer.devices (processes on a node), --trainer.num_nodes and --trainer.strategy=ddp, "
+                f"or start one process"
+            )
