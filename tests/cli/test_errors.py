@@ -70,6 +70,12 @@ def slip(capsys: pytest.CaptureFixture, *arguments: object) -> str:
         ("--ckpt_path=none.ckpt", "there is no checkpoint file none.ckpt"),
         ("--model.initial_weights=none.ckpt", "there is no checkpoint file none.ckpt"),
         ("--trainer.max_steps=-1", "the run has no end for its schedules to reach"),
+        ("--trainer.min_steps=30", "min_steps (30) must be at most the steps of the run (20)"),
+        (
+            "--trainer.accumulate_grad_batches=8",
+            "accumulate_grad_batches (8) must be at most the number of batches in an",
+        ),
+        ("--trainer.use_distributed_sampler=true", "use_distributed_sampler (true) would replace our order"),
         ("-c=none.yaml", "'config': File does not exist: "),
     ],
 )

@@ -1,11 +1,12 @@
 """Clips and masks follow from seed and position alone, not from workers, ranks or where a run broke off."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from PIL import Image
 
 from vjepa.data.clips.batch import ClipBatch
@@ -201,3 +202,127 @@ def test_a_batch_that_arrived_but_was_not_trained_on_comes_again_after_resume(ti
     assert data.state_dict() == one_batch
     data.on_after_batch_transfer(next(batches), 0)
     assert data.state_dict() == one_batch
+
+
+# --- the trainer's flags that change an epoch's length; 26 clips in batches of 4 make 6 of them
+
+
+class _Seen(Callback):
+    """Positions of the batches that a run has trained on."""
+
+    def __init__(self):
+        self.positions: list[int] = []
+        self.clips = []
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        self.positions.append(batch.positions[0].item())
+        self.clips.append(batch.clips)
+
+
+class _Model(LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+
+    def training_step(self, batch, batch_idx):
+        return self.weight * batch.clips.float().mean()
+
+    def validation_step(self, batch, batch_idx):
+        pass
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), 0.1)
+
+
+def train(world, folder, resume=None, num_workers=0, callbacks=(), **flags) -> tuple[Trainer, _Seen]:
+    data = ClipDataModule(
+        masks=[MultiBlockTubes(4)],
+        num_frames=4,
+        frame_step=2,
+        crop_size=(32, 32),
+        tubelet=(2, 8, 8),
+        global_batch_size=4,
+        num_workers=num_workers,
+        train_manifest=str(world / "train.csv"),
+        val_manifest=str(world / "val.csv"),
+    )
+    seen = _Seen()
+    flags = {"max_epochs": -1, "num_sanity_val_steps": 0, **flags}
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    trainer = Trainer(
+        accelerator="cpu",
+        callbacks=[seen, *callbacks],
+        default_root_dir=folder,
+        enable_checkpointing=False,
+        **quiet,
+        **flags,
+    )
+    trainer.fit(_Model(), data, ckpt_path=resume)
+    return trainer, seen
+
+
+EPOCHS = {"max_epochs": 5}
+
+
+@pytest.mark.parametrize(
+    ("flags", "steps"),
+    [
+        (EPOCHS | {"limit_train_batches": 4}, 20),
+        (EPOCHS | {"limit_train_batches": 0.5}, 15),
+        (EPOCHS | {"limit_train_batches": 9}, 30),
+        (EPOCHS | {"limit_train_batches": 4, "accumulate_grad_batches": 2}, 20),
+        (EPOCHS | {"limit_train_batches": 4, "reload_dataloaders_every_n_epochs": 1}, 20),
+        (EPOCHS | {"limit_train_batches": 4, "check_val_every_n_epoch": 2, "num_sanity_val_steps": 2}, 20),
+        (EPOCHS | {"limit_train_batches": 4, "val_check_interval": 0.5, "limit_val_batches": 0.5}, 20),
+        (EPOCHS | {"limit_train_batches": 4, "num_workers": 1}, 20),
+        ({"max_steps": 13, "limit_train_batches": 4}, 13),
+        ({"fast_dev_run": 3}, 3),
+    ],
+)
+def test_epochs_that_flags_shorten_go_on_in_the_order(tiny_world, tmp_path, flags, steps):
+    trainer, seen = train(tiny_world, tmp_path, **flags)
+    assert seen.positions == list(range(0, 4 * steps, 4))
+    assert trainer.global_step == steps // flags.get("accumulate_grad_batches", 1) == trainer.estimated_stepping_batches
+
+
+class _Save(Callback):
+    def __init__(self, file, step):
+        self.file, self.step = file, step
+
+    def on_train_batch_end(self, trainer, *others):
+        if trainer.global_step == self.step:
+            trainer.save_checkpoint(self.file)
+
+
+@pytest.mark.parametrize("step", [6, 8])  # in the middle and at the end of an epoch
+@pytest.mark.parametrize("flag", ["limit_train_batches", "overfit_batches"])
+def test_a_run_of_short_epochs_resumes_where_it_was(tiny_world, tmp_path, flag, step):
+    flags = EPOCHS | {flag: 4}
+    _, whole = train(tiny_world, tmp_path, callbacks=[_Save(tmp_path / "saved.ckpt", step)], **flags)
+    trainer, rest = train(tiny_world, tmp_path, resume=tmp_path / "saved.ckpt", **flags)
+    assert rest.positions == whole.positions[step:]
+    assert trainer.global_step == 20
+    assert trainer.datamodule.usage()["train"].clips == 80
+
+
+@pytest.mark.parametrize("num_batches", [1, 2])
+def test_overfitting_sees_the_same_clips_in_every_epoch(tiny_world, tmp_path, num_batches):
+    trainer, seen = train(tiny_world, tmp_path, max_epochs=3, overfit_batches=num_batches, num_workers=num_batches - 1)
+    assert seen.positions == [4 * batch for batch in range(num_batches)] * 3
+    for batch, clips in enumerate(seen.clips):
+        assert torch.equal(clips, seen.clips[batch % num_batches])
+    assert trainer.datamodule.usage()["train"].clips == 12 * num_batches
+
+
+def test_an_epoch_that_became_shorter_than_what_was_consumed_ends_once(tiny_world):
+    data = data_of(tiny_world)
+    run(data, 5)
+    data.trainer.fit_loop.trainer.limit_train_batches = 3
+    assert [len(list(data.train_dataloader())), data.cursor.position] == [1, 20]
+    run(data, 1)
+    assert data.cursor == replace(data.cursor, position=24, batches_into_epoch=0)
+
+
+def test_accumulation_over_more_batches_than_an_epoch_has_is_refused(tiny_world, tmp_path):
+    with pytest.raises(ValueError, match=r"accumulate_grad_batches .8. must be at most .* .6.; .*batches=6"):
+        train(tiny_world, tmp_path, max_steps=2, accumulate_grad_batches=8)

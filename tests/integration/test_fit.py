@@ -140,10 +140,11 @@ def test_bad_files_are_listed_and_the_run_goes_on(tiny_recipe, tiny_world):
 
 @pytest.mark.slow
 def test_a_terminal_and_a_pipe_are_both_served(tiny_recipe):
-    run = cold_vjepa("fit", "-c", tiny_recipe, "--name=a", "--trainer.max_steps=2")
+    run = cold_vjepa("fit", "-c", tiny_recipe, "--name=a", "--trainer.max_steps=2", "--trainer.limit_val_batches=1")
     assert run.returncode == 0, run.stderr
     assert "step 2/2" in run.stdout and "Traceback" not in run.stderr
     assert "Warning" not in run.stderr, run.stderr
+    assert "limit_val_batches=1)` was configured so 1 batch will be used" in run.stderr  # and not 1.0, which is all
 
 
 # --- a folder for each run

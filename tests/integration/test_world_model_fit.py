@@ -74,6 +74,8 @@ def test_slips_end_in_one_sentence(recipe, capsys):
         ("--model.action_dim=3", "the model's action_dim is 3, the data's is 2; make them equal"),
         ("--data.num_steps=40", "longest"),
         ("--model.targets=vjepa.training.Sounds", "Sounds"),
+        ("--trainer.max_steps=3", "a dynamics phase of 3 steps leaves no step of the run's 3 to train the encoder"),
+        ("--trainer.max_steps=2", "a dynamics phase of 3 steps leaves no step of the run's 2 to train the encoder"),
     ):
         with pytest.raises(SystemExit) as ended:
             fit(recipe, "slip", flag)
@@ -81,3 +83,14 @@ def test_slips_end_in_one_sentence(recipe, capsys):
         said = capsys.readouterr().err
         assert sentence in said
         assert "Traceback" not in said
+
+
+def test_a_frozen_encoder_may_be_trained_on_in_the_dynamics_phase_alone(recipe):
+    frozen = ("--model.freeze_encoder=true", "--model.terms={rollout: vjepa.objectives.world.Rollout}")
+    assert fit(recipe, "frozen", *frozen, "--trainer.max_steps=3")["global_step"] == 3
+
+
+@pytest.mark.parametrize(("limit", "steps"), [("3", 15), ("0.5", 30)])
+def test_limited_epochs_have_all_their_steps(recipe, limit, steps):
+    flags = (f"--trainer.limit_train_batches={limit}", "--trainer.max_epochs=5", "--trainer.max_steps=-1")
+    assert fit(recipe, "limited", *flags)["global_step"] == steps

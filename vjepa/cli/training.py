@@ -65,8 +65,8 @@ class TrainingParser(HelpfulParser, LightningArgumentParser):
 class TrainingCLI(LightningCLI):
     """A run's folder is `{runs}/{name}/version_{k}`: TensorBoard events, resolved config, checkpoints, quarantine.
 
-    `--ckpt_path last` resumes in the newest such folder that holds a checkpoint. A job that SLURM requeues goes on in its
-    own folder.
+    `--ckpt_path last` resumes in the newest such folder that holds a checkpoint. A job that SLURM requeues goes on in
+    its own folder.
     """
 
     def __init__(self, arguments: list[str]) -> None:
@@ -148,6 +148,10 @@ class TrainingCLI(LightningCLI):
             kwargs["logger"] = run_logger
         elif given.logger is False and given.default_root_dir is None:
             kwargs["default_root_dir"] = run_logger.log_dir
+        if given.use_distributed_sampler:
+            raise ValueError(
+                "use_distributed_sampler (true) would replace our order, which is already split over ranks; leave it out"
+            )
         try:
             trainer = super().instantiate_trainer(**kwargs)
         except RuntimeError as error:  # Lightning's of tasks that it does not understand
@@ -229,10 +233,10 @@ class SaveSettings(SaveConfigCallback):
         free = goes_on or not trainer.is_global_zero or _is_claimed(folder / self.config_filename)
         if not trainer.strategy.broadcast(free):
             raise ValueError(
-                f"{folder} is the folder of another run; give another --name, --runs or version of the logger, or go on "
-                f"with that run: --ckpt_path={folder}/checkpoints/last.ckpt"
+                f"{folder} is the folder of another run; give another --name, --runs or version of the logger, or go "
+                f"on with that run: --ckpt_path={folder}/checkpoints/last.ckpt"
             )
-        trainer._default_root_dir = str(folder)  # where Lightning saves a checkpoint when SLURM requeues the job
+        trainer._default_root_dir = str(folder)  # type: ignore[attr-defined]  # where Lightning saves a checkpoint when SLURM requeues the job
         self.overwrite = True
         super().setup(trainer, module, stage)
 

@@ -1,7 +1,8 @@
 """A data module whose order survives interruption: the part that clips and episodes share (LightningDataModule).
 
 A run consumes an endless sequence of positions (`vjepa.data.order`). A checkpoint stores the position of the next
-batch, so that a resumed run repeats the unbroken one bit for bit, on any number of ranks and workers.
+batch, so that a resumed run repeats the unbroken one bit for bit, on any number of ranks and workers. Lightning's
+epochs only divide the sequence; the trainer's flags that change their length are read here and nowhere else.
 """
 
 from abc import abstractmethod
@@ -54,6 +55,17 @@ class OrderedDataModule(LightningDataModule):
         """A batch starts at a multiple of this position, even after a change of the batch size."""
         return 1
 
+    @property
+    def epoch_length(self) -> int:
+        """Batches of an epoch of this run: all, or as many as limit_train_batches (or overfit_batches) leaves."""
+        limit, batches = self._flags.limit_train_batches, self.batches_per_epoch
+        return max(1, min(limit, batches) if isinstance(limit, int) else int(limit * batches))
+
+    @property
+    def repeats_batches(self) -> bool:
+        """Whether every epoch has the batches of the first: overfit_batches."""
+        return self._flags.overfit_batches > 0
+
     def check_batch_size(self, num_ranks: int = 1) -> None:
         """Raise ValueError where a global batch can't be split into whole groups on each rank."""
         name, size = self.group
@@ -71,6 +83,13 @@ class OrderedDataModule(LightningDataModule):
     def training_loader(self, dataset: Dataset[Any], collate: Callable[[Any], Any]) -> DataLoader[Any]:
         """The rest of the current epoch."""
         self.check_batch_size(self.world_size)
+        accumulated = self._flags.accumulate_grad_batches
+        if accumulated > self.epoch_length:  # a step never spans two epochs
+            raise ValueError(
+                f"accumulate_grad_batches ({accumulated}) must be at most the number of batches in an epoch "
+                f"({self.epoch_length}); give more data or a smaller global_batch_size, or "
+                f"--trainer.accumulate_grad_batches={self.epoch_length}"
+            )
         return self._loader(dataset, collate, self.positions_per_batch, self.batches_per_epoch, self._remaining)
 
     def evaluation_loader(
@@ -96,8 +115,8 @@ class OrderedDataModule(LightningDataModule):
     def cursor_after(self, batch: Any) -> Cursor:
         return replace(
             self.cursor,
-            position=self._start + self.positions_per_batch,
-            batches_into_epoch=(self.cursor.batches_into_epoch + 1) % self.batches_per_epoch,
+            position=self._aligned_position + self.positions_per_batch,
+            batches_into_epoch=(self._batches_into_epoch + 1) % self.epoch_length,
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -119,16 +138,26 @@ class OrderedDataModule(LightningDataModule):
         return self.trainer
 
     @property
+    def _flags(self) -> Trainer:
+        return self._run.fit_loop.trainer
+
+    @property
     def world_size(self) -> int:
         return 1 if self.trainer is None else self.trainer.world_size
 
     @property
-    def _start(self) -> int:
+    def _aligned_position(self) -> int:
         return -(-self.cursor.position // self.position_alignment) * self.position_alignment
 
+    @property
+    def _batches_into_epoch(self) -> int:
+        # Another batch size or limit makes an epoch shorter, maybe shorter than what the run has consumed of it.
+        return min(self.cursor.batches_into_epoch, self.epoch_length - 1)
+
     def _remaining(self) -> tuple[int, int]:
-        # A larger batch size makes an epoch shorter, maybe shorter than what the run has already consumed of it.
-        return self._start, max(1, self.batches_per_epoch - self.cursor.batches_into_epoch)
+        into_epoch = self._batches_into_epoch
+        start = into_epoch * self.positions_per_batch if self.repeats_batches else self._aligned_position
+        return start, self.epoch_length - into_epoch
 
     @property
     def _trained_batches(self) -> int:

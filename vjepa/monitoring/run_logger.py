@@ -71,7 +71,7 @@ def _names(folder: Path) -> Iterator[str]:
 
 def _new_folder(folder: Path) -> str:
     for name in _names(folder):
-        if rank_zero_only.rank:
+        if rank_zero_only.rank:  # type: ignore[attr-defined]
             return name
         try:
             (folder / name).mkdir(parents=True)

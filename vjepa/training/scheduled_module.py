@@ -96,10 +96,12 @@ class ScheduledModule(LightningModule):
 
 
 def run_steps_of(trainer: Trainer) -> int:
-    """Optimizer steps of the whole run. Raises ValueError where the run has no end for schedules to reach."""
+    """Optimizer steps of the whole run. Raises ValueError where it has no end for schedules to reach, or not one."""
     steps = trainer.estimated_stepping_batches
     if steps == float("inf"):
         raise ValueError("the run has no end for its schedules to reach; give --trainer.max_steps or max_epochs")
+    if (trainer.min_steps or 0) > steps:
+        raise ValueError(f"min_steps ({trainer.min_steps}) must be at most the steps of the run ({int(steps)})")
     return int(steps)
 
 

@@ -231,7 +231,12 @@ class ClipDataModule(ClipSettings, OrderedDataModule):
 
     def _usage_at(self, cursor: ClipCursor) -> dict[str, Usage]:
         # Clips follow from the position. Seconds are those of this rank, scaled to the clips of all ranks.
-        clips = self.order.counts_before(cursor.position) * self.clips_per_video
+        counts = self.order.counts_before(cursor.position)
+        if self.repeats_batches:
+            positions = self.epoch_length * self.positions_per_batch
+            epochs, rest = divmod(cursor.position, positions)
+            counts = epochs * self.order.counts_before(positions) + self.order.counts_before(rest)
+        clips = counts * self.clips_per_video
         return {
             source.title: Usage(total, seconds * (total / max(1, on_rank)))
             for source, total, on_rank, seconds in zip(
