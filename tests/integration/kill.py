@@ -1,5 +1,6 @@
-"""A callback that ends a run as the out-of-memory killer would."""
+"""Callbacks that end a run as the out-of-memory killer, a scheduler or Ctrl-C would."""
 
+import multiprocessing
 import os
 import signal
 
@@ -13,3 +14,33 @@ class KillAfterStep(Callback):
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
         if trainer.global_step == self.step:
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+class SignalOnce(Callback):
+    """Sends a signal to this process and its workers.
+
+    Args:
+        name: of the signal.
+        hook: of this callback at which it is sent.
+        step: of the trainer, at which the hook sends it.
+        times: how often.
+        rank: that gets it.
+    """
+
+    def __init__(
+        self, name: str = "SIGTERM", hook: str = "on_train_batch_start", step: int = 5, times: int = 1, rank: int = 0
+    ):
+        self.number = signal.Signals[name]
+        self.step = step
+        self.times = times
+        self.rank = rank
+        setattr(self, hook, self._send)
+
+    def _send(self, trainer, *others, **named) -> None:
+        if trainer.global_step != self.step or trainer.global_rank != self.rank:
+            return
+        while self.times:
+            self.times -= 1
+            for process in multiprocessing.active_children():
+                os.kill(process.pid, self.number)
+            os.kill(os.getpid(), self.number)

@@ -1,11 +1,13 @@
 """Law 1: a resumed run is the unbroken run."""
 
 import json
+import signal
 
 import pytest
 import torch
 
 from tests.integration.runs import checkpoint, logged, vjepa
+from vjepa.cli.main import main
 
 pytestmark = pytest.mark.slow
 
@@ -26,7 +28,11 @@ def test_a_killed_and_resumed_run_equals_the_unbroken_one_bit_for_bit(tiny_recip
     resumed = vjepa("fit", "-c", tiny_recipe, "--name=killed", *COMMON, "--ckpt_path=last")
     assert resumed.returncode == 0, resumed.stderr
 
-    ours, theirs = checkpoint(runs / "killed" / "version_0"), checkpoint(runs / "unbroken" / "version_0")
+    assert_equal_runs(runs / "killed" / "version_0", runs / "unbroken" / "version_0")
+
+
+def assert_equal_runs(our_run, their_run):
+    ours, theirs = checkpoint(our_run), checkpoint(their_run)
     assert ours["global_step"] == theirs["global_step"] == 20
     assert ours["ClipDataModule"] == theirs["ClipDataModule"]
     for name, tensor in theirs["state_dict"].items():
@@ -34,6 +40,103 @@ def test_a_killed_and_resumed_run_equals_the_unbroken_one_bit_for_bit(tiny_recip
     ours_moments, theirs_moments = (run["optimizer_states"][0]["state"] for run in (ours, theirs))
     for number, state in theirs_moments.items():
         assert all(torch.equal(ours_moments[number][key], value) for key, value in state.items())
-    losses = logged(runs / "killed" / "version_0", "train/loss")
-    assert losses == logged(runs / "unbroken" / "version_0", "train/loss")
+    losses = logged(our_run, "train/loss")
+    assert losses == logged(their_run, "train/loss")
     assert len(losses) == 20
+
+
+def signalled(*each: dict, **settings) -> str:
+    callbacks = [{"class_path": "tests.integration.kill.SignalOnce", "init_args": one} for one in each or [settings]]
+    return f"--trainer.callbacks={json.dumps(callbacks)}"
+
+
+def stopped(capsys, *arguments: object) -> tuple[object, str]:
+    """Exit code and words of a run that a signal ends."""
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with pytest.raises(SystemExit) as ended:
+        main([str(argument) for argument in arguments])
+    assert handlers == [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    said = capsys.readouterr()
+    return ended.value.code, said.out + said.err
+
+
+@pytest.mark.parametrize(
+    ("when", "code", "step"),
+    [
+        ({"name": "SIGTERM"}, 143, 6),
+        ({"name": "SIGINT"}, 130, 6),
+        ({"hook": "on_validation_batch_start", "step": 8}, 143, 8),  # two batches of validation every four steps
+        ({"hook": "on_validation_end", "step": 8}, 143, 9),
+        ({"hook": "on_train_end", "step": 20}, 143, 20),
+    ],
+)
+def test_a_signal_saves_a_checkpoint_from_which_the_run_goes_on_bit_for_bit(tiny_recipe, capsys, when, code, step):
+    arguments = ["fit", "-c", tiny_recipe, "--name=a", "--data.num_workers=1"]
+    found, said = stopped(capsys, *arguments, signalled(**when))
+    run = tiny_recipe.parent / "runs" / "a" / "version_0"
+    assert found == code
+    assert checkpoint(run)["global_step"] == step
+    assert f"at step {step}: {run}/checkpoints/last.ckpt" in said
+    command = said.split("Go on with:\n  vjepa ")[1].splitlines()[0]
+    main([*command.split(), "--trainer.callbacks=null"])
+    main(["fit", "-c", str(tiny_recipe), "--name=unbroken"])
+    assert_equal_runs(run, run.parents[1] / "unbroken" / "version_0")
+
+
+@pytest.mark.parametrize(
+    ("when", "code"),
+    [
+        ({"hook": "setup"}, 143),
+        ({"hook": "on_validation_batch_start", "name": "SIGINT"}, 130),  # of the sanity check
+        ({"hook": "on_train_start"}, 143),
+        ({"hook": "on_train_batch_start", "name": "SIGINT"}, 130),
+    ],
+)
+def test_a_signal_before_the_first_step_ends_at_once_and_says_that_nothing_was_saved(tiny_recipe, capsys, when, code):
+    flags = [signalled(step=0, **when), "--trainer.num_sanity_val_steps=1"]
+    found, said = stopped(capsys, "fit", "-c", tiny_recipe, "--name=a", *flags)
+    assert found == code
+    assert "no step was trained, so there is nothing to save" in said
+    assert not list((tiny_recipe.parent / "runs").rglob("*.ckpt"))
+
+
+def test_a_second_ctrl_c_ends_at_once(tiny_recipe, capsys):
+    found, said = stopped(capsys, "fit", "-c", tiny_recipe, "--name=a", signalled(name="SIGINT", times=2))
+    assert found == 130
+    assert "stopped at once by a second Ctrl-C" in said
+    assert not list((tiny_recipe.parent / "runs").rglob("*.ckpt"))
+
+
+def test_a_signal_to_one_rank_stops_both_after_the_same_step(tiny_recipe):
+    ddp = ("--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.max_steps=200")
+    run = vjepa("fit", "-c", tiny_recipe, "--name=a", *ddp, signalled(rank=1), ranks=2)
+    assert run.returncode == 143, run.stderr
+    assert checkpoint(tiny_recipe.parent / "runs" / "a" / "version_0")["global_step"] == 6
+    assert run.stdout.count("Stopped by SIGTERM at step 6") == 1 and "Traceback" not in run.stderr
+
+
+def test_gradients_that_are_being_accumulated_are_stepped_with_before_a_signal_saves(tiny_recipe, capsys):
+    flags = ["--trainer.accumulate_grad_batches=2", signalled(step=3)]
+    assert stopped(capsys, "fit", "-c", tiny_recipe, "--name=a", *flags)[0] == 143
+    assert checkpoint(tiny_recipe.parent / "runs" / "a" / "version_0")["global_step"] == 4
+
+
+def test_a_requeue_signal_of_slurm_saves_and_the_requeued_job_goes_on(tiny_recipe, tmp_path, monkeypatch, capsys):
+    (tmp_path / "scontrol").write_text("#!/bin/sh\necho $@ > $(dirname $0)/asked\n")
+    (tmp_path / "scontrol").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    for name, value in (("JOB_ID", 7), ("NTASKS", 1), ("PROCID", 0), ("LOCALID", 0), ("NODEID", 0)):
+        monkeypatch.setenv(f"SLURM_{name}", str(value))
+    arguments = ["fit", "-c", str(tiny_recipe), "--name=a"]
+    signals = signalled({"name": "SIGUSR1", "hook": "on_train_batch_end"}, {"step": 8})
+    assert stopped(capsys, *arguments, signals)[0] == 143
+    run = tiny_recipe.parent / "runs" / "a" / "job_7"
+    assert (tmp_path / "asked").read_text() == "requeue 7\n"
+    assert torch.load(run / "hpc_ckpt_1.ckpt", weights_only=True)["global_step"] == 5
+    assert checkpoint(run)["global_step"] == 9
+    (run / "checkpoints" / "last.ckpt").unlink()  # as though the job had been killed at once
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    main(arguments)
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "0")
+    main([*arguments[:-1], "--name=unbroken"])
+    assert_equal_runs(run, run.parents[1] / "unbroken" / "job_7")

@@ -100,6 +100,8 @@ def main(arguments: list[str] | None = None) -> None:
         if code is None or (code == 2 and os.environ.get("VJEPA_TRACEBACK")):
             raise
         _exit_with(_plain_reason(str(error)), code)
+    except KeyboardInterrupt:
+        _exit_with("stopped by Ctrl-C", code=130)
 
 
 def _run(command: Command, arguments: list[str]) -> None:

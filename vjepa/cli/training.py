@@ -29,6 +29,7 @@ from vjepa.monitoring import (
     TokenWriter,
     WorldModelHealth,
 )
+from vjepa.monitoring.interruption import interruptible
 from vjepa.monitoring.run_logger import RunLogger, is_requeued, requeued_folder
 from vjepa.training import ImageSelfDistillation, WorldModel
 from vjepa.training.checkpoint import AtomicCheckpointIO
@@ -49,8 +50,12 @@ WORLD_MODEL_CALLBACKS = (WorldModelHealth,)
 
 
 def run_training_command(arguments: list[str]) -> None:
-    """Parse and run one of Lightning's subcommands, e.g. `["fit", "-c", "recipe.yaml"]`."""
-    TrainingCLI(arguments)
+    """Parse and run one of Lightning's subcommands, e.g. `["fit", "-c", "recipe.yaml"]`.
+
+    Ctrl-C and SIGTERM end it with exit codes 130 and 143, `fit` after it has saved a checkpoint at the end of the step.
+    """
+    with interruptible("no step was trained, so there is nothing to save" if arguments[0] == "fit" else ""):
+        TrainingCLI(arguments)
 
 
 class TrainingParser(HelpfulParser, LightningArgumentParser):
@@ -150,7 +155,7 @@ class TrainingCLI(LightningCLI):
             kwargs["default_root_dir"] = run_logger.log_dir
         if given.use_distributed_sampler:
             raise ValueError(
-                "use_distributed_sampler (true) would replace our order, which is already split over ranks; leave it out"
+                "use_distributed_sampler (true) would replace our order, split over ranks already; leave it out"
             )
         try:
             trainer = super().instantiate_trainer(**kwargs)

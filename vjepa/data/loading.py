@@ -1,6 +1,8 @@
 """Loaders whose workers decode, each with one OpenCV thread."""
 
+import signal
 from collections.abc import Callable, Iterable
+from types import FrameType
 from typing import Any
 
 import cv2
@@ -25,9 +27,16 @@ def decoding_loader(
         num_workers=num_workers,
         persistent_workers=persistent_workers and num_workers > 0,
         pin_memory=torch.cuda.is_available(),
-        worker_init_fn=_one_thread,
+        worker_init_fn=_prepare_worker,
     )
 
 
-def _one_thread(worker: int) -> None:
+def _prepare_worker(worker: int) -> None:
     cv2.setNumThreads(1)  # spawned workers start with one thread per processor
+    # Ctrl-C and schedulers signal workers too, but the main process decides when to end them.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _ignore_once)
+
+
+def _ignore_once(number: int, frame: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_DFL)  # the next one comes from the main process

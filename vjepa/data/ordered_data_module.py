@@ -64,7 +64,7 @@ class OrderedDataModule(LightningDataModule):
     @property
     def repeats_batches(self) -> bool:
         """Whether every epoch has the batches of the first: overfit_batches."""
-        return self._flags.overfit_batches > 0
+        return bool(self._flags.overfit_batches > 0)  # type: ignore[attr-defined]
 
     def check_batch_size(self, num_ranks: int = 1) -> None:
         """Raise ValueError where a global batch can't be split into whole groups on each rank."""

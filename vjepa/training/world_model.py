@@ -276,12 +276,13 @@ class WorldModel(ScheduledModule):
 
     def on_fit_start(self) -> None:
         """Raise ValueError where the dynamics phase leaves no step to train the encoder."""
-        before, phase = self._steps_before_phase(), self.dynamics_phase
-        if phase is not None and before < (0 if self.freeze_encoder else 1) and not self.trainer.fast_dev_run:
+        phase, before = self.dynamics_phase, self._steps_before_phase()
+        is_trial = self.trainer.fast_dev_run  # type: ignore[attr-defined]
+        if phase is not None and not is_trial and before < (0 if self.freeze_encoder else 1):
             raise ValueError(
-                f"a dynamics phase of {phase.steps} steps leaves no step of the run's {before + phase.steps} to train the "
-                f"encoder; give a longer run (--trainer.max_steps), a shorter phase (--model.dynamics_phase.steps) or "
-                f"none (--model.dynamics_phase=null --model.temporal_distance=null)"
+                f"a dynamics phase of {phase.steps} steps leaves no step of the run's {before + phase.steps} to train "
+                f"the encoder; give a longer run (--trainer.max_steps), a shorter phase (--model.dynamics_phase.steps) "
+                f"or none (--model.dynamics_phase=null --model.temporal_distance=null)"
             )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
