@@ -1,5 +1,6 @@
 """Clips are functions of seed and position, whatever was known of their files before; a batch holds one shape."""
 
+import logging
 import os
 import pickle
 from dataclasses import replace
@@ -19,6 +20,7 @@ from vjepa.data.clips.cuts import EvaluationCuts, TrainingCuts
 from vjepa.data.clips.data_module import ClipDataModule, Source
 from vjepa.data.clips.dataset import ClipDataset, ClipSource
 from vjepa.data.clips.frame_sampling import FrameSampling
+from vjepa.data.loading import decoding_loader
 from vjepa.data.manifest.manifest import fact_columns, read_manifest
 from vjepa.data.manifest.writing import write_manifest
 from vjepa.data.order import MixtureOrder, RowOrder, SampleKey
@@ -282,6 +284,23 @@ def test_a_file_that_was_replaced_under_its_name_is_scanned_again(tmp_path, capl
     for changed in (one, again, again):  # also one that has scanned the file that was there before
         assert greys(changed) == [0, 7, 15, 23]  # the file is shorter than the clip
     assert caplog.text.count("is not the file that") == (0 if listed == "folder" else 2)  # once for each dataset
+
+
+def test_replaced_files_are_told_of_once_by_all_workers_and_in_all_epochs(tmp_path):
+    for number in range(4):
+        film(tmp_path / f"{number}.mp4", 24)
+    write_manifest([str(tmp_path)], tmp_path / "list.csv", num_workers=1)
+    for number in range(4):
+        film(tmp_path / f"{number}.mp4", 240)
+    one = dataset(tmp_path / "list.csv", cuts=EvaluationCuts(CROP), frames=FrameSampling(4, fps=12))
+    handler = logging.FileHandler(tmp_path / "log.txt")  # which workers write to as well
+    logging.getLogger("vjepa").addHandler(handler)
+    for _ in range(2):
+        assert len(list(decoding_loader(one, [[key(k)] for k in range(4)], list, num_workers=2))) == 4
+    logging.getLogger("vjepa").removeHandler(handler)
+    handler.close()
+    said = (tmp_path / "log.txt").read_text().splitlines()
+    assert 1 <= len(said) <= 2 and "is not the file that" in said[0]  # two workers may meet the first at once
 
 
 @pytest.mark.parametrize("change", ["copied", "touched"])

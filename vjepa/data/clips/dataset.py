@@ -64,7 +64,8 @@ class ClipDataset(Dataset[list[Clip]]):
         self.cuts = cuts
         self.readers = readers
         self._scans: dict[tuple[str, Version], VideoFacts] = {}
-        self._outdated: set[str] = set()  # names of sources with a file that is not the one that was listed
+        # Sources with a file that is not the one that was listed; shared, so that one worker tells of it.
+        self._outdated = torch.zeros(len(self.sources), dtype=torch.bool).share_memory_()
 
     def __getitem__(self, key: SampleKey) -> list[Clip]:
         number, row = self.order.draw(key.position)
@@ -74,7 +75,7 @@ class ClipDataset(Dataset[list[Clip]]):
             if attempt:
                 row = self.order.orders[number].replacement(key.position, attempt)
             try:
-                clips = self._cut(source, row, key.position, attempt)
+                clips = self._cut(number, row, key.position, attempt)
             except VideoError as error:
                 failures.append(Failure(source.name, source.manifest.paths[row], str(error)))
                 continue
@@ -90,7 +91,8 @@ class ClipDataset(Dataset[list[Clip]]):
             f"(`vjepa doctor` checks them all)"
         )
 
-    def _cut(self, source: ClipSource, row: int, position: int, attempt: int) -> list[tuple[Cut, np.ndarray]]:
+    def _cut(self, number: int, row: int, position: int, attempt: int) -> list[tuple[Cut, np.ndarray]]:
+        source = self.sources[number]
         path = source.manifest.paths[row]
         version = version_of(path)
         video = fetch(path)
@@ -112,8 +114,8 @@ class ClipDataset(Dataset[list[Clip]]):
                 self._scans.clear()
             self._scans[path, version] = self.readers.scan(video)
         facts = self._scans[path, version]
-        if known not in (None, facts) and source.name not in self._outdated:
-            self._outdated.add(source.name)
+        if known not in (None, facts) and not self._outdated[number]:
+            self._outdated[number] = True
             log.warning(
                 f"{path} is not the file that {source.manifest.source} describes: such files are scanned again, once "
                 f"per worker (`vjepa manifest` lists them anew)"
