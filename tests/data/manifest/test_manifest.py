@@ -110,16 +110,14 @@ def test_times_of_a_manifest_are_seconds_or_hours_minutes_seconds(tmp_path, cell
 @pytest.mark.parametrize("cell", ["0,5", "soon", "12s", "1:75", "1:2:3:4", "-1", "inf", "1_000", "0x10", "١", "True"])
 def test_a_time_that_can_t_be_read_is_refused_with_its_line(tmp_path, column, cell):
     file = written(tmp_path, f'path,{column}\na.mp4,1\n\n"b\nc.mp4","{cell}"\n')
-    with pytest.raises(
-        ValueError, match=rf"line 5 of {file}, .*{column} '{cell}' is not a time; write seconds, such as"
-    ):
+    with pytest.raises(ValueError, match=rf"line 5 of {file}: {column} '{cell}' is not a time; write seconds, such as"):
         read_manifest(file)
 
 
 @pytest.mark.parametrize(("start", "end"), [("5", "2"), ("1:00", "59.5"), ("3", "3")])
 def test_an_end_that_is_not_after_its_start_is_refused_with_its_line(tmp_path, start, end):
     file = written(tmp_path, f"path,start,end\na.mp4,1,2\nb.mp4,{start},{end}\n")
-    with pytest.raises(ValueError, match=rf"line 3 of {file}, .*end \({end}\) must be after start \({start}\)"):
+    with pytest.raises(ValueError, match=rf"line 3 of {file}: end \({end}\) must be after start \({start}\)"):
         read_manifest(file)
 
 
@@ -459,7 +457,7 @@ def test_times_of_a_parquet_file_are_read_or_refused_with_their_row(tmp_path):
     manifest = read_manifest(tmp_path / "list.parquet")
     assert [manifest.window(row) for row in range(3)] == [(0.5, 1.0), (None, 2.0), (None, None)]
     parquet.write_table(arrow.table(columns | {"end": ["1", "2", "0,5"]}), tmp_path / "list.parquet")
-    with pytest.raises(ValueError, match=r"row 3 of .*list.parquet, .*end '0,5' is not a time"):
+    with pytest.raises(ValueError, match=r"row 3 of .*list.parquet: end '0,5' is not a time"):
         read_manifest(tmp_path / "list.parquet")
 
 

@@ -218,7 +218,7 @@ def read_manifest(
         paths.append(expanded(str(row["path"])))
         splits.append(split_of.setdefault(str(row.get("split") or ""), len(split_of)))
         is_scanned = bool(row.get("container") and row.get("frames"))
-        column = "start and end"
+        column = ""
         try:
             windows.extend(read_window(_text(row.get("start")), _text(row.get("end"))))
             for column, read in NUMBERS.items():
@@ -226,7 +226,7 @@ def read_manifest(
             column = "traits and orientation"
             kinds.append(_number_of_kind(row, kind_of) if is_scanned else -1)
         except ValueError as error:
-            raise ValueError(f"{where}, {column}: {error}") from None
+            raise ValueError(f"{where}{column and f', {column}'}: {error}") from None
     if not paths:
         raise ValueError(empty)
     root_name = expanded(str(root)) if root is not None else root_of(folder, paths[0])
