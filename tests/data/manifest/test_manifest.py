@@ -127,6 +127,15 @@ def test_a_cell_with_an_unquoted_comma_does_not_shift_the_others(tmp_path):
         read_manifest(file)
 
 
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [("start_frame,stop_frame", True), ("Start,End", True), ("start,end_frame", False), ("trend,stopper", False)],
+)
+def test_columns_that_look_like_times_and_are_not_read_are_named(tmp_path, caplog, header, said):
+    read_manifest(written(tmp_path, f"path,{header}\na.mp4,1,2\n"))
+    assert (f"{header.replace(',', ', ')} are not read; parts of files are `start` and `end`" in caplog.text) == said
+
+
 def test_blanks_around_the_names_of_columns_are_none_of_them(tmp_path):
     manifest = read_manifest(written(tmp_path, "path, start, end\na.mp4, 1, 2\n"))
     assert manifest.window(0) == (1.0, 2.0)

@@ -16,6 +16,7 @@ reference counts touch nothing in it, so forked workers share it.
 """
 
 import os
+import re
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -46,6 +47,7 @@ KIND_COLUMNS = ("container", "codec", "pixel_format", "orientation", "traits")
 FACT_COLUMNS = (*NUMBER_COLUMNS, *KIND_COLUMNS)
 ORIENTATION = "trc"  # transposed, rows from bottom to top, columns from right to left
 LARGEST_LABEL = 10_000_000
+_LIKE_A_TIME = re.compile(r"(^|_)(start|begin|end|stop)(_|$)")
 Repeated = tuple[dict[str, int], "array[int]"]  # values numbered in order of appearance, and the numbers of rows
 
 
@@ -229,6 +231,9 @@ def read_manifest(
             raise ValueError(f"{where}{column and f', {column}'}: {error}") from None
     if not paths:
         raise ValueError(empty)
+    unread = [column for column in row if column not in ("start", "end") and _LIKE_A_TIME.search(str(column).lower())]
+    if unread and "start" not in row and "end" not in row:
+        storage.warn_once(f"{name}: {', '.join(unread)} are not read; parts of files are `start` and `end`, in seconds")
     root_name = expanded(str(root)) if root is not None else root_of(folder, paths[0])
     facts = np.array(list(numbers.values())).T  # (rows, columns)
     kind_numbers = np.array(kinds, np.int32)

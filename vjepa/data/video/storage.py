@@ -130,12 +130,13 @@ def without_clutter(files: list[tuple[str, str]], folder: str) -> list[tuple[str
     kept = [(path, inside) for path, inside in files if not is_clutter(inside)]
     if len(kept) < len(files):
         first = next(inside for _, inside in files if is_clutter(inside))
-        _warn_once(f"skipped {len(files) - len(kept)} hidden or system files below {folder}, such as {first}")
+        warn_once(f"skipped {len(files) - len(kept)} hidden or system files below {folder}, such as {first}")
     return kept
 
 
 @lru_cache
-def _warn_once(text: str) -> None:
+def warn_once(text: str) -> None:
+    """Log a line once per process."""
     log.warning(text)
 
 
