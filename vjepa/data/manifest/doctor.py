@@ -159,14 +159,12 @@ def _changed(listed: Manifest, reports: list[FileReport]) -> Finding:
         "Not as the manifest has them", "training scans such files again; the clean manifest has them as they are"
     )
     for row, report in enumerate(reports):
-        known = listed.facts(row)
-        if report.facts is None or known is None or known == report.facts:
-            continue
         was, now = (
-            f"{each.num_frames} frames of {each.width}x{each.height} at {each.fps:g} fps"
-            for each in (known, report.facts)
+            each and f"{each.num_frames} frames of {each.width}x{each.height} at {each.fps:g} fps"
+            for each in (listed.facts(row), report.facts)
         )
-        finding.files.append((row, f"listed with {was}, has {now}"))
+        if was and now and was != now:
+            finding.files.append((row, f"listed with {was}, has {now}"))
     return finding
 
 

@@ -28,8 +28,7 @@ def folder_of(name: str) -> str | None:
 
 
 def rows_of_folder(name: str) -> list[dict[str, str]]:
-    """Path, path inside the folder, and class (the first sub-folder) of every video and image below a folder, or of one
-    video."""
+    """Path, path inside the folder, and class (the first sub-folder) of one video or all below a folder."""
     if not storage.is_folder(name):
         return [{"path": name, "inside": PurePath(name).name, "label": ""}]
     return [
@@ -86,7 +85,7 @@ def _rows_with_header(name: str, text: str, delimiter: str) -> Iterator[tuple[st
             if row["path"]:
                 yield f"line {table.line_num} of {name}", row
     except csv.Error as error:
-        raise ValueError(f"line {table.line_num} of {name} is not a CSV text file's: {error}") from None
+        raise ValueError(f"line {table.line_num} of {name} is not CSV: {error}") from None
 
 
 def _rows_of_parquet(name: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -118,8 +117,7 @@ def _separator(line: str) -> str | None:  # None: white space
 
 
 def _split_list_line(line: str, separator: str | None) -> tuple[str, int | None]:
-    """Path and label. Only the last part is a label, so paths may contain spaces; quotes around a path are no part of
-    it."""
+    """Path, without quotes around it, and label. Only the last part is a label, so paths may contain spaces."""
     parts = line.strip().rsplit(separator, 1)
     labelled = len(parts) == 2 and is_whole(parts[1].strip())
     path = parts[0].strip() if labelled else line.strip()

@@ -54,7 +54,7 @@ def version_of(path: str) -> Version:
             return Version(status.st_size, status.st_mtime)
         files, name = _file_system(path)
         info = files.info(name)
-    except (OSError, ValueError):
+    except (OSError, ValueError, NotImplementedError):
         return UNKNOWN
     times = (info.get(key) for key in ("mtime", "LastModified", "last_modified", "updated", "created"))
     return Version(info.get("size"), next((_timestamp(time) for time in times if time is not None), None))

@@ -2,8 +2,8 @@
 
 A shard is `{folder}/{key}/{split}/{number}.safetensors` with `tokens` (rows, clips, N, D) in float16, `labels`
 (rows,) and `rows` (rows,) of the split; its metadata names files that could not be read. The key is a hash of the
-features' weights and settings and of the clips: files, frames, crops. A pass that was interrupted continues with the
-first missing shard.
+features' weights and settings and of the clips: files with their size and time, frames, crops. A pass that was
+interrupted continues with the first missing shard.
 """
 
 import hashlib
