@@ -125,6 +125,7 @@ def test_flags_and_arguments_take_home_variables_and_none(monkeypatch):
     assert given.sources == ["/home/me/a.csv", "/clips/b.csv", "c$d.csv"]
     assert given.root is None and given.output == Path("/home/me/out")
     assert parser.parse_args(["a", "--root", "$CLIPS"]).root == "/clips"
+    assert parser.parse_args(["None", "--root", "None"]) == parser.parse_args(["None", "--root=null"])
     assert parser.parse_args(["a=~/b"]).sources == ["a=~/b"]
 
 

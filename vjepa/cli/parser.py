@@ -38,7 +38,11 @@ class HelpfulParser(ArgumentParser):
         arguments = list(sys.argv[1:] if args is None else args)
         if self._reports_errors():
             self.given = arguments = [_with_whole_path(argument) for argument in renamed_flags(arguments)]
-        arguments = [re.sub("(?<=^--)(.+)=None$", r"\1=null", argument) for argument in arguments]
+        for number, (flag, argument) in enumerate(zip(["", *arguments], arguments, strict=False)):
+            if argument == "None" and re.fullmatch("--[^=]+", flag):
+                arguments[number] = "null"
+            elif argument.startswith("--"):
+                arguments[number] = re.sub("=None$", "=null", argument)
         parsed: Namespace = super().parse_args(arguments, *more, **options)
         return parsed
 
