@@ -70,6 +70,10 @@ def slip(capsys: pytest.CaptureFixture, *arguments: object) -> str:
         ("--ckpt_path=none.ckpt", "there is no checkpoint file none.ckpt"),
         ("--model.initial_weights=none.ckpt", "there is no checkpoint file none.ckpt"),
         ("--trainer.max_steps=-1", "the run has no end for its schedules to reach"),
+        ("--trainer.precision=bf16-true", "precision (bf16-true) keeps weights in half precision"),
+        ("--trainer.precision=16-true", "give --trainer.precision=bf16-mixed"),
+        ("--trainer.precision=transformer-engine", "give --trainer.precision=bf16-mixed"),
+        ("--trainer.plugins=HalfPrecision", "must be float32; give --trainer.precision=bf16-mixed"),
         ("--trainer.min_steps=30", "min_steps (30) must be at most the steps of the run (20)"),
         (
             "--trainer.accumulate_grad_batches=8",
@@ -186,3 +190,17 @@ def test_every_command_has_its_function(name: str):
     module, _, function = COMMANDS[name].function.partition(":")
     assert callable(getattr(importlib.import_module(f"vjepa.cli.{module}"), function))
     assert name in _usage()
+
+
+def test_a_metric_that_nothing_logs_is_named_with_those_that_there_are(tiny_recipe, capsys):
+    for callback, sentence in (
+        ("EarlyStopping", "metric `nope` which is not available"),
+        ("ModelCheckpoint", "'nope'"),
+    ):
+        flags = [
+            f"--trainer.callbacks={callback}",
+            "--trainer.callbacks.monitor=nope",
+            "--trainer.val_check_interval=1",
+        ]
+        said = slip(capsys, "fit", "-c", tiny_recipe, *flags)
+        assert sentence in said and "val/loss" in said

@@ -1,16 +1,19 @@
 """What a run leaves behind and says, and that its sequence depends on nothing but seed and position."""
 
+import os
+import resource
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.integration.runs import checkpoint, cold_vjepa, logged
-from vjepa.cli.main import main
+from vjepa.cli.main import _disk_reason, main
+from vjepa.data.atomic_file import new_file
 from vjepa.monitoring.run_logger import RunLogger
 
 SCALARS = {
@@ -221,3 +224,106 @@ def test_processes_that_would_each_train_alone_are_refused(tiny_recipe, capsys, 
     assert variable in said or "--ntasks=2" in said
     assert "--trainer.devices" in said and "--trainer.num_nodes" in said
     assert not (tiny_recipe.parent / "runs").exists()
+
+
+# --- what a run can't go on from, or can't write
+
+
+def refused(capsys, *arguments: object) -> str:
+    with pytest.raises(SystemExit) as ended:
+        main([str(argument) for argument in arguments])
+    assert ended.value.code == 2
+    return capsys.readouterr().err.partition("vjepa: error: ")[2]
+
+
+@pytest.mark.slow
+def test_checkpoints_that_a_run_can_not_go_on_from_are_refused_with_the_difference(tiny_recipe, capsys, tmp_path):
+    arguments = ["fit", "-c", str(tiny_recipe), "--trainer.max_steps=1"]
+    main([*arguments, "--name=a"])
+    run = tiny_recipe.parent / "runs" / "a" / "version_0"
+    last = run / "checkpoints" / "last.ckpt"
+    whole = checkpoint(run)
+    save_file(whole["state_dict"], tmp_path / "a.safetensors")
+    (tmp_path / "cut.ckpt").write_bytes(last.read_bytes()[:5000])
+    torch.save({"state_dict": whole["state_dict"]}, tmp_path / "foreign.ckpt")
+    torch.save({name: value for name, value in whole.items() if name != "optimizer_states"}, tmp_path / "weights.ckpt")
+    torch.save(whole | {"state_dict": {"layer.weight": torch.zeros(1)}}, tmp_path / "other.ckpt")
+    for path, flag, sentence in (
+        (last, "--model.encoder.depth=3", "missing: context_encoder.blocks.2.norm1.weight"),
+        (last, "--model.encoder.depth=1", "unexpected: context_encoder.blocks.1.norm1.weight"),
+        (last, "--model.predictor.embed_dim=12", "(24, 24), must be (12, 24)"),
+        (tmp_path / "a.safetensors", "--seed=0", "a.safetensors is no checkpoint of `vjepa fit` (it has no state_dict, "),
+        (tmp_path / "cut.ckpt", "--seed=0", "cut.ckpt is not a checkpoint (or was cut short)"),
+        (tmp_path / "foreign.ckpt", "--seed=0", "is no checkpoint of `vjepa fit` (it has no pytorch-lightning_version"),
+        (tmp_path / "weights.ckpt", "--seed=0", "weights.ckpt holds weights without the optimizer's state"),
+        (
+            tmp_path / "other.ckpt",
+            "--seed=0",
+            "other.ckpt is of another kind of model: it has layer",
+        ),
+        (tmp_path, "--seed=0", f"there is no checkpoint file {tmp_path}/checkpoints/last.ckpt"),
+        ("best", "--seed=0", "there is no checkpoint file best"),
+    ):
+        flag = flag.replace("--seed", "--data.seed")
+        assert sentence in refused(capsys, *arguments, f"--ckpt_path={path}", flag)
+    main([*arguments, "--name=a", f"--ckpt_path={run}", "--trainer.max_steps=2"])
+    assert checkpoint(run)["global_step"] == 2
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_named_and_the_last_checkpoint_stays_whole(tiny_recipe, capsys, monkeypatch):
+    arguments = ["fit", "-c", str(tiny_recipe), "--name=a", "--trainer.max_steps=2"]
+    main([*arguments, "--trainer.max_steps=1"])
+    last = tiny_recipe.parent / "runs" / "a" / "version_0" / "checkpoints" / "last.ckpt"
+    before = last.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, limits[1]))
+    try:
+        said = refused(capsys, *arguments, "--ckpt_path=last")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert f"{last}: File too large; free some space" in said
+    assert last.read_bytes() == before and [file.name for file in last.parent.iterdir()] == ["last.ckpt"]
+
+
+def test_a_folder_that_can_not_be_written_is_named(tiny_recipe, capsys):
+    (tiny_recipe.parent / "file").touch()
+    said = refused(capsys, "fit", "-c", tiny_recipe, f"--runs={tiny_recipe.parent}/file/runs")
+    assert f"{tiny_recipe.parent}/file/runs" in said and "Not a directory; give a folder that can be written" in said
+
+
+@pytest.mark.parametrize(("error", "way_out"), [(28, "free some space"), (13, "can be written")])
+def test_errors_of_the_disk_have_the_path_and_a_way_out(tmp_path, error, way_out):
+    class Full:
+        def __init__(self, file):
+            self.file = file
+
+        def write(self, content):
+            raise OSError(error, os.strerror(error))
+
+    with pytest.raises(OSError, match=str(tmp_path / "a.pt")) as raised, new_file(tmp_path / "a.pt") as temporary:
+        temporary.touch()
+        torch.save({"a": torch.zeros(3)}, Full(temporary))
+    assert way_out in _disk_reason(raised.value)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("flag", ["--trainer.enable_checkpointing=false", "--trainer.fast_dev_run=1"])
+def test_a_run_without_checkpoints_says_that_none_was_written(tiny_recipe, capsys, flag):
+    main(["fit", "-c", str(tiny_recipe), "--name=a", "--trainer.max_steps=1", flag])
+    said = capsys.readouterr().out
+    assert "checkpoint   none was written" in said and "last.ckpt" not in said
+    assert not list(tiny_recipe.parent.rglob("*.ckpt"))
+
+
+@pytest.mark.slow
+def test_a_summary_names_only_checkpoints_that_are_there(tiny_recipe, capsys):
+    main(["fit", "-c", str(tiny_recipe), "--name=a", "--trainer.max_steps=0"])
+    assert "checkpoint   none was written" in capsys.readouterr().out
+    main(["fit", "-c", str(tiny_recipe), "--name=a", "--trainer.max_steps=1"])
+    last = tiny_recipe.parent / "runs" / "a" / "version_1" / "checkpoints" / "last.ckpt"
+    assert f"checkpoint   {last}" in capsys.readouterr().out
+    main(["fit", "-c", str(tiny_recipe), "--name=b", "--trainer.max_steps=1", f"--ckpt_path={last}"])
+    said = capsys.readouterr().out
+    assert "checkpoint   none was written" in said and "--ckpt_path" not in said

@@ -94,3 +94,16 @@ def test_a_frozen_encoder_may_be_trained_on_in_the_dynamics_phase_alone(recipe):
 def test_limited_epochs_have_all_their_steps(recipe, limit, steps):
     flags = (f"--trainer.limit_train_batches={limit}", "--trainer.max_epochs=5", "--trainer.max_steps=-1")
     assert fit(recipe, "limited", *flags)["global_step"] == steps
+
+
+def test_a_checkpoint_of_a_clip_model_is_refused_and_the_other_way_round(recipe, tiny_recipe, capsys):
+    fit(recipe, "world", "--trainer.max_steps=4")
+    fit(tiny_recipe, "clips", "--trainer.max_steps=1")
+    for one, other in ((recipe, tiny_recipe), (tiny_recipe, recipe)):
+        last = next(
+            (recipe.parent / "runs").glob(f"{'clips' if other is tiny_recipe else 'world'}/*/checkpoints/last.ckpt")
+        )
+        with pytest.raises(SystemExit) as ended:
+            fit(one, "slip", f"--ckpt_path={last}")
+        assert ended.value.code == 2
+        assert f"{last} is of another kind of model" in capsys.readouterr().err

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from tests.quiet_trainer import quiet_trainer
+from tests.training.tiny_dot_world import dot_model
 from vjepa.data.clips.batch import ClipBatch
 from vjepa.interop.loading import read_checkpoint
 from vjepa.masking import TubeMask
@@ -17,6 +18,7 @@ from vjepa.models import Predictor, VideoEncoder
 from vjepa.objectives import latent_prediction_loss, normalized_targets
 from vjepa.training import JEPA, Schedule
 from vjepa.training.checkpoint import AtomicCheckpointIO
+from vjepa.training.frame_targets import AverageLatents
 from vjepa.training.initial_weights import load_initial_weights
 from vjepa.training.scheduled_module import parameter_groups
 from vjepa.training.targets import Encoders
@@ -229,3 +231,17 @@ def test_schedules_have_no_step_outside_their_range(warmup):
     values = [schedule.value(step, 10) for step in range(1, 15)]
     assert max(values) <= 1.0 and min(values) >= 0.1
     assert values[9] == values[-1] == pytest.approx(0.2)
+
+
+def test_weights_in_half_precision_are_refused():
+    for dtype in (torch.float16, torch.bfloat16):
+        with pytest.raises(ValueError, match=r"patch_embed.* must be float32; give --trainer.precision=bf16-mixed"):
+            jepa().to(dtype).on_fit_start()
+    jepa().on_fit_start()
+
+
+def test_momentum_has_its_first_value_after_the_first_step_and_its_end_after_the_last():
+    schedule = Schedule(peak=0.9, end=1.0, decay="linear")
+    for module in (jepa(momentum=schedule), dot_model(targets=AverageLatents(), momentum=schedule)):
+        values = [module.ema_momentum(step, 11) for step in (1, 6, 11)]
+        assert values == pytest.approx([0.9, 0.95, 1.0])

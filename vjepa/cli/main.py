@@ -1,9 +1,11 @@
 """The `vjepa` command: training by Lightning's command line, and our own commands beside it."""
 
 import difflib
+import errno
 import logging
 import os
 import sys
+import threading
 import warnings
 from importlib import import_module
 from typing import NamedTuple
@@ -93,13 +95,14 @@ def main(arguments: list[str] | None = None) -> None:
         near = [OTHER_NAMES[name]] if name in OTHER_NAMES else difflib.get_close_matches(name, COMMANDS, n=1)
         hint = f"; did you mean '{near[0]}'?" if near else ""
         _exit_with(f"unknown command '{name}'{hint} (commands: {', '.join(COMMANDS)})")
+    threading.excepthook = _report_of_thread
     try:
         _run(COMMANDS[name], arguments)
     except Exception as error:
         code = _exit_code(error)
         if code is None or (code == 2 and os.environ.get("VJEPA_TRACEBACK")):
             raise
-        _exit_with(_plain_reason(str(error)), code)
+        _exit_with(_disk_reason(error) or _plain_reason(str(error)), code)
     except KeyboardInterrupt:
         _exit_with("stopped by Ctrl-C", code=130)
 
@@ -115,7 +118,7 @@ def _run(command: Command, arguments: list[str]) -> None:
 
 def _exit_code(error: Exception) -> int | None:
     """2 for a user's error, 3 for a run stopped by its collapse monitor, None for any other."""
-    if isinstance(error, ValueError):
+    if isinstance(error, ValueError) or _disk_reason(error):
         return 2
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
@@ -145,6 +148,25 @@ def _quieten_lightning(devices_too: bool) -> None:
 
 def _is_no_tip(record: logging.LogRecord) -> bool:
     return "Tip:" not in record.getMessage()
+
+
+def _disk_reason(error: BaseException) -> str | None:
+    """What a full disk, or one that can't be written, is to a user; None for other errors."""
+    from vjepa.data.atomic_file import disk_error
+
+    cause = disk_error(error)
+    if cause is None:
+        return None
+    where = cause.filename or "the disk"
+    full = cause.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    way_out = "free some space, or give another folder" if full else "give a folder that can be written"
+    return f"{where}: {os.strerror(cause.errno or 0)}; {way_out} (files that were whole before still are)"
+
+
+def _report_of_thread(error: threading.ExceptHookArgs) -> None:
+    """What a thread could not write (TensorBoard's) the main thread reports."""
+    if error.exc_value is None or _disk_reason(error.exc_value) is None:
+        threading.__excepthook__(error)
 
 
 def _plain_reason(message: str) -> str:

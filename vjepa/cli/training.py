@@ -13,6 +13,7 @@ from lightning.pytorch.plugins.environments import SLURMEnvironment  # type: ign
 from lightning.pytorch.plugins.io import CheckpointIO
 
 from vjepa.cli.parser import HelpfulParser
+from vjepa.data.atomic_file import writing
 from vjepa.data.clips.labelled_clips import LabelledClips
 from vjepa.data.episodes.data_module import EpisodeDataModule
 from vjepa.models import SIZES, EncoderSize
@@ -49,12 +50,15 @@ CLIP_CALLBACKS = (*MASKED_CLIP_CALLBACKS, OnlineProbe)
 WORLD_MODEL_CALLBACKS = (WorldModelHealth,)
 
 
+HALF_PRECISIONS = ("bf16-true", "16-true", "transformer-engine", "transformer-engine-float16")
+
+
 def run_training_command(arguments: list[str]) -> None:
     """Parse and run one of Lightning's subcommands, e.g. `["fit", "-c", "recipe.yaml"]`.
 
     Ctrl-C and SIGTERM end it with exit codes 130 and 143, `fit` after it has saved a checkpoint at the end of the step.
     """
-    with interruptible("no step was trained, so there is nothing to save" if arguments[0] == "fit" else ""):
+    with interruptible("there is nothing to save" if arguments[0] == "fit" else ""):
         TrainingCLI(arguments)
 
 
@@ -133,6 +137,8 @@ class TrainingCLI(LightningCLI):
             _go_on_after_requeue(settings, requeued_folder(folder, plain))
         if settings.ckpt_path == "last":
             settings.ckpt_path = str(_newest_checkpoint(folder))
+        elif settings.ckpt_path:
+            settings.ckpt_path = str(_checkpoint_of(Path(settings.ckpt_path)))
         if self.subcommand != "fit" and not settings.ckpt_path:
             raise ValueError(
                 f"`vjepa {self.subcommand}` needs trained weights, and would use random ones: give --ckpt_path=FILE, "
@@ -153,6 +159,11 @@ class TrainingCLI(LightningCLI):
             kwargs["logger"] = run_logger
         elif given.logger is False and given.default_root_dir is None:
             kwargs["default_root_dir"] = run_logger.log_dir
+        if str(given.precision) in HALF_PRECISIONS:
+            raise ValueError(
+                f"precision ({given.precision}) keeps weights in half precision, where the small steps of a moving "
+                f"average round to nothing and its encoder would stand still; give --trainer.precision=bf16-mixed"
+            )
         if given.use_distributed_sampler:
             raise ValueError(
                 "use_distributed_sampler (true) would replace our order, split over ranks already; leave it out"
@@ -164,13 +175,29 @@ class TrainingCLI(LightningCLI):
                 f"{' '.join(str(error).split())} And give --trainer.devices (tasks of a node) and --trainer.num_nodes"
             ) from None
         require_all_processes(trainer.world_size)
+        return trainer
+
+    def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
+        """Without the callbacks that don't fit the model or the trainer's flags."""
         unfit: tuple[type[Callback], ...] = (
             CLIP_CALLBACKS if isinstance(self.model, WorldModel) else WORLD_MODEL_CALLBACKS
         )
         if isinstance(self.model, ImageSelfDistillation):
             unfit += MASKED_CLIP_CALLBACKS
-        trainer.callbacks = [callback for callback in trainer.callbacks if not isinstance(callback, unfit)]  # type: ignore[attr-defined]
-        return trainer
+        if config["enable_checkpointing"] is False or config["fast_dev_run"]:
+            unfit += (RunCheckpoint,)
+        return super()._instantiate_trainer(config, [each for each in callbacks if not isinstance(each, unfit)])
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        settings = self.config[subcommand]
+        try:
+            with writing(settings.runs / settings.name):
+                super()._run_subcommand(subcommand)
+        except RuntimeError as error:
+            monitored = [getattr(callback, "monitor", None) for callback in self.trainer.callbacks]  # type: ignore[attr-defined]
+            if not any(name and f"`{name}`" in str(error) for name in monitored):
+                raise
+            raise ValueError(" ".join(str(error).split())) from None  # a metric that nothing logs
 
     def _parse_ckpt_path(self) -> None:
         """Lightning would let settings in the checkpoint override the recipe and the command line."""
@@ -213,6 +240,14 @@ def _newest_checkpoint(folder: Path) -> Path:
     return found[-1]
 
 
+def _checkpoint_of(path: Path) -> Path:
+    """A checkpoint file, or the last one of a run's folder. Raises ValueError where there is none."""
+    file = path / "checkpoints" / "last.ckpt" if path.is_dir() else path
+    if not file.exists():
+        raise ValueError(f"there is no checkpoint file {file}")
+    return file
+
+
 def _go_on_after_requeue(settings: Namespace, folder: Path | None) -> None:
     """Resume from the newest checkpoint of the run's folder: Lightning's at a requeue signal, or the run's own."""
     found = [] if folder is None else [*folder.glob("hpc_ckpt_*.ckpt"), *folder.glob("checkpoints/last.ckpt")]
@@ -241,7 +276,8 @@ class SaveSettings(SaveConfigCallback):
                 f"{folder} is the folder of another run; give another --name, --runs or version of the logger, or go "
                 f"on with that run: --ckpt_path={folder}/checkpoints/last.ckpt"
             )
-        trainer._default_root_dir = str(folder)  # type: ignore[attr-defined]  # where Lightning saves a checkpoint when SLURM requeues the job
+        # Lightning saves a checkpoint there when SLURM requeues the job.
+        trainer._default_root_dir = str(folder)  # type: ignore[attr-defined]
         self.overwrite = True
         super().setup(trainer, module, stage)
 

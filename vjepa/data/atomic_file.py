@@ -1,12 +1,25 @@
 """Atomic writing: a file is complete or absent."""
 
 import csv
+import errno
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+DISK_ERRORS = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOTDIR,
+    errno.EIO,
+)
 
 
 @contextmanager
@@ -14,12 +27,37 @@ def new_file(path: Path) -> Iterator[Path]:
     """A temporary file in the same folder that becomes `path` once it is complete and on disk."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        with writing(path, temporary):
+            yield temporary
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(path: Path, temporary: Path | None = None) -> Iterator[None]:
+    """Raises OSError with this path where the disk is full or can't be written, whatever a library raises inside."""
+    try:
+        yield
+    except Exception as error:
+        cause = disk_error(error)
+        if cause is None or cause.filename not in (None, str(temporary)):
+            raise
+        raise OSError(cause.errno, os.strerror(cause.errno or 0), str(path)) from error
+
+
+def disk_error(error: BaseException | None) -> OSError | None:
+    """The error of the disk that another error comes from: libraries in C++ and Rust hide it."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+            return error
+        number = re.search(r"\(os error (\d+)\)", str(error))
+        if number and int(number[1]) in DISK_ERRORS:
+            return OSError(int(number[1]), os.strerror(int(number[1])))
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def write_text(path: Path, text: str) -> None:

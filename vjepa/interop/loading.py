@@ -102,8 +102,16 @@ def weight_differences(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]
 
 def load_all(module: nn.Module, found: Mapping[str, Tensor], path: str | Path) -> None:
     """Load weights whose names and shapes are exactly the module's, or raise ValueError with every difference."""
-    differences = weight_differences(module.state_dict(), found)
+    require_same_weights(module.state_dict(), found, path)
+    module.load_state_dict(dict(found))
+
+
+def require_same_weights(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], path: str | Path) -> None:
+    """Raise ValueError with every difference in names and shapes."""
+    if wanted and found and not set(wanted) & set(found):
+        ours, theirs = (" and ".join(sorted({name.partition(".")[0] for name in names})) for names in (wanted, found))
+        raise ValueError(f"{path} is of another kind of model: it has {theirs}, this model {ours}")
+    differences = weight_differences(wanted, found)
     problems = [f"{kind}: {name}" for kind, names in differences._asdict().items() for name in names]
     if problems:
         raise ValueError(f"{path} does not fit this model, nothing was loaded:\n  " + "\n  ".join(problems))
-    module.load_state_dict(dict(found))

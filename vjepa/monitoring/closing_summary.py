@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
 
 from vjepa.data.clips.data_module import ClipDataModule
 from vjepa.monitoring.run_checkpoint import RunCheckpoint
@@ -75,16 +76,16 @@ class ClosingSummary(Callback):
                 yield title, f"{seen.clips:,}, {seen.seconds / 3600:.2f} hours of video"
             if len(data.quarantine):
                 yield "unreadable", f"{len(data.quarantine)} files, replaced by others: {data.quarantine.file}"
-        if (checkpoint := _last_checkpoint(trainer)) is not None:
-            yield "checkpoint", checkpoint
-        if self._folder:
+        yield "checkpoint", _last_checkpoint(trainer) or "none was written"
+        if self._folder and Path(self._folder, "config.yaml").exists():
             yield "settings", f"{self._folder}/config.yaml"
 
     def _next_commands(self, trainer: Trainer, module: LightningModule) -> Iterator[str]:
-        if not self._folder:
+        if not self._folder or not Path(self._folder, "config.yaml").exists():
             return
         yield "Next:"
-        yield f"  tensorboard --logdir {self._folder}"
+        if isinstance(trainer.logger, TensorBoardLogger):
+            yield f"  tensorboard --logdir {self._folder}"
         if (checkpoint := _last_checkpoint(trainer)) is not None:
             if isinstance(module, ClipModel):
                 data = trainer.datamodule  # type: ignore[attr-defined]
@@ -107,4 +108,6 @@ def evaluation_of(manifests: list[str], checkpoint: Path) -> str:
 
 
 def _last_checkpoint(trainer: Trainer) -> Path | None:
-    return next((each.last for each in trainer.checkpoint_callbacks if isinstance(each, RunCheckpoint)), None)
+    """Of the run's folder, where there is one: a run that trained no step writes none."""
+    named = [each.last for each in trainer.checkpoint_callbacks if isinstance(each, RunCheckpoint)]
+    return next((path for path in named if path.exists()), None)

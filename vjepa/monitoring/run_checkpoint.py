@@ -86,7 +86,7 @@ class RunCheckpoint(Checkpoint):
             return
         self._signal, self._signalled = number, time.monotonic()
         if ranks == 1 and self._seen_step == self._first_step:
-            say(f"stopped by {name}; no step was trained, so there is nothing to save")
+            say(f"stopped by {name}; there is nothing to save")
             raise Interrupted(number)
         say(f"{name}: saves a checkpoint when this step has ended; Ctrl-C (again) ends at once")
 

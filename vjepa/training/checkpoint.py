@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
+from vjepa.data.atomic_file import new_file
 from vjepa.interop.loading import read_checkpoint
 
 
@@ -20,21 +21,22 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_name(f".{path.name}.{os.getpid()}.part")
-        try:
-            with aside.open("wb") as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(aside, path)
-        finally:
-            aside.unlink(missing_ok=True)
+        # torch tells the reason of a failure only where Python writes.
+        with new_file(path) as temporary, temporary.open("wb") as file:
+            torch.save(checkpoint, file)
         _sync_folder(path.parent)
 
     def load_checkpoint(
         self, path: str | Path, map_location: Callable[..., Any] | None = None, weights_only: bool | None = True
     ) -> dict[str, Any]:
-        return read_checkpoint(path, map_location or "cpu")
+        checkpoint = read_checkpoint(path, map_location or "cpu")
+        missing = [name for name in ("state_dict", "pytorch-lightning_version", "loops") if name not in checkpoint]
+        if missing:
+            raise ValueError(
+                f"{path} is no checkpoint of `vjepa fit` (it has no {', '.join(missing)}), so that no run goes on from "
+                f"it; --model.initial_weights takes the weights of other files"
+            )
+        return checkpoint
 
 
 def _sync_folder(folder: Path) -> None:

@@ -90,7 +90,7 @@ class ImageSelfDistillation(ClipModel):
 
     def update_target(self, step: int, run_steps: int) -> dict[str, float]:
         """Move target encoder and target head towards the trained ones."""
-        momentum = self.momentum.value(step - 1, run_steps - 1)
+        momentum = self.ema_momentum(step, run_steps)
         update_ema(self.target_encoder, self.context_encoder, momentum)
         update_ema(self.target_head, self.head, momentum)
         return {"schedule/momentum": momentum}

@@ -69,7 +69,7 @@ class JEPA(ClipModel):
 
     def update_target(self, step: int, run_steps: int) -> dict[str, float]:
         """Move the target encoder towards the context encoder."""
-        momentum = 0.0 if isinstance(self.targets, OwnTokens) else self.momentum.value(step - 1, run_steps - 1)
+        momentum = 0.0 if isinstance(self.targets, OwnTokens) else self.ema_momentum(step, run_steps)
         update_ema(self.target_encoder, self.context_encoder, momentum)
         return {"schedule/momentum": momentum}
 
@@ -145,6 +145,7 @@ class JEPA(ClipModel):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["state_dict"] = renamed_weights(checkpoint["state_dict"])
         checkpoint["state_dict"] |= {f"targets.{name}": value for name, value in self.targets.state_dict().items()}
+        super().on_load_checkpoint(checkpoint)
 
 
 def _require_networks_that_fit(encoder: VideoEncoder, predictor: Predictor, targets: Targets) -> None:

@@ -8,6 +8,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
+from vjepa.interop.loading import require_same_weights
 from vjepa.objectives import Step
 from vjepa.training.schedule import Schedule
 
@@ -15,10 +16,14 @@ from vjepa.training.schedule import Schedule
 class ScheduledModule(LightningModule):
     """Subclasses implement `step` and `trained_parts`, and `update_target` where a moving average follows.
 
+    Weights are trained in float32: in half precision the steps of a moving average would round to nothing.
+
     Args:
         learning_rate, weight_decay: of AdamW, over optimizer steps.
         betas, eps: of AdamW.
     """
+
+    momentum: Schedule  # of the moving average, where there is one
 
     def __init__(self, learning_rate: Schedule, weight_decay: Schedule, betas: tuple[float, float], eps: float):
         super().__init__()
@@ -37,6 +42,43 @@ class ScheduledModule(LightningModule):
     def update_target(self, step: int, run_steps: int) -> dict[str, float]:
         """Move the target networks after optimizer step `step` (from 1); returns what to log."""
         return {}
+
+    def ema_momentum(self, step: int, run_steps: int) -> float:
+        """Momentum after optimizer step `step` (from 1): the schedule's first value after the first, `end` after the
+        last."""
+        return self.momentum.value(step - 1, run_steps - 1)
+
+    def on_fit_start(self) -> None:
+        """Raise ValueError where weights are in half precision."""
+        for name, parameter in self.named_parameters():
+            if parameter.dtype in (torch.float16, torch.bfloat16):
+                raise ValueError(f"{name} is {parameter.dtype}, must be float32; give --trainer.precision=bf16-mixed")
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Raise ValueError where weights, or the optimizer's state of a run that goes on, are not of this model."""
+        if self._trainer is None:
+            return
+        path = str(self._trainer.ckpt_path)
+        require_same_weights(self.state_dict(), checkpoint["state_dict"], path)
+        if self._trainer.state.fn != "fit":
+            return
+        if not checkpoint.get("optimizer_states"):
+            raise ValueError(
+                f"{path} holds weights without the optimizer's state, so that no run goes on from it; "
+                f"--model.initial_weights starts a new run with them"
+            )
+        ours, theirs = (
+            [len(group["params"]) for group in groups]
+            for groups in (
+                parameter_groups(*self.trained_parts()),
+                checkpoint["optimizer_states"][0]["param_groups"],
+            )
+        )
+        if ours != theirs:
+            raise ValueError(
+                f"the optimizer in {path} trains {sum(theirs)} tensors ({theirs[0]} with weight decay), this run's "
+                f"{sum(ours)} ({ours[0]}); freeze the same parts as in that run"
+            )
 
     def training_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
         """The loss, and the step without gradients for callbacks (`outputs["step"]`)."""

@@ -105,7 +105,7 @@ class WorldModel(ScheduledModule):
             return {}
         if not isinstance(self.targets, AverageLatents):
             return {}
-        momentum = self.momentum.value(step, run_steps)
+        momentum = self.ema_momentum(step, run_steps)
         self.targets.update(self.encoder, momentum)
         return {"schedule/momentum": momentum}
 
@@ -276,6 +276,7 @@ class WorldModel(ScheduledModule):
 
     def on_fit_start(self) -> None:
         """Raise ValueError where the dynamics phase leaves no step to train the encoder."""
+        super().on_fit_start()
         phase, before = self.dynamics_phase, self._steps_before_phase()
         is_trial = self.trainer.fast_dev_run  # type: ignore[attr-defined]
         if phase is not None and not is_trial and before < (0 if self.freeze_encoder else 1):
@@ -293,6 +294,7 @@ class WorldModel(ScheduledModule):
         checkpoint["state_dict"] = renamed_world_model_weights(checkpoint)
         if "TrajectoryDataModule" in checkpoint:  # its name in older versions; Lightning finds its state by the name
             checkpoint[EpisodeDataModule.__qualname__] = checkpoint.pop("TrajectoryDataModule")
+        super().on_load_checkpoint(checkpoint)
 
     def _check(self) -> None:
         """Raise ValueError where parts do not fit each other."""

@@ -16,7 +16,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file
 
-from vjepa.data.atomic_file import new_file
+from vjepa.data.atomic_file import new_file, writing
 
 FileFormat = Literal["safetensors", "npz"]
 _DTYPE_NAMES = {"float64": "F64", "float32": "F32", "float16": "F16", "int64": "I64"}  # as safetensors has them
@@ -92,14 +92,14 @@ class FeatureFile:
         encoded = json.dumps(header).encode()
         encoded += b" " * (-len(encoded) % 8)
         self._data_start = 8 + len(encoded)
-        with part.open("wb") as file:
+        with writing(part), part.open("wb") as file:
             file.write(len(encoded).to_bytes(8, "little") + encoded)
             file.truncate(self._data_start + position)
         self.write(0, whole)
 
     def write(self, first_row: int, rows: Mapping[str, np.ndarray]) -> None:
         """Write consecutive rows."""
-        with self.part.open("r+b") as file:
+        with writing(self.part), self.part.open("r+b") as file:
             for name, values in rows.items():
                 layout, position = self._layouts[name]
                 assert values.dtype == layout.dtype and values.shape[1:] == layout.shape[1:]
