@@ -161,6 +161,14 @@ def test_a_loaded_encoder_computes_and_is_frozen(family, tmp_path: Path):
     assert not tokens.requires_grad
 
 
+def test_a_loaded_encoder_in_half_precision_takes_the_same_clips(tmp_path: Path):
+    write_native(tiny_model(), tmp_path)
+    encoder = vjepa.load_encoder(tmp_path)
+    clips = torch.randint(0, 256, (1, 3, 4, 32, 32), dtype=torch.uint8)
+    tokens = encoder(clips)
+    torch.testing.assert_close(encoder.to(torch.bfloat16)(clips).float(), tokens, rtol=0, atol=0.1)
+
+
 def test_a_loaded_encoder_takes_pixels_as_they_are_decoded(tmp_path: Path):
     write_native(tiny_model(), tmp_path)
     encoder = vjepa.load_encoder(tmp_path, image_size=64)

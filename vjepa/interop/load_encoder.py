@@ -45,7 +45,7 @@ class LoadedEncoder(nn.Module):
         clips: Tensor,  # (B, 3, T, H, W) uint8; checked here
     ) -> Float[Tensor, "B N D"]:
         """Raises ValueError where clips are not uint8, or not a whole number of tubelets."""
-        return self.encoder(_normalized(clips))
+        return self.encoder(self._normalized(clips))
 
     @torch.no_grad()
     def levels(
@@ -54,7 +54,16 @@ class LoadedEncoder(nn.Module):
         levels: Sequence[int],  # numbers of blocks, from 0
     ) -> list[Float[Tensor, "B N D"]]:
         """Tokens after several blocks. Raises ValueError where there is no such level."""
-        return self.encoder.forward_levels(_normalized(clips), levels)
+        return self.encoder.forward_levels(self._normalized(clips), levels)
+
+    def _normalized(self, clips: Tensor) -> Tensor:
+        """In the precision of the weights, which `half()` or `to(torch.bfloat16)` may have lowered."""
+        if clips.dtype != torch.uint8 or clips.ndim != 5 or clips.shape[1] != 3:
+            raise ValueError(
+                f"clips of shape {tuple(clips.shape)} and {clips.dtype} must be (clips, 3 colours, frames, height, "
+                f"width) of torch.uint8, as they are decoded; the encoder normalises them"
+            )
+        return normalize_clips(clips).to(next(self.encoder.parameters()).dtype)
 
 
 def load_encoder(
@@ -64,12 +73,3 @@ def load_encoder(
     model, part = with_encoder(path, which, num_heads, image_size)
     encoder = build(VideoEncoder, part, str(path))
     return LoadedEncoder(encoder, model.preprocessing, model.family, str(path))
-
-
-def _normalized(clips: Tensor) -> Tensor:
-    if clips.dtype != torch.uint8 or clips.ndim != 5 or clips.shape[1] != 3:
-        raise ValueError(
-            f"clips of shape {tuple(clips.shape)} and {clips.dtype} must be (clips, 3 colours, frames, height, width) "
-            f"of torch.uint8, as they are decoded; the encoder normalises them"
-        )
-    return normalize_clips(clips)
