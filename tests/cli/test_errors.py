@@ -204,3 +204,9 @@ def test_a_metric_that_nothing_logs_is_named_with_those_that_there_are(tiny_reci
         ]
         said = slip(capsys, "fit", "-c", tiny_recipe, *flags)
         assert sentence in said and "val/loss" in said
+
+
+@pytest.mark.parametrize("command", ["embed", "probe", "manifest"])
+def test_commands_of_one_process_are_not_run_by_several(capsys, monkeypatch, command):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert f"`vjepa {command}` is one process, and 2 were started (WORLD_SIZE)" in slip(capsys, command)

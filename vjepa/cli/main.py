@@ -111,9 +111,19 @@ def _run(command: Command, arguments: list[str]) -> None:
     module, _, name = command.function.partition(":")
     function = getattr(import_module(f"vjepa.cli.{module}"), name)
     trains = command.function == TRAINING
+    if not trains:
+        _require_one_process(arguments[0])
     if trains or command.quiet:
         _quieten_lightning(devices_too=command.quiet)
     function(arguments if trains else arguments[1:])
+
+
+def _require_one_process(name: str) -> None:
+    """Raise ValueError where a launcher has started several, each of which would do all of the work."""
+    for variable in ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE"):
+        number = os.environ.get(variable, "")
+        if number.isdecimal() and int(number) > 1:
+            raise ValueError(f"`vjepa {name}` is one process, and {number} were started ({variable}); start one")
 
 
 def _exit_code(error: Exception) -> int | None:
