@@ -214,6 +214,15 @@ def test_a_manifest_can_t_take_the_name_of_a_folder(films, tmp_path, capsys):
     )
 
 
+@pytest.mark.parametrize("command", ["doctor", "transcode"])
+def test_a_folder_can_t_take_the_name_of_a_file(films, tmp_path, capsys, command):
+    (tmp_path / "out").touch()
+    with pytest.raises(SystemExit) as exit_:
+        main([command, str(films / "run" / "a.mp4"), f"--output={tmp_path / 'out'}"])
+    assert exit_.value.code == 2
+    assert f"{tmp_path / 'out'}: File exists; give a folder that can be written" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("command", ["manifest", "doctor", "transcode"])
 def test_commands_take_a_single_video(films, tmp_path, monkeypatch, command):
     monkeypatch.chdir(films / "run")

@@ -18,6 +18,7 @@ DISK_ERRORS = (
     errno.EPERM,
     errno.EROFS,
     errno.ENOTDIR,
+    errno.EEXIST,
     errno.EIO,
 )
 
