@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import subprocess
 
 from lightning.pytorch import Callback
 
@@ -41,6 +42,7 @@ class SignalOnce(Callback):
             return
         while self.times:
             self.times -= 1
-            for process in multiprocessing.active_children():
-                os.kill(process.pid, self.number)
+            workers = [str(process.pid) for process in multiprocessing.active_children()]
+            if workers:  # by another process, as a scheduler does
+                subprocess.run(["kill", f"-{self.number.value}", *workers], check=True)
             os.kill(os.getpid(), self.number)

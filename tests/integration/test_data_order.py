@@ -1,6 +1,9 @@
 """Clips and masks follow from seed and position alone, not from workers, ranks or where a run broke off."""
 
 import itertools
+import multiprocessing
+import signal
+import subprocess
 from dataclasses import replace
 
 import numpy as np
@@ -326,3 +329,18 @@ def test_an_epoch_that_became_shorter_than_what_was_consumed_ends_once(tiny_worl
 def test_accumulation_over_more_batches_than_an_epoch_has_is_refused(tiny_world, tmp_path):
     with pytest.raises(ValueError, match=r"accumulate_grad_batches .8. must be at most .* .6.; .*batches=6"):
         train(tiny_world, tmp_path, max_steps=2, accumulate_grad_batches=8)
+
+
+@pytest.mark.skipif(not hasattr(signal, "sigwaitinfo"), reason="workers can't tell who signals there")
+def test_workers_end_when_the_main_process_asks_and_not_when_others_do(tiny_world):
+    batches = iter(data_of(tiny_world, num_workers=1).train_dataloader())
+    next(batches)
+    worker = multiprocessing.active_children()[-1]
+    for name in ("TERM", "INT", "TERM"):
+        subprocess.run(["kill", f"-{name}", str(worker.pid)], check=True)
+    worker.join(timeout=0.5)
+    assert worker.is_alive()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's would report the worker as lost
+    worker.terminate()
+    worker.join(timeout=10)
+    assert worker.exitcode == 0

@@ -110,7 +110,7 @@ def test_a_second_ctrl_c_ends_at_once(tiny_recipe, capsys):
 def test_a_signal_to_one_rank_stops_both_after_the_same_step(tiny_recipe):
     ddp = ("--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.max_steps=200")
     run = vjepa("fit", "-c", tiny_recipe, "--name=a", *ddp, signalled(rank=1), ranks=2)
-    assert run.returncode == 143, run.stderr
+    assert run.returncode in (143, -15), run.stderr  # the launcher ends the rank that takes longer to exit
     assert checkpoint(tiny_recipe.parent / "runs" / "a" / "version_0")["global_step"] == 6
     assert run.stdout.count("Stopped by SIGTERM at step 6") == 1 and "Traceback" not in run.stderr
 

@@ -1,8 +1,9 @@
 """Loaders whose workers decode, each with one OpenCV thread."""
 
+import os
 import signal
+import threading
 from collections.abc import Callable, Iterable
-from types import FrameType
 from typing import Any
 
 import cv2
@@ -35,8 +36,12 @@ def _prepare_worker(worker: int) -> None:
     cv2.setNumThreads(1)  # spawned workers start with one thread per processor
     # Ctrl-C and schedulers signal workers too, but the main process decides when to end them.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _ignore_once)
+    if hasattr(signal, "sigwaitinfo"):  # not on macOS
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        threading.Thread(target=_end_when_the_main_process_asks, daemon=True).start()
 
 
-def _ignore_once(number: int, frame: FrameType | None) -> None:
-    signal.signal(number, signal.SIG_DFL)  # the next one comes from the main process
+def _end_when_the_main_process_asks() -> None:
+    while signal.sigwaitinfo([signal.SIGTERM]).si_pid != os.getppid():
+        pass
+    os._exit(0)
