@@ -90,7 +90,7 @@ def test_a_frozen_encoder_may_be_trained_on_in_the_dynamics_phase_alone(recipe):
     assert fit(recipe, "frozen", *frozen, "--trainer.max_steps=3")["global_step"] == 3
 
 
-@pytest.mark.parametrize(("limit", "steps"), [("3", 15), ("0.5", 30)])
+@pytest.mark.parametrize(("limit", "steps"), [("5", 25), ("0.45", 25)])
 def test_limited_epochs_have_all_their_steps(recipe, limit, steps):
     flags = (f"--trainer.limit_train_batches={limit}", "--trainer.max_epochs=5", "--trainer.max_steps=-1")
     assert fit(recipe, "limited", *flags)["global_step"] == steps
