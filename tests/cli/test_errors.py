@@ -69,6 +69,7 @@ def slip(capsys: pytest.CaptureFixture, *arguments: object) -> str:
         ("--ckpt_path=last", "there is no run to go on with below"),
         ("--ckpt_path=none.ckpt", "there is no checkpoint file none.ckpt"),
         ("--model.initial_weights=none.ckpt", "there is no checkpoint file none.ckpt"),
+        ("--trainer.devices=many", "trainer: `devices` selected with `CPUAccelerator` should be an int > 0"),
         ("--trainer.max_steps=-1", "the run has no end for its schedules to reach"),
         ("--trainer.precision=bf16-true", "precision (bf16-true) keeps weights in half precision"),
         ("--trainer.precision=16-true", "give --trainer.precision=bf16-mixed"),

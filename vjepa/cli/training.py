@@ -170,6 +170,8 @@ class TrainingCLI(LightningCLI):
             )
         try:
             trainer = super().instantiate_trainer(**kwargs)
+        except TypeError as error:  # Lightning's of devices
+            raise ValueError(f"trainer: {error}") from None
         except RuntimeError as error:  # Lightning's of tasks that it does not understand
             raise ValueError(
                 f"{' '.join(str(error).split())} And give --trainer.devices (tasks of a node) and --trainer.num_nodes"
