@@ -61,6 +61,15 @@ STATED = {
     },
     "frame_index": {"frame_index": COUNTER},
     "timestamp": {"timestamp": COUNTER / 10},
+    "dm_env": {"step_type": np.where(FIRST, 0, np.where(LAST, 2, 1))},
+    "short names": {"term": ENDED, "trunc": TIMED_OUT},
+    "absorbing": {"absorbing": LAST},
+    "done_bool": {"done_bool": LAST.astype(np.float32)},
+    "other counters": {"step_in_episode": COUNTER},
+    "elapsed_steps": {"elapsed_steps": COUNTER},
+    "step_count": {"step_count": COUNTER + 1},
+    "t": {"t": COUNTER},
+    "times with a unit": {"timestamp_ns": COUNTER * 10**8},
 }
 
 
@@ -126,6 +135,9 @@ def test_episodes_end_where_the_file_says(tmp_path, suffix, extra):
             "eps": np.linspace(1, 0, NUM_ROWS),
             "lens": np.array(35.0),
         },
+        {"reset": rows_set(0), "discount": ~rows_set(NUM_ROWS - 1), "last": rows_set(NUM_ROWS - 1)},
+        {"step_type": np.array([0, *[1] * (NUM_ROWS - 2), 2]), "take_over": rows_set(7), "t": np.arange(NUM_ROWS)},
+        {"start": np.array([1.0, 2.0]), "video_id": np.full(NUM_ROWS, 3), "lens": np.array([NUM_ROWS])},
         {"episode_return": np.arange(NUM_ROWS), "end_effector": np.zeros((NUM_ROWS, 3)), "valid": np.ones(NUM_ROWS)},
     ],
 )
@@ -177,6 +189,10 @@ def test_one_episode_stays_one(tmp_path, suffix, extra):
         ),
         ({"resets": FIRST}, "'resets' of .* may say where episodes begin, and it is not known how"),
         ({"trial": NUMBERS}, "'trial' of .* may say where"),
+        ({"trial": np.repeat([b"a", b"b", b"a"], LENGTHS)}, "'trial' of .* may say where"),
+        ({"video_id": NUMBERS}, "'video_id' of .* may say where"),
+        ({"num_frames": np.array(LENGTHS)}, "'num_frames' of .* may say where"),
+        ({"step_type": COUNTER}, "'step_type' of .* must be 0 at first rows, 2 at last ones, and 1 between"),
         ({"episode_length": np.array(20)}, "'episode_length' of .* sums to 20, and there are 43 frames"),
         ({"starts": ENDS - LENGTHS}, "'starts' of .* may say where"),
         ({"env_reset": FIRST}, "'env_reset' of .* may say where"),
@@ -226,7 +242,9 @@ def test_groups_of_episodes_have_ends_of_their_own(tmp_path):
             group = file.create_group(f"data/demo_{number}")
             group["actions"] = group["states"] = counter_rows(np.arange(length), number)
             group["obs/image"] = counter_frames(np.arange(length), number)
-            group["dones"] = (np.arange(length) >= length - 1 - number)[:, None]  # stays true once the task is done
+            # True while the task is done: at the end, and for one or two rows before it.
+            group["dones"] = np.isin(np.arange(length), (3, length - 2 + number % 2, length - 1))[:, None]
+            group["src_demo_inds"] = np.arange(3)  # MimicGen's
         file["mask/train"] = np.array([b"demo_0", b"demo_1"])
     assert open_episodes(tmp_path).lengths.tolist() == [19, 13, 8]
 

@@ -2,10 +2,10 @@
 
 * Flags of an episode's last row: `terminals` and `timeouts` (D4RL, OGBench), `terminated`, `truncated`, `dones`
   (gymnasium), `is_last` (RLDS). An episode ends where any of them says so, and where a counter (`step_idx`) falls.
-* What states every episode: flags of first rows (`is_first`), a number for each row (`episode_index`), ends
-  (`episode_ends` of Diffusion Policy: the rows behind the last ones), first rows, or lengths (stable-worldmodel's
-  `ep_len` and `ep_offset`). Several of these must agree, and no flag may lie inside an episode: `terminals` leave
-  out time-outs, but they mark nothing else.
+* What states every episode: flags of first rows (`is_first`, a `step_type` of 0 in dm_env), a number for each row
+  (`episode_index`), ends (`episode_ends` of Diffusion Policy: the rows behind the last ones), first rows, or lengths
+  (stable-worldmodel's `ep_len` and `ep_offset`). Several of these must agree, and no flag may lie inside an episode:
+  `terminals` leave out time-outs, but they mark nothing else.
 """
 
 import re
@@ -17,21 +17,25 @@ from jaxtyping import Bool, Int64, Shaped
 
 EPISODE = "(?:eps?|episodes?|trajs?|trajectory|trajectories|demos?|rollouts?)"
 NUMBER = "(?:idxs?|index|indices|ids?|nums?|numbers?)"
-ENDED = "(?:terminals?|terminat(?:ed?|ions?)|time_?outs?|truncat(?:ed?|ions?)|dones?)"
+ENDED = "(?:term|terminals?|terminat(?:ed?|ions?)|time_?outs?|trunc|truncat(?:ed?|ions?)|dones?|absorbing)"
+UNIT = "(?:s|secs?|seconds?|ms|us|ns|nano_?seconds?)"
 KINDS = {
-    "last": rf"(?:is_|next_|{EPISODE}_)*{ENDED}(?:_flags?)?|(?:is_|{EPISODE}_)+last",
+    "last": rf"(?:is_|next_|{EPISODE}_)*{ENDED}(?:_(?:flags?|bool|float))?|(?:is_|{EPISODE}_)+last",
     "first": rf"(?:is_|{EPISODE}_)+first",
     "starts": rf"{EPISODE}_(?:offsets?|(?:start|begin)s?(?:_{NUMBER})?)",
     "ends": rf"{EPISODE}_ends?(?:_{NUMBER})?",
     "lengths": rf"(?:{EPISODE}|seq|sequence)_(?:len|length)s?|lengths",
     "labels": rf"ep|episodes?|{EPISODE}_(?:{NUMBER}|names?|keys?|uuids?)|(?:seq|sequence)_(?:idx|index|id)",
-    "counter": rf"(?:{EPISODE}_)?(?:(?:time_?)?steps?|frame)(?:_{NUMBER})?|time_?stamps?|times?",
+    "types": "step_types?",
+    "counter": rf"(?:(?:{EPISODE}|env|elapsed)_)?(?:(?:time_?)?steps?|frame)(?:_(?:{NUMBER}|counts?|in_{EPISODE}))?"
+    rf"|t|ticks?|(?:time_?stamps?|times?)(?:_{UNIT})?",
 }
 # Other names that may state boundaries: one of these words, or as a whole one of the names.
 SUSPECT_WORDS = rf"{EPISODE}|{ENDED}|resets?|boundar(?:y|ies)|trials?|sessions?|takes?|recordings?"
 SUSPECT_NAMES = "(?:is_)?(?:first|last|starts?|begins?|ends?|segments?|masks?|valids?|discounts?|cont|continues?)"
-SUSPECT_NAMES += rf"(?:_{NUMBER})?|non_?terminals?"
-INNOCENT_WORDS = "rewards?|returns?|success(?:es)?|scores?|seeds?"
+SUSPECT_NAMES += rf"(?:_{NUMBER})?|non_?terminals?|eoe|lens|splits?|(?:n|num)_(?:frames|steps)"
+SUSPECT_NAMES += rf"|(?:runs?|clips?|videos?|sequences?|seqs?|scenes?|games?|envs?|files?)(?:_(?:{NUMBER}|names?))?"
+INNOCENT_WORDS = "over|rewards?|returns?|success(?:es)?|scores?|seeds?"
 
 
 class Span(NamedTuple):
@@ -53,8 +57,13 @@ def is_suspect(name: str) -> bool:
     return has == [True, False] or re.fullmatch(SUSPECT_NAMES, _plain(name)) is not None
 
 
-def raised_once(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Arrays of a single episode: flags of its end may stay raised (robomimic's `dones`), which is one end."""
+def of_group(group: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Arrays of a group of several, which is an episode: flags of its end may stay raised, which is one end.
+
+    In one that is named as an episode (robomimic's `demo_0`), flags may be raised anywhere: its `dones` tell success.
+    """
+    if re.fullmatch(rf"{EPISODE}_?\d+", _plain(group)):
+        return {name: values for name, values in arrays.items() if kind_of(name) not in ("last", None)}
     found = {name: _column(values) for name, values in arrays.items()}
     for name, flags in found.items():
         if kind_of(name) == "last" and flags.ndim == 1 and flags.dtype.kind in "biuf" and flags.size > 1:
@@ -131,7 +140,7 @@ def _by_rows(
             change = np.diff(values.astype(float))
             if (change > 0).sum() >= (change < 0).sum():  # else it counts down, or is no counter
                 marked[name] = np.flatnonzero(change < 0) + 1
-        if kind not in ("last", "first", "labels") and not (
+        if kind not in ("last", "first", "types", "labels") and not (
             kind in ("starts", "ends") and _are_flags(values, num_rows)
         ):
             continue
@@ -142,8 +151,8 @@ def _by_rows(
         if kind == "labels":
             stated[name] = _labelled(values, name, num_rows)
             continue
-        flags = _flags(values, name)
-        if kind in ("first", "starts"):
+        flags = _are_first(values, name) if kind == "types" else _flags(values, name)
+        if kind in ("first", "types", "starts"):
             if not flags[0]:
                 raise ValueError(f"{name} is not set at row 0, where the first episode begins")
             stated[name] = _beginning_at(np.flatnonzero(flags), num_rows)
@@ -182,6 +191,12 @@ def _flags(values: Shaped[np.ndarray, " n"], name: str) -> Bool[np.ndarray, " n"
         odd = next((value for value in values.tolist() if value not in (0, 1)), None)
         raise ValueError(f"{name} must be flags, 0 or 1 for each row, and has {odd!r}; mend or remove it")
     return values.astype(bool)
+
+
+def _are_first(types: Shaped[np.ndarray, " n"], name: str) -> Bool[np.ndarray, " n"]:
+    if types.dtype.kind not in "iuf" or not np.isin(types, (0, 1, 2)).all():
+        raise ValueError(f"{name} must be 0 at first rows, 2 at last ones, and 1 between, not {types[:3]} ...")
+    return np.equal(types, 0)
 
 
 def _integers(values: Shaped[np.ndarray, "..."], name: str, num_rows: int) -> Int64[np.ndarray, " E"]:
@@ -294,13 +309,23 @@ def _episode_of_rows(spans: list[Span], num_rows: int) -> Int64[np.ndarray, " ro
 
 
 def _could_state(values: Shaped[np.ndarray, "..."], num_rows: int) -> bool:
-    """Whether numbers could be flags or labels of all rows, rows at which episodes begin, or their lengths."""
-    if values.ndim not in (1, 2) or values.size < 2 or values.dtype.kind not in "biuf":
+    """Whether values could be flags or labels of all rows, rows at which episodes begin, or their lengths."""
+    if values.ndim not in (1, 2) or values.size < 2:
+        return False
+    if values.shape == (num_rows,) and all(isinstance(value, (str, bytes)) for value in values.tolist()):
+        return 0 < (values[1:] != values[:-1]).sum() < num_rows - 1
+    if values.dtype.kind not in "biuf":
         return False
     numbers = values.astype(float).ravel()
     if not np.equal(numbers, np.round(numbers)).all() or (numbers == numbers[0]).all():
         return False
     ascend = bool((np.diff(numbers) >= 0).all())
     if values.shape == (num_rows,):  # labels are the same in several rows
-        return (ascend and bool((np.diff(numbers) == 0).any())) or bool(np.isin(numbers, (0, 1)).all())
-    return numbers.min() >= 0 and (numbers.sum() == num_rows or (ascend and numbers.max() <= num_rows))
+        changes = np.flatnonzero(np.diff(numbers))
+        if np.isin(numbers, (0, 1)).all():  # one episode has a mark at its first row (`reset`) or last (`discount`)
+            return changes.tolist() not in ([0], [num_rows - 2])
+        return ascend and len(changes) < num_rows - 1
+    are_rows = ascend and numbers.max() <= num_rows
+    if values.dtype.kind == "f":  # or coordinates, as of a `start`
+        are_rows &= numbers[0] == 0 or numbers[-1] == num_rows
+    return numbers.min() >= 0 and (numbers.sum() == num_rows or are_rows)

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int64, UInt8
 
-from vjepa.data.episodes.boundaries import raised_once
+from vjepa.data.episodes.boundaries import of_group
 from vjepa.data.episodes.formats.files import files_below, import_h5py
 from vjepa.data.episodes.recordings import (
     FRAME_KEYS,
@@ -109,7 +109,7 @@ def _recordings(file: Any, path: Path, opened: _OpenFiles, options: ReadOptions)
     if not len(top):
         raise ValueError(f"there are no episodes in {path}")
     for name in sorted(top, key=_by_number):
-        yield _recording(top[name], path, opened, options, raised_once(boundary_arrays(_datasets(top[name]), ())))
+        yield _recording(top[name], path, opened, options, of_group(name, boundary_arrays(_datasets(top[name]), ())))
 
 
 def _recording(
