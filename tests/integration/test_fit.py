@@ -308,6 +308,15 @@ def test_errors_of_the_disk_have_the_path_and_a_way_out(tmp_path, error, way_out
     assert not list(tmp_path.iterdir())
 
 
+def test_a_sentence_that_replaces_an_error_of_the_disk_stays():
+    with pytest.raises(ValueError, match="no video") as raised:
+        try:
+            raise PermissionError(13, "Permission denied", "a.mp4")
+        except OSError:
+            raise ValueError("a.mp4 is no video") from None
+    assert _disk_reason(raised.value) is None
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("flag", ["--trainer.enable_checkpointing=false", "--trainer.fast_dev_run=1"])
 def test_a_run_without_checkpoints_says_that_none_was_written(tiny_recipe, capsys, flag):

@@ -50,14 +50,17 @@ def writing(path: Path, temporary: Path | None = None) -> Iterator[None]:
 
 
 def disk_error(error: BaseException | None) -> OSError | None:
-    """The error of the disk that another error comes from: libraries in C++ and Rust hide it."""
+    """The error of the disk that another one comes from (libraries in C++ and Rust hide it), or None.
+
+    An error that is raised `from None` says all itself.
+    """
     while error is not None:
         if isinstance(error, OSError) and error.errno in DISK_ERRORS:
             return error
         number = re.search(r"\(os error (\d+)\)", str(error))
         if number and int(number[1]) in DISK_ERRORS:
             return OSError(int(number[1]), os.strerror(int(number[1])))
-        error = error.__cause__ or error.__context__
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     return None
 
 

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any, Literal, final
@@ -18,9 +17,7 @@ from vjepa.data.clips.frame_sampling import FrameSampling
 from vjepa.data.manifest.class_names import Classes, learned_classes, listed
 from vjepa.data.manifest.manifest import Manifest, read_manifest
 from vjepa.data.randomness import Purpose, generator_for
-from vjepa.data.video.storage import version_of
-
-FILES_AT_ONCE = 16  # looked up for the fingerprint
+from vjepa.data.video.storage import versions_of
 
 
 @final
@@ -98,9 +95,8 @@ class LabelledClips(EvaluationClips):
         for split in SPLITS:
             manifest, cuts = self.manifests[split], self.cuts[split]
             digest.update(f"{split} {cuts.num_segments} {cuts.num_views} {len(manifest)}".encode())
-            with ThreadPoolExecutor(FILES_AT_ONCE) as pool:  # a file system over a network takes its time
-                for path, version in zip(manifest.paths, pool.map(version_of, manifest.paths), strict=True):
-                    digest.update(f"{path}\0{tuple(version)}\0".encode("utf-8", "surrogateescape"))
+            for path, version in zip(manifest.paths, versions_of(manifest.paths), strict=True):
+                digest.update(f"{path}\0{tuple(version)}\0".encode("utf-8", "surrogateescape"))
             digest.update(manifest.labels.tobytes())
             if manifest.windows is not None:
                 digest.update(manifest.windows.tobytes())

@@ -8,7 +8,7 @@ from io import StringIO
 from pathlib import Path
 from typing import NamedTuple
 
-from vjepa.data.video.storage import version_of
+from vjepa.data.video.storage import version_of, versions_of
 
 log = logging.getLogger(__name__)
 
@@ -43,10 +43,10 @@ class Quarantine:
         self._read_bytes = 0
         self._catch_up()
         written = version_of(str(file)).modified or 0.0
-        self._listed = {
-            source: {path: reason for path, reason in files.items() if not _is_mended(path, reason, written)}
-            for source, files in self._listed.items()
-        }
+        for reasons in self._listed.values():
+            for (path, reason), now in zip([*reasons.items()], versions_of([*reasons]), strict=True):
+                if now.modified is not None and (now.modified > written or reason == "no such file"):
+                    del reasons[path]
 
     def __len__(self) -> int:
         """Files listed so far, also before a resume."""
@@ -103,8 +103,3 @@ class Quarantine:
             file.write(lines.getvalue().encode("utf-8", "surrogateescape"))  # one write: ranks share the file
             file.flush()
             os.fsync(file.fileno())
-
-
-def _is_mended(path: str, reason: str, written: float) -> bool:
-    modified = version_of(path).modified
-    return modified is not None and (modified > written or reason == "no such file")

@@ -100,9 +100,11 @@ def embed_videos(
     frames = FrameSampling(preprocessing.num_frames, preprocessing.fps, preprocessing.frame_step)
     windows = SlidingWindows(frames, stride, max_windows)
     readers_in_order = ReaderChain(readers, decode_time_limit)
+    videos = videos_of(sources, root, split)
+    versions = storage.versions_of([video.path for video in videos.values()])
     jobs = [
-        Job(video, output, f"{name}.{format}", storage.version_of(video.path))
-        for name, video in videos_of(sources, root, split).items()
+        Job(video, output, f"{name}.{format}", version)
+        for (name, video), version in zip(videos.items(), versions, strict=True)
     ]
     device = torch_device(accelerator)
     network = WindowEncoder(encoder, preprocessing, features, levels, device, precision)
