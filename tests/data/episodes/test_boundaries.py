@@ -170,7 +170,10 @@ def test_one_episode_stays_one(tmp_path, suffix, extra):
         ({"ep_len": np.array([20, 14])}, "'ep_len' of .* sums to 34, and there are 43 frames"),
         ({"ep_len": np.array([20, -14, 9])}, "'ep_len' of .* has -14"),
         ({"ep_len": np.array(LENGTHS), "ep_offset": np.array([0, 20, 35])}, "gives an episode rows 35 to 44, but the"),
-        ({"ep_len": np.array(LENGTHS), "ep_offset": np.array([0, 19, 34])}, "rows 19 to 33, but one before ends at 20"),
+        (
+            {"ep_len": np.array(LENGTHS), "ep_offset": np.array([0, 19, 34])},
+            "rows 0 to 20, but the next one begins at row 19",
+        ),
         (
             {"ep_len": np.array(LENGTHS), "ep_offset": np.array([0, 20])},
             "'ep_len' of .* has 3 episodes and 'ep_offset' of .* 2",

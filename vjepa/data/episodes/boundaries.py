@@ -9,7 +9,8 @@
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import pairwise, starmap
 from typing import NamedTuple
 
 import numpy as np
@@ -36,6 +37,7 @@ SUSPECT_NAMES = "(?:is_)?(?:first|last|starts?|begins?|ends?|segments?|masks?|va
 SUSPECT_NAMES += rf"(?:_{NUMBER})?|non_?terminals?|eoe|lens|splits?|(?:n|num)_(?:frames|steps)"
 SUSPECT_NAMES += rf"|(?:runs?|clips?|videos?|sequences?|seqs?|scenes?|games?|envs?|files?)(?:_(?:{NUMBER}|names?))?"
 INNOCENT_WORDS = "over|rewards?|returns?|success(?:es)?|scores?|seeds?"
+FLAGS_OF = {"starts": "first", "ends": "last", "lengths": None}  # what such names are where their values are flags
 
 
 class Span(NamedTuple):
@@ -65,11 +67,10 @@ def of_group(group: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarr
     if re.fullmatch(rf"{EPISODE}_?\d+", _plain(group)):
         return {name: values for name, values in arrays.items() if kind_of(name) not in ("last", None)}
     found = {name: _column(values) for name, values in arrays.items()}
-    for name, flags in found.items():
-        if kind_of(name) == "last" and flags.ndim == 1 and flags.dtype.kind in "biuf" and flags.size > 1:
-            first = int(np.argmax(flags == 1))
-            if first > 0 and (flags[first:] == 1).all() and not flags[:first].any():
-                found[name] = np.arange(len(flags)) == len(flags) - 1
+    for name, values in found.items():
+        is_of_end = kind_of(name) == "last" and values.ndim == 1 and np.isin(values, (0, 1)).all()
+        if is_of_end and values.any() and not values[0] and values[np.argmax(values) :].all():
+            found[name] = np.arange(len(values)) == len(values) - 1
     return found
 
 
@@ -83,86 +84,99 @@ def episode_spans(arrays: Mapping[str, np.ndarray], num_rows: int, where: str) -
     Raises:
         ValueError: an array can't be understood, or two disagree; the message names them.
     """
-    columns = {f"'{name}' of {where}": (kind_of(name), _column(array)) for name, array in arrays.items()}
-    stated, counts = _by_numbers_of_episodes(columns, num_rows)
-    by_rows, marked = _by_rows(columns, counts, num_rows)
-    stated |= by_rows
-    spans = _agreed(stated, marked, num_rows)
-    if len(spans) == 1 and not stated:
-        for name, (kind, values) in columns.items():
-            if kind is None and _could_state(values, num_rows):
-                raise ValueError(
-                    f"{name} may say where episodes begin, and it is not known how; give 'episode_index', a number for "
-                    "each row, or remove it"
-                )
-    return spans
+    columns = {}
+    for name, array in arrays.items():
+        kind, values = kind_of(name), _column(array)
+        if kind in FLAGS_OF and _are_flags(values, num_rows):
+            kind = FLAGS_OF[kind]
+        columns[f"'{name}' of {where}"] = kind, values
+    stated = _by_numbers_of_episodes(columns, num_rows)
+    of_rows, marked = _by_rows(columns, {len(spans) for spans in stated.values()}, num_rows)
+    stated |= of_rows
+    if stated:
+        return _agreed(stated, marked, num_rows)
+    firsts = np.unique(np.concatenate([np.zeros(1, np.int64), *marked.values()])).tolist()
+    for name, (kind, values) in columns.items() if len(firsts) == 1 else ():
+        if kind is None and _could_state(values, num_rows):
+            raise ValueError(
+                f"{name} may say where episodes begin, and it is not known how; give 'episode_index', a number for "
+                "each row, or remove it"
+            )
+    return _between([*firsts, num_rows])
 
 
 Columns = Mapping[str, tuple[str | None, Shaped[np.ndarray, "..."]]]  # kinds and values of arrays
+Rows = Int64[np.ndarray, "..."]  # one axis
 
 
-def _by_numbers_of_episodes(columns: Columns, num_rows: int) -> tuple[dict[str, list[Span]], set[int]]:
-    """What arrays with a number for each episode state, and how many episodes they have."""
+def _by_numbers_of_episodes(columns: Columns, num_rows: int) -> dict[str, list[Span]]:
+    """What arrays with a number for each episode state."""
     stated: dict[str, list[Span]] = {}
-    firsts: dict[str, Int64[np.ndarray, " E"]] = {}
-    lengths: dict[str, Int64[np.ndarray, " E"]] = {}
-    counts = set()
+    firsts: dict[str, Rows] = {}
+    lengths: dict[str, Rows] = {}
     for name, (kind, values) in columns.items():
-        if kind not in ("lengths", "starts", "ends") or _are_flags(values, num_rows):
+        if kind not in ("lengths", "starts", "ends"):
             continue
         if values.ndim == 0 and kind == "lengths" and values.dtype.kind in "iuf" and values == num_rows - 1:
             continue  # steps of the one episode
         numbers = _integers(np.atleast_1d(values), name, num_rows)
-        counts.add(len(numbers))
-        if kind == "ends":
-            stated[name] = _up_to(numbers, name, num_rows)
-        else:
+        if kind != "ends":
             (firsts if kind == "starts" else lengths)[name] = numbers
+            continue
+        if (np.diff(numbers) < 0).any() or numbers[-1:].tolist() != [num_rows]:
+            raise ValueError(
+                f"{name} must ascend to {num_rows}, the number of frames, as each is the row behind an episode's last; "
+                f"it ends with {numbers[-2:].tolist()}"
+            )
+        stated[name] = _between([0, *numbers.tolist()])
     for name, numbers in lengths.items():
         stated[name] = _of_lengths(numbers, firsts, name, num_rows)
     for name, numbers in firsts.items() if not lengths else ():
         if numbers[:1].tolist() != [0] or (np.diff(numbers) < 0).any():
             raise ValueError(f"{name} must ascend from 0, the first row, and is {numbers[:4].tolist()} ...")
-        stated[name] = _beginning_at(numbers, num_rows)
-    return stated, counts
+        stated[name] = _between([*numbers.tolist(), num_rows])
+    return stated
 
 
-def _by_rows(
-    columns: Columns, counts: set[int], num_rows: int
-) -> tuple[dict[str, list[Span]], dict[str, Int64[np.ndarray, " n"]]]:
-    """What arrays with a value for each row state, and the rows at which an episode begins by flags and counters."""
+def _by_rows(columns: Columns, counts: set[int], num_rows: int) -> tuple[dict[str, list[Span]], dict[str, Rows]]:
+    """What arrays with a value for each row state, and the rows at which an episode begins by flags and counters.
+
+    Values for each episode, whose `counts` are known, or one for the whole file are left out.
+    """
     stated: dict[str, list[Span]] = {}
-    marked: dict[str, Int64[np.ndarray, " n"]] = {}
-    ends, ended_by = np.zeros(num_rows, bool), []
+    marked: dict[str, Rows] = {}
+    ends: dict[str, Bool[np.ndarray, " rows"]] = {}
     for name, (kind, values) in columns.items():
         is_of_rows = values.ndim == 1 and len(values) in (num_rows, num_rows - 1)
         if kind == "counter" and is_of_rows and values.dtype.kind in "iuf":
             change = np.diff(values.astype(float))
             if (change > 0).sum() >= (change < 0).sum():  # else it counts down, or is no counter
                 marked[name] = np.flatnonzero(change < 0) + 1
-        if kind not in ("last", "first", "types", "labels") and not (
-            kind in ("starts", "ends") and _are_flags(values, num_rows)
-        ):
+        of_others = values.size == 1 < num_rows or (values.ndim == 1 and not is_of_rows and len(values) in counts)
+        if kind not in ("last", "first", "types", "labels") or of_others:
             continue
-        if values.size == 1 < num_rows or (values.ndim == 1 and not is_of_rows and len(values) in counts):
-            continue  # one value for the whole file, or for each episode
-        if not is_of_rows or (len(values) < num_rows and kind not in ("last", "ends")):
+        if not is_of_rows or (len(values) < num_rows and kind != "last"):
             raise ValueError(f"{name} has shape {values.shape}; it must have a value for each of {num_rows} frames")
         if kind == "labels":
-            stated[name] = _labelled(values, name, num_rows)
+            stated[name] = _between([*_firsts_of_labels(values, name), num_rows])
             continue
         flags = _are_first(values, name) if kind == "types" else _flags(values, name)
-        if kind in ("first", "types", "starts"):
+        if kind in ("first", "types"):
             if not flags[0]:
                 raise ValueError(f"{name} is not set at row 0, where the first episode begins")
-            stated[name] = _beginning_at(np.flatnonzero(flags), num_rows)
+            stated[name] = _between([*np.flatnonzero(flags).tolist(), num_rows])
         elif len(flags) == num_rows:
-            ends |= flags
-            ended_by.append(name)
+            ends[name] = flags
         elif flags[:-1].any():
             raise ValueError(f"{name} has {len(flags)} values for {num_rows} frames; it must have as many")
-    if ends.any():
-        marked[" and ".join(ended_by)] = _rows_behind(ends, " and ".join(ended_by))
+    is_end = np.any([np.zeros(num_rows, bool), *ends.values()], axis=0)
+    if is_end[:1].any() and not is_end[-1]:
+        names = " and ".join(ends)
+        raise ValueError(
+            f"{names} is set at row 0 and not at the last; if it marks first rows its name must be 'is_first'"
+        )
+    if is_end.any():
+        marked[" and ".join(ends)] = np.flatnonzero(is_end[:-1]) + 1
     return stated, marked
 
 
@@ -199,7 +213,7 @@ def _are_first(types: Shaped[np.ndarray, " n"], name: str) -> Bool[np.ndarray, "
     return np.equal(types, 0)
 
 
-def _integers(values: Shaped[np.ndarray, "..."], name: str, num_rows: int) -> Int64[np.ndarray, " E"]:
+def _integers(values: Shaped[np.ndarray, "..."], name: str, num_rows: int) -> Rows:
     if values.ndim != 1 or values.dtype.kind not in "iuf" or not np.equal(values, np.round(values)).all():
         raise ValueError(f"{name} must be whole numbers of rows, one for each episode, not {values.ravel()[:3]} ...")
     outside = (values < 0) | (values > num_rows)
@@ -208,22 +222,11 @@ def _integers(values: Shaped[np.ndarray, "..."], name: str, num_rows: int) -> In
     return values.astype(np.int64)
 
 
-def _beginning_at(firsts: Int64[np.ndarray, " E"], num_rows: int) -> list[Span]:
-    return [Span(*pair) for pair in zip(firsts.tolist(), [*firsts[1:].tolist(), num_rows], strict=True)]
+def _between(edges: Sequence[int]) -> list[Span]:
+    return list(starmap(Span, pairwise(edges)))
 
 
-def _up_to(stops: Int64[np.ndarray, " E"], name: str, num_rows: int) -> list[Span]:
-    if (np.diff(stops) < 0).any() or stops[-1:].tolist() != [num_rows]:
-        raise ValueError(
-            f"{name} must ascend to {num_rows}, the number of frames, as each is the row behind an episode's last; it "
-            f"ends with {stops[-2:].tolist()}"
-        )
-    return [Span(*pair) for pair in zip([0, *stops[:-1].tolist()], stops.tolist(), strict=True)]
-
-
-def _of_lengths(
-    lengths: Int64[np.ndarray, " E"], firsts: Mapping[str, Int64[np.ndarray, "..."]], name: str, num_rows: int
-) -> list[Span]:
+def _of_lengths(lengths: Rows, firsts: Mapping[str, Rows], name: str, num_rows: int) -> list[Span]:
     starts = next(iter(firsts.values()), np.cumsum(lengths) - lengths)
     for of_others, others in firsts.items():
         if len(others) != len(lengths):
@@ -235,51 +238,37 @@ def _of_lengths(
             f"{name} sums to {lengths.sum()}, and there are {num_rows} frames; mend it, or give the first rows of "
             f"episodes as 'ep_offset'"
         )
-    spans = [Span(start, start + length) for start, length in zip(starts.tolist(), lengths.tolist(), strict=True)]
-    before = Span(0, 0)
-    for span in sorted(span for span in spans if span.stop > span.start):
-        if span.start < before.stop or span.stop > num_rows:
-            what = f"the frames end at row {num_rows}" if span.stop > num_rows else f"one before ends at {before.stop}"
-            raise ValueError(f"{name} gives an episode rows {span.start} to {span.stop}, but {what}; mend or remove it")
-        before = span
+    spans = list(map(Span, starts.tolist(), (starts + lengths).tolist()))
+    in_order = sorted(span for span in spans if span.stop > span.start)
+    for span, following in pairwise([*in_order, Span(num_rows, num_rows)]):
+        if span.stop > following.start:
+            what = "the frames end" if following.start == num_rows else "the next one begins"
+            raise ValueError(
+                f"{name} gives an episode rows {span.start} to {span.stop}, but {what} at row {following.start}; mend "
+                f"or remove it"
+            )
     return spans
 
 
-def _labelled(values: Shaped[np.ndarray, " rows"], name: str, num_rows: int) -> list[Span]:
-    if values.dtype.kind not in "iufSUOb" or not all(
-        isinstance(value, (int, float, str, bytes)) for value in values.tolist()
-    ):
+def _firsts_of_labels(values: Shaped[np.ndarray, " rows"], name: str) -> list[int]:
+    is_number, is_object = values.dtype.kind in "iuf", values.dtype.kind == "O"
+    if not (is_number or values.dtype.kind in "SUb" or (is_object and isinstance(values[0], str | bytes))):
         raise ValueError(f"{name} must be a number or a name for each row, not {values[:1].tolist()} ...")
     firsts = np.append(0, np.flatnonzero(values[1:] != values[:-1]) + 1)
     of_episodes = values[firsts]
-    if len(firsts) == num_rows > 1:
+    if len(firsts) == len(values) > 1:
         raise ValueError(f"{name} is another in every row, so no episode has two frames; mend or remove it")
-    if values.dtype.kind in "iuf" and not (np.diff(of_episodes.astype(float)) > 0).all():
+    if is_number and not (np.diff(of_episodes.astype(float)) > 0).all():
         raise ValueError(f"{name} must not fall from row to row, and is {of_episodes[:4].tolist()} ...; sort the rows")
-    if values.dtype.kind == "f" and not np.equal(values, np.round(values)).all():
-        raise ValueError(f"{name} must be whole numbers, and has {values[values != np.round(values)][0]:g}")
+    if is_number and (odd := of_episodes[of_episodes != np.round(of_episodes)]).size:
+        raise ValueError(f"{name} must be whole numbers, and has {odd[0]:g}")
     if len(set(of_episodes.tolist())) < len(firsts):
         raise ValueError(f"{name} comes back to an episode that ended before; sort the rows by episode")
-    return _beginning_at(firsts, num_rows)
+    return firsts.tolist()
 
 
-def _rows_behind(flags: Bool[np.ndarray, " rows"], name: str) -> Int64[np.ndarray, " n"]:
-    if flags[0] and not flags[-1]:
-        raise ValueError(
-            f"{name} is set at row 0 and not at the last; if it marks first rows its name must be 'is_first'"
-        )
-    return np.flatnonzero(flags[:-1]) + 1
-
-
-def _agreed(
-    stated: Mapping[str, list[Span]],
-    marked: Mapping[str, Int64[np.ndarray, " n"]],
-    num_rows: int,
-) -> list[Span]:
-    """The episodes of arrays that state all, or else those between marked rows."""
-    if not stated:
-        begins = np.unique(np.concatenate([np.zeros(1, np.int64), *marked.values()]))
-        return _beginning_at(begins, num_rows)
+def _agreed(stated: Mapping[str, list[Span]], marked: Mapping[str, Rows], num_rows: int) -> list[Span]:
+    """The episodes that all arrays state, none of which goes over a marked row."""
     # Lengths with first rows can leave rows out; they come first.
     first, *others = sorted(stated, key=lambda name: sum(stop - start for start, stop in stated[name]))
     of_first = _episode_of_rows(stated[first], num_rows)
