@@ -58,13 +58,15 @@ class OrderedDataModule(LightningDataModule):
     @property
     def epoch_length(self) -> int:
         """Batches of an epoch of this run: all, or as many as limit_train_batches (or overfit_batches) leaves."""
-        limit, batches = self._flags.limit_train_batches, self.batches_per_epoch
+        limit, batches = self._flags.limit_train_batches if self.trainer else None, self.batches_per_epoch
+        if limit is None:
+            return batches
         return max(1, min(limit, batches) if isinstance(limit, int) else int(limit * batches))
 
     @property
     def repeats_batches(self) -> bool:
         """Whether every epoch has the batches of the first: overfit_batches."""
-        return bool(self._flags.overfit_batches > 0)  # type: ignore[attr-defined]
+        return self.trainer is not None and bool(self._flags.overfit_batches > 0)  # type: ignore[attr-defined]
 
     def check_batch_size(self, num_ranks: int = 1) -> None:
         """Raise ValueError where a global batch can't be split into whole groups on each rank."""
@@ -83,7 +85,7 @@ class OrderedDataModule(LightningDataModule):
     def training_loader(self, dataset: Dataset[Any], collate: Callable[[Any], Any]) -> DataLoader[Any]:
         """The rest of the current epoch."""
         self.check_batch_size(self.world_size)
-        accumulated = self._flags.accumulate_grad_batches
+        accumulated = self._flags.accumulate_grad_batches if self.trainer else 1
         if accumulated > self.epoch_length:  # a step never spans two epochs
             raise ValueError(
                 f"accumulate_grad_batches ({accumulated}) must be at most the number of batches in an epoch "
