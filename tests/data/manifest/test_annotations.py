@@ -135,9 +135,34 @@ def test_quotes_byte_order_mark_and_line_ends_make_no_difference(tmp_path, mark,
     assert filled(str(source), path="{id}.mp4") == [{"path": "a, b.mp4", "label": 'say "hi"'}]
 
 
-def test_cells_beyond_the_header_are_left_out_and_missing_ones_are_empty(tmp_path):
-    source = written(tmp_path, "id,label\na,run,more,and more\nb\n")
+def test_missing_cells_are_empty_and_more_cells_than_columns_are_refused(tmp_path):
+    source = written(tmp_path, "id,label\na,run,, \nb\n".replace(" ", ""))
     assert filled(source, path="{id}") == [{"path": "a", "label": "run"}, {"path": "b"}]
+    assert filled(source, path="{id}", split="label") == [{"path": "a", "label": "run", "split": "run"}, {"path": "b"}]
+    source = written(tmp_path, "a.avi 1\na dog.avi 2\n", "list.txt")  # else a class `dog.avi`
+    with pytest.raises(ValueError, match=r"line 2 of .*list\.txt has more cells than there are columns \(2\)"):
+        rows(source, columns=["path", "label"], delimiter=" ")
+
+
+def test_a_record_without_a_column_of_others_has_an_empty_cell(tmp_path):
+    source = written(tmp_path, [{"id": 1, "verb": "run"}, {"id": 2}, {"id": 3, "verb": None}], "a.json")
+    assert [row["label"] for row in rows(source, path="{id}", label="verb")] == ["run", "", ""]
+
+
+def test_several_values_are_no_class(tmp_path):
+    source = written(tmp_path, [{"path": "a.mp4", "tags": ["run", "swim"]}], "a.json")
+    with pytest.raises(ValueError, match=r"'tags' of record 1 of .*a\.json is \['run', 'swim'\]; .* '{tags\[0\]}'"):
+        rows(source, label="tags")
+    assert rows(source, label="{tags[0]}")[0]["label"] == "run"
+
+
+def test_times_that_no_template_reads_are_named(tmp_path, caplog):
+    source = written(tmp_path, "id,t_start,t_end\na,1,2\n")
+    rows(source, path="{id}_{t_start:03d}_{t_end:03d}.mp4")
+    rows(source, path="{id}.mp4", start="t_start", end="t_end")
+    assert not caplog.text
+    rows(source, path="{id}.mp4")
+    assert f"{source}: t_end, t_start are not read; give parts of files by --start and --end" in caplog.text
 
 
 def test_a_folder_lists_its_videos_and_images_with_the_first_sub_folder_as_class(tmp_path):

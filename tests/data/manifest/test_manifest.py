@@ -203,6 +203,18 @@ def test_minus_one_is_no_label_and_changes_no_other_number(tmp_path):
     assert manifest.labels.tolist() == [10, -1, 0]
 
 
+@pytest.mark.parametrize("mark", ["NA", "N/A", "None", "null"])
+def test_a_mark_of_a_missing_number_is_no_label_among_numbers(tmp_path, mark):
+    assert read_manifest(written(tmp_path, f"path,label\na.mp4,1\nb.mp4,{mark}\nc.mp4,0\n")).labels.tolist() == [
+        1,
+        -1,
+        0,
+    ]
+    assert read_manifest(written(tmp_path, f"path,label\na.mp4,run\nb.mp4,{mark}\n")).label_names == sorted(
+        [mark, "run"]
+    )
+
+
 def test_a_superscript_is_a_name_and_no_number(tmp_path):
     assert read_manifest(written(tmp_path, "path,label\na.mp4,²\n")).label_names == ["²"]
 
@@ -494,6 +506,17 @@ def test_whole_numbers_of_a_parquet_file_keep_their_number(tmp_path):
     parquet = pytest.importorskip("pyarrow.parquet")
     parquet.write_table(arrow.table({"path": ["a.mp4", "b.mp4"], "label": [5, 0]}), tmp_path / "list.pq")
     assert read_manifest(tmp_path / "list.pq").labels.tolist() == [5, 0]
+
+
+def test_texts_without_a_type_in_a_parquet_file_are_texts_and_lists_are_no_class(tmp_path):
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    parquet.write_table(arrow.table({"path": [b"a.mp4", b"b.mp4"], "label": [b"run", None]}), tmp_path / "list.pq")
+    manifest = read_manifest(tmp_path / "list.pq")
+    assert names_of(manifest) == ["a.mp4", "b.mp4"] and manifest.label_names == ["run"]
+    parquet.write_table(arrow.table({"path": ["a.mp4"], "label": [[1, 2]]}), tmp_path / "list.pq")
+    with pytest.raises(ValueError, match=r"row 1 of .*list\.pq, label: a cell must name one class, not be \[1, 2\]"):
+        read_manifest(tmp_path / "list.pq")
 
 
 def test_a_parquet_file_of_no_use_is_refused(tmp_path):

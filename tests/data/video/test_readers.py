@@ -416,6 +416,12 @@ def test_grey_of_no_known_range_is_refused(tmp_path, pixels, bits, sentence):
         ReaderChain().scan(str(tmp_path / "a.tif"))
 
 
+def test_planes_of_16_bits_are_refused(tmp_path):
+    write_tiff(tmp_path / "a.tif", COLOURS, t284=2)  # Pillow takes them for 8 bits
+    with pytest.raises(VideoError, match="its planes of more than 8 bits can't be read; write the colours of a pixel"):
+        ReaderChain().scan(str(tmp_path / "a.tif"))
+
+
 def test_a_black_picture_is_black_at_any_depth(tmp_path):
     for pixels, bits in ((np.zeros_like(RAMP), 16), (np.zeros(RAMP.shape, np.float32), 32)):
         write_tiff(tmp_path / "a.tif", pixels, bits)

@@ -4,12 +4,12 @@ import csv
 import json
 import math
 import string
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from io import StringIO
 from pathlib import PurePath
 from typing import Any
 
-from vjepa.data.manifest.cells import read_window
+from vjepa.data.manifest.cells import LIKE_A_TIME, read_window
 from vjepa.data.manifest.listings import NoPathColumnError, folder_of, rows_of_file, rows_of_folder
 from vjepa.data.video import storage
 
@@ -38,12 +38,15 @@ def annotation_rows(
     Raises:
         ValueError: the file can't be read, or a template names a missing column.
     """
-    for where, record in _records(source, records, columns, delimiter):
+    read = list(_records(source, records, columns, delimiter))
+    all_columns = {column for _, record in read for column in record}
+    _name_unread_times(source, all_columns, templates)
+    for where, record in read:
         known = _with_names(record, source)
         row = {}
         for column in COLUMNS:
             template = templates.get(column, column if column in known else "")
-            row[column] = _filled(template, known, where)
+            row[column] = _filled(template, known, all_columns, where)
         try:
             times = read_window(row["start"], row["end"])
         except ValueError as error:
@@ -86,6 +89,11 @@ def _table(source: str, columns: Sequence[str] | None, delimiter: str) -> Iterat
     try:
         table.fieldnames = [column.strip() for column in table.fieldnames or ()]
         for record in table:
+            if any(record.get(None, ())):
+                raise ValueError(
+                    f"line {table.line_num} of {source} has more cells than there are columns "
+                    f"({len(table.fieldnames)}); put a cell with a {delimiter!r} in it in quotes, or name all columns"
+                )
             yield f"line {table.line_num} of {source}", record
     except csv.Error as error:
         raise ValueError(f"{source} is not a table: {error}") from None
@@ -117,6 +125,18 @@ def _with_names(record: Mapping[str, Any], source: str) -> dict[str, Any]:
     return names | {column: value for column, value in record.items() if column is not None and value is not None}
 
 
+def _name_unread_times(source: str, columns: Collection[str | None], templates: Mapping[str, str]) -> None:
+    """Say once which columns look like times and stand in no template, where there are no other times."""
+    if {"start", "end"} & {*columns, *templates}:
+        return
+    used = " ".join(templates.values())
+    unread = [column for column in columns if column and LIKE_A_TIME.search(column.lower()) and column not in used]
+    if unread:
+        storage.warn_once(
+            f"{source}: {', '.join(sorted(unread))} are not read; give parts of files by --start and --end"
+        )
+
+
 class _Filler(string.Formatter):
     """Fills a template; formats of numbers (`{start:06d}`) work on text, which is all that tables hold."""
 
@@ -128,9 +148,15 @@ class _Filler(string.Formatter):
         return format(value, format_spec)
 
 
-def _filled(template: str, known: Mapping[str, Any], where: str) -> str:
-    if "{" not in template:
-        return str(known.get(template, template))
+def _filled(template: str, known: Mapping[str, Any], all_columns: Collection[str], where: str) -> str:
+    if "{" not in template:  # a column that this record leaves empty is no text
+        value = known.get(template, "" if template in all_columns else template)
+        if isinstance(value, (list, dict)):
+            raise ValueError(
+                f"'{template}' of {where} is {str(value)[:80]}; choose one value of it by a template, such as "
+                f"'{{{template}[{0 if isinstance(value, list) else next(iter(value), 'key')}]}}'"
+            )
+        return str(value)
     try:
         return _Filler().vformat(template, (), known)
     except (KeyError, IndexError, AttributeError) as error:

@@ -4,6 +4,7 @@ import math
 import re
 from functools import lru_cache
 
+LIKE_A_TIME = re.compile(r"(^|_)(start|begin|end|stop)(_|$)")  # name of a column
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _CLOCK = re.compile(r"(?:(\d+):(?=[0-5]?\d:))?(\d+):([0-5]?\d(?:\.\d*)?)", re.ASCII)  # hours:minutes:seconds
 

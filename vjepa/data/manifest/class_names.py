@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Literal, NamedTuple
 
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]\d{1,2})?", re.ASCII | re.IGNORECASE)
+_MARKERS = frozenset(["na", "n/a", "#n/a", "none", "null"])  # of a missing number; else they may be names
 _MISSING = re.compile(r"[+-]?nan|<na>|", re.IGNORECASE)
 
 
@@ -37,6 +38,14 @@ def class_name(cell: str) -> str:
         number = Decimal(name)
         name = str(int(number)) if number == int(number) else f"{number.normalize():f}"
     return "" if name == "-1" else name
+
+
+def without_markers(names: list[str]) -> list[str]:
+    """The same classes, "" in place of `NA`, `None` and the like where all others are whole numbers."""
+    others = {name for name in names if name.casefold() not in _MARKERS} - {""}
+    if not others or not all(map(is_whole, others)):
+        return names
+    return [name if name in others else "" for name in names]
 
 
 def in_order(names: Iterable[str]) -> list[str]:

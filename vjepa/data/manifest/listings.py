@@ -1,6 +1,7 @@
 """Rows from lists of videos: tables, lists without a header, folders, on disk or in an object store."""
 
 import csv
+import os
 from collections.abc import Iterator
 from io import StringIO
 from pathlib import PurePath
@@ -102,6 +103,9 @@ def _rows_of_parquet(name: str) -> Iterator[tuple[str, dict[str, Any]]]:
         found = ", ".join(file.schema_arrow.names)
         raise ValueError(f"the manifest {name} has no column 'path' (found: {found or 'nothing'})")
     rows = (row for batch in file.iter_batches() for row in batch.to_pylist())
+    binary = [field.name for field in file.schema_arrow if str(field.type) in ("binary", "large_binary")]
+    if binary:  # text without a type
+        rows = (row | {name: os.fsdecode(row[name] or b"") for name in binary} for row in rows)
     return ((f"row {number} of {name}", row) for number, row in enumerate(rows, start=1) if row["path"])
 
 

@@ -16,7 +16,6 @@ reference counts touch nothing in it, so forked workers share it.
 """
 
 import os
-import re
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -26,8 +25,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64, Int32, Int64
 
-from vjepa.data.manifest.cells import read_count, read_number, read_rate, read_window
-from vjepa.data.manifest.class_names import class_name, in_order, is_whole
+from vjepa.data.manifest.cells import LIKE_A_TIME, read_count, read_number, read_rate, read_window
+from vjepa.data.manifest.class_names import class_name, in_order, is_whole, without_markers
 from vjepa.data.manifest.listings import VIDEO_SUFFIXES, folder_of, rows_of_file, rows_of_folder
 from vjepa.data.paths import expanded
 from vjepa.data.video import storage
@@ -47,7 +46,6 @@ KIND_COLUMNS = ("container", "codec", "pixel_format", "orientation", "traits")
 FACT_COLUMNS = (*NUMBER_COLUMNS, *KIND_COLUMNS)
 ORIENTATION = "trc"  # transposed, rows from bottom to top, columns from right to left
 LARGEST_LABEL = 10_000_000
-_LIKE_A_TIME = re.compile(r"(^|_)(start|begin|end|stop)(_|$)")
 Repeated = tuple[dict[str, int], "array[int]"]  # values numbered in order of appearance, and the numbers of rows
 
 
@@ -211,6 +209,8 @@ def read_manifest(
         is_selected = split is None or class_name(str(row["split"])) == class_name(split)
         for column, (number_of, label_rows) in labels.items():
             cell = row.get(column)
+            if isinstance(cell, (list, dict)):
+                raise ValueError(f"{where}, {column}: a cell must name one class, not be {str(cell)[:80]}")
             # Classes of other splits are numbered too: the numbers of two splits must agree.
             number = number_of.setdefault("" if cell is None else str(cell), len(number_of))
             if is_selected:
@@ -231,7 +231,7 @@ def read_manifest(
             raise ValueError(f"{where}{column and f', {column}'}: {error}") from None
     if not paths:
         raise ValueError(empty)
-    unread = [column for column in row if column not in ("start", "end") and _LIKE_A_TIME.search(str(column).lower())]
+    unread = [column for column in row if column not in ("start", "end") and LIKE_A_TIME.search(str(column).lower())]
     if unread and "start" not in row and "end" not in row:
         storage.warn_once(f"{name}: {', '.join(unread)} are not read; parts of files are `start` and `end`, in seconds")
     root_name = expanded(str(root)) if root is not None else root_of(folder, paths[0])
@@ -313,7 +313,7 @@ def fact_columns(facts: VideoFacts) -> dict[str, str]:
 
 def _label_column(number_of: dict[str, int], rows: "array[int]") -> LabelColumn:
     """Whole numbers stay themselves, so that two lists of one dataset agree; other names are numbered in order."""
-    name_of_cell = [class_name(cell) for cell in number_of]
+    name_of_cell = without_markers([class_name(cell) for cell in number_of])
     known = in_order(set(name_of_cell) - {""})
     if known and all(map(is_whole, known)) and int(known[0]) >= 0 and int(known[-1]) <= LARGEST_LABEL:
         known = [str(number) for number in range(int(known[-1]) + 1)]

@@ -18,7 +18,7 @@ from vjepa.data.video.transforms import CropBox, crop_resize
 
 IMAGE_SUFFIXES = frozenset([".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"])
 FIRST_BYTES = (b"\xff\xd8\xff", b"\x89PNG", b"BM", b"II*\x00", b"MM\x00*", b"P6")
-PHOTOMETRIC, MAX_SAMPLE_VALUE = 262, 281  # tags of a TIFF file; 0 of the first means that 0 is white
+BITS_PER_SAMPLE, PHOTOMETRIC, MAX_SAMPLE_VALUE = 258, 262, 281  # tags of a TIFF file
 
 
 def is_image(source: FileOrBytes) -> bool:
@@ -82,6 +82,8 @@ def _decoded(
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise VideoError(reason_of(error)) from error
     if ";16" not in stored:
+        if max(np.ravel(tags.get(BITS_PER_SAMPLE, 8))) > 8:  # Pillow takes planes of 16 bits for 8
+            raise VideoError("its planes of more than 8 bits can't be read; write the colours of a pixel together")
         return pixels, ""
     if pixels.max() < 16:  # Pillow gives the upper 8 bits
         raise VideoError(_unknown_depth(256 * int(pixels.max()), 65535))
@@ -121,7 +123,7 @@ def _grey_in_8_bits(
     if 0 < most < largest / 16 and not is_said:
         raise VideoError(_unknown_depth(most, largest))
     grey = (values.astype(np.float32) * (255 / largest) + 0.5).astype(np.uint8)
-    return (255 - grey if tags.get(PHOTOMETRIC) == 0 else grey), pixel_format
+    return (255 - grey if tags.get(PHOTOMETRIC) == 0 else grey), pixel_format  # then 0 is white
 
 
 def _unknown_depth(most: float, largest: float) -> str:
