@@ -11,7 +11,7 @@ A manifest is one of
 Times are seconds (`1.5`) or hours:minutes:seconds. An empty cell, or NaN, is not given. A cell that can't be read, and
 an end that is not after its start, are refused with their line.
 
-Rows are packed into arrays (some 50 bytes each beside the path): a list of millions costs a worker little, and
+Rows are packed into arrays (at most some 100 bytes each beside the path): a list of millions costs a worker little, and
 reference counts touch nothing in it, so forked workers share it.
 """
 
@@ -179,23 +179,7 @@ def read_manifest(
         ValueError: there is no such file, it is not a manifest, a cell can't be read, or it lists no video.
     """
     name = expanded(str(source))
-    if not storage.exists(name) and not storage.is_folder(name):
-        what = "file" if folder_of(name) else "manifest or folder"
-        raise ValueError(
-            f"there is no {what} {name}{storage.where_looked_for(name)}; give a CSV file with a 'path' column or a "
-            f"folder of videos (`vjepa make-data` makes a small dataset)"
-        )
-    if folder_of(name) is not None:
-        rows: Iterable[tuple[str, Mapping[str, Any]]] = ((name, row) for row in rows_of_folder(name))
-        empty = (
-            f"the folder {name} holds no video file; known endings are {' '.join(sorted(VIDEO_SUFFIXES))}, and "
-            f"{' '.join(sorted(IMAGE_SUFFIXES))} for images"
-        )
-        folder, root = "", ""  # its paths are complete
-    else:
-        rows = rows_of_file(name)
-        empty = f"the manifest {name} lists no video" + (f" of split '{split}'" if split else "")
-        folder = storage.parent(name)
+    rows = _rows_of(name)
     # Little is done per row and column: lists have millions of rows.
     paths: list[str] = []
     labels: dict[str, Repeated] = {column: ({}, array("q")) for column in label_columns}
@@ -229,12 +213,21 @@ def read_manifest(
             kinds.append(_number_of_kind(row, kind_of) if is_scanned else -1)
         except ValueError as error:
             raise ValueError(f"{where}{column and f', {column}'}: {error}") from None
+    folder = folder_of(name)
     if not paths:
-        raise ValueError(empty)
+        if folder is None:
+            raise ValueError(f"the manifest {name} lists no video" + (f" of split '{split}'" if split else ""))
+        raise ValueError(
+            f"the folder {name} holds no video file; known endings are {' '.join(sorted(VIDEO_SUFFIXES))}, and "
+            f"{' '.join(sorted(IMAGE_SUFFIXES))} for images"
+        )
     unread = [column for column in row if column not in ("start", "end") and LIKE_A_TIME.search(str(column).lower())]
     if unread and "start" not in row and "end" not in row:
         storage.warn_once(f"{name}: {', '.join(unread)} are not read; parts of files are `start` and `end`, in seconds")
-    root_name = expanded(str(root)) if root is not None else root_of(folder, paths[0])
+    if folder is not None:
+        base = ""  # paths are complete
+    else:
+        base = expanded(str(root)) if root is not None else root_of(storage.parent(name), paths[0])
     facts = np.array(list(numbers.values())).T  # (rows, columns)
     kind_numbers = np.array(kinds, np.int32)
     kind_numbers[np.isnan(facts[:, : len(NUMBER_COLUMNS)]).any(axis=1)] = -1  # not all are there: scan the file again
@@ -242,13 +235,26 @@ def read_manifest(
     written = storage.version_of(name).modified
     return Manifest(
         source=source,
-        paths=PackedStrings(storage.join(root_name, path) for path in paths),
+        paths=PackedStrings(storage.join(base, path) for path in paths),
         columns={column: _label_column(*values) for column, values in labels.items()},
         splits=np.array(splits, np.int32),
         split_names=list(split_of),
         windows=None if np.isnan(parts).all() else parts,
         facts_table=FactsTable(facts, kind_numbers, list(kind_of), written) if (kind_numbers >= 0).any() else None,
     )
+
+
+def _rows_of(name: str) -> Iterable[tuple[str, Mapping[str, Any]]]:
+    """Where each row is, and its cells by column."""
+    if not storage.exists(name) and not storage.is_folder(name):
+        what = "file" if folder_of(name) else "manifest or folder"
+        raise ValueError(
+            f"there is no {what} {name}{storage.where_looked_for(name)}; give a CSV file with a 'path' column or a "
+            f"folder of videos (`vjepa make-data` makes a small dataset)"
+        )
+    if folder_of(name) is None:
+        return rows_of_file(name)
+    return ((name, row) for row in rows_of_folder(name))
 
 
 def _text(cell: Any) -> str:
