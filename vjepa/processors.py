@@ -1,14 +1,22 @@
-"""Processors that a process may use, and how threads of OpenMP use them."""
+"""Processors that a process may use, how threads of OpenMP use them, and the processes of a launcher."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 CGROUP = Path("/sys/fs/cgroup")
+LAUNCHERS = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE")
 
 
 def count_processors() -> int:
     """Processors that this process may use: those of its affinity, fewer where its container has a lower quota."""
     return max(1, int(min(_by_affinity(), _by_quota())))
+
+
+def started_processes(variables: Iterable[str] = LAUNCHERS) -> tuple[int, str]:
+    """How many processes a launcher has started, and the variable that says so; 1 without one."""
+    numbers = {name: os.environ.get(name, "") for name in variables}
+    return max(((int(number), name) for name, number in numbers.items() if number.isdecimal()), default=(1, ""))
 
 
 def prepare_threads() -> None:

@@ -10,7 +10,7 @@ import warnings
 from importlib import import_module
 from typing import NamedTuple
 
-from vjepa.processors import prepare_threads
+from vjepa.processors import prepare_threads, started_processes
 
 TRAINING = "training:run_training_command"
 
@@ -120,10 +120,9 @@ def _run(command: Command, arguments: list[str]) -> None:
 
 def _require_one_process(name: str) -> None:
     """Raise ValueError where a launcher has started several, each of which would do all of the work."""
-    for variable in ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE"):
-        number = os.environ.get(variable, "")
-        if number.isdecimal() and int(number) > 1:
-            raise ValueError(f"`vjepa {name}` is one process, and {number} were started ({variable}); start one")
+    number, variable = started_processes()
+    if number > 1:
+        raise ValueError(f"`vjepa {name}` is one process, and {number} were started ({variable}); start one")
 
 
 def _exit_code(error: Exception) -> int | None:

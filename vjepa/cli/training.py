@@ -1,7 +1,6 @@
 """`vjepa fit|validate|test|predict`: Lightning's command line over our parts, one folder for each run."""
 
 import inspect
-import os
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +31,7 @@ from vjepa.monitoring import (
 )
 from vjepa.monitoring.interruption import interruptible
 from vjepa.monitoring.run_logger import RunLogger, is_requeued, requeued_folder
+from vjepa.processors import LAUNCHERS, started_processes
 from vjepa.training import ImageSelfDistillation, WorldModel
 from vjepa.training.checkpoint import AtomicCheckpointIO
 
@@ -296,13 +296,12 @@ def _is_claimed(file: Path) -> bool:
 
 def require_all_processes(world_size: int) -> None:
     """Raise ValueError where a launcher has started more processes than train together: each would train alone."""
-    for name in ("WORLD_SIZE", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE"):
-        number = os.environ.get(name, "")
-        if name.startswith("SLURM") and not SLURMEnvironment.detect():
-            continue  # an interactive session, where one process was started by hand
-        if number.isdecimal() and int(number) > world_size:
-            raise ValueError(
-                f"{number} processes were started ({name}), and {world_size} would train together, the others each "
-                f"alone; give --trainer.devices (processes on a node), --trainer.num_nodes and --trainer.strategy=ddp, "
-                f"or start one process"
-            )
+    # In an interactive session of SLURM one process was started by hand.
+    slurm = ("SLURM_NTASKS",) if SLURMEnvironment.detect() else ()
+    number, name = started_processes((*LAUNCHERS, *slurm))
+    if number > world_size:
+        raise ValueError(
+            f"{number} processes were started ({name}), and {world_size} would train together, the others each alone; "
+            f"give --trainer.devices (processes on a node), --trainer.num_nodes and --trainer.strategy=ddp, or start "
+            f"one process"
+        )

@@ -34,10 +34,10 @@ def interruptible(note: str) -> Iterator[None]:
         yield
     finally:
         for number, handler in before.items():
-            handle_signals(handler, number)
+            handle_signals(signal.SIG_DFL if handler is None else handler, number)  # None: not one of Python's
 
 
-def handle_signals(handler: Callable[[int, FrameType | None], None] | int | None, *numbers: int) -> None:
+def handle_signals(handler: Callable[[int, FrameType | None], None] | int, *numbers: int) -> None:
     """Set a handler of these signals, or of both. Python allows it in the main thread only."""
     if threading.current_thread() is threading.main_thread():
         for number in numbers or SIGNALS:

@@ -2,7 +2,7 @@
 
 import itertools
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,20 +40,14 @@ def is_requeued() -> bool:
 
 def requeued_folder(folder: Path, settings: Mapping[str, Any]) -> Path | None:
     """The folder of this job in a folder of runs that trains the same model on the same data, the newest if several."""
-    if not is_requeued():
-        return None
     mine = {name: settings.get(name) for name in EXPERIMENT}
-    for version in sorted(_folders_of_job(folder), key=lambda each: each.stat().st_mtime, reverse=True):
+    of_job = [each for each in folder.glob("job_*") if each.name.partition("-")[0] == _job()]
+    for version in sorted(of_job, key=lambda each: each.stat().st_mtime, reverse=True):
         file = version / "config.yaml"
-        content = yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else {}
-        if {name: content.get(name) for name in EXPERIMENT} == mine:
+        content = yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else None
+        if content and {name: content.get(name) for name in EXPERIMENT} == mine:
             return version
     return None
-
-
-def _folders_of_job(folder: Path) -> Iterable[Path]:
-    job = _job()
-    return () if job is None else (each for each in folder.glob(f"{job}*") if each.name.partition("-")[0] == job)
 
 
 def _job() -> str | None:
