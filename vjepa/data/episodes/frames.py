@@ -6,6 +6,7 @@ Frames stay uint8. Resized frames are resized once, from the stored pixels, by O
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -152,6 +153,10 @@ class VideoFrames:
     def size(self) -> tuple[int, int]:
         return self.facts.height, self.facts.width
 
+    @cached_property
+    def _times(self) -> Float64[np.ndarray, " n"]:
+        return self.facts.all_times[self.file_ids]  # once for a file that may hold a thousand episodes
+
     def read(self, frame_ids: Int64[np.ndarray, " n"]) -> UInt8[np.ndarray, "n H W 3"]:
         return self.readers.decode(self.path, self.facts, self.file_ids[frame_ids].tolist())
 
@@ -188,23 +193,22 @@ class VideoFrames:
                 f"timestamps of {where} must be seconds that increase from row to row, and those of rows {row} and "
                 f"{row + 1} are {seconds[row : row + 2].tolist()}; mend or remove them"
             )
-        times = self.facts.all_times[self.file_ids]
         half = 0.5 / self.facts.fps
-        ids = np.flatnonzero((times > first - half) & (times < stop - half))
+        begin, end = np.searchsorted(self._times, first - half, "right"), np.searchsorted(self._times, stop - half)
+        times = self._times[begin:end]
         is_slower = len(seconds) > 1 and self.facts.fps < 0.99 * rate_of(seconds)
         slack = 1e-3 + (2 * half if is_slower else half)
-        if not len(ids) or seconds[0] < times[ids[0]] - half - 1e-3 or seconds[-1] > times[ids[-1]] + slack:
-            shown = f"{times[ids[0]]:.3f} to {times[ids[-1]]:.3f} s" if len(ids) else "none of them"
+        if not len(times) or seconds[0] < times[0] - half - 1e-3 or seconds[-1] > times[-1] + slack:
+            shown = f"{times[0]:.3f} to {times[-1]:.3f} s" if len(times) else "none of them"
             raise ValueError(
                 f"rows of {where} are of {seconds[0]:.3f} to {seconds[-1]:.3f} s, and {self.path} has frames of "
                 f"{shown} ({self.facts.fps:.6g} per second); mend timestamps or rate, or leave the episode out"
             )
-        times = times[ids]
         later = np.clip(np.searchsorted(times, seconds), 1, max(1, len(times) - 1))
         earlier = later - 1
         later = np.minimum(later, len(times) - 1)
         is_later = times[later] - seconds < seconds - times[earlier] - 1e-6
-        return replace(self, file_ids=self.file_ids[ids[np.where(is_later, later, earlier)]])
+        return replace(self, file_ids=self.file_ids[begin + np.where(is_later, later, earlier)])
 
 
 def scan_videos(paths: Iterable[Path]) -> dict[Path, VideoFrames]:

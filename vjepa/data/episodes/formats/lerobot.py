@@ -83,8 +83,8 @@ def read(root: Path, options: ReadOptions) -> EpisodeStore:
         if (video := videos.get(path)) is None:
             continue
         seconds = np.arange(num_rows) / fps if of_episode.seconds is None else of_episode.seconds
-        later = starts[path][bisect.bisect_right(starts[path], first) :]
-        stop = later[0] if later else math.inf
+        following = bisect.bisect_right(starts[path], first)
+        stop = starts[path][following] if following < len(starts[path]) else math.inf
         frames = video.at_times(first + seconds, name, first, stop) if num_rows else video.part(slice(0, 0))
         if num_rows > 1:
             rates.append(rate_of(seconds))
@@ -154,7 +154,9 @@ def _rows_by_episode(tables: list[Path], options: ReadOptions) -> dict[int, _Row
         table = read_parquet(path, ["episode_index", *filter(None, keys)])
         numbers = table["episode_index"].to_numpy()
         arrays = {key: stacked_rows(table[key].to_pylist(), f"{key} of {path}") for key in keys if key is not None}
-        for number in np.unique(numbers).tolist():
-            of_episode = {key: array[numbers == number] for key, array in arrays.items()}
+        in_order = np.argsort(numbers, kind="stable")
+        episodes, firsts = np.unique(numbers[in_order], return_index=True)
+        for number, ids in zip(episodes.tolist(), np.split(in_order, firsts[1:]), strict=True):
+            of_episode = {key: array[ids] for key, array in arrays.items()}
             rows[number] = _Rows(of_episode[actions_key], of_episode.get(states_key or ""), of_episode.get("timestamp"))
     return rows
