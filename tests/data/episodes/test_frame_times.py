@@ -93,6 +93,12 @@ def test_rows_that_start_late_or_skip_have_their_own_frames(tmp_path):
     assert shown(open_episodes(root), 0) == [15, 18, 27, 30]
 
 
+def test_times_may_be_lists_of_one(tmp_path):
+    root = lerobot(tmp_path, 2, [[[0.0], [0.2], [0.4]]], [10], 10)
+    store = open_episodes(root)
+    assert shown(store, 0) == [0, 2, 4] and store.fps == pytest.approx(5)
+
+
 def test_frames_of_a_variable_rate_are_found_by_their_own_times(tmp_path):
     times = [0, 0.1, 0.2, 0.25, 0.3, 0.35, 0.4, 0.8, 1.2]
     root = lerobot(tmp_path, 2, [[0, 0.2, 0.4, 0.6, 0.7, 1.2]], [9], 10, times)

@@ -66,7 +66,7 @@ def of_group(group: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarr
     """
     if re.fullmatch(rf"{EPISODE}_?\d+", _plain(group)):
         return {name: values for name, values in arrays.items() if kind_of(name) not in ("last", None)}
-    found = {name: _column(values) for name, values in arrays.items()}
+    found = {name: without_last_axis(values) for name, values in arrays.items()}
     for name, values in found.items():
         is_of_end = kind_of(name) == "last" and values.ndim == 1 and np.isin(values, (0, 1)).all()
         if is_of_end and values.any() and not values[0] and values[np.argmax(values) :].all():
@@ -86,7 +86,7 @@ def episode_spans(arrays: Mapping[str, np.ndarray], num_rows: int, where: str) -
     """
     columns = {}
     for name, array in arrays.items():
-        kind, values = kind_of(name), _column(array)
+        kind, values = kind_of(name), without_last_axis(array)
         if kind in FLAGS_OF and _are_flags(values, num_rows):
             kind = FLAGS_OF[kind]
         columns[f"'{name}' of {where}"] = kind, values
@@ -188,7 +188,7 @@ def _plain(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", last).strip("_")
 
 
-def _column(values: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
+def without_last_axis(values: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
     """Without a last axis of one."""
     return values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
 

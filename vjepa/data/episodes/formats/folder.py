@@ -9,6 +9,7 @@ import csv
 import io
 from pathlib import Path
 
+from vjepa.data.episodes.boundaries import without_last_axis
 from vjepa.data.episodes.formats.files import NpzArrays, check_present, read_text
 from vjepa.data.episodes.frames import VideoFrames, common_fps, rate_of, scan_videos
 from vjepa.data.episodes.recordings import (
@@ -61,7 +62,7 @@ def _recording(video: VideoFrames, path: Path, options: ReadOptions) -> tuple[Re
     with NpzArrays(path) as arrays:
         actions_key, states_key = action_and_state_keys(list(arrays), options, str(path))
         actions, states = arrays[actions_key], None if states_key is None else arrays[states_key]
-        seconds = next((arrays[name] for name in TIME_KEYS if name in list(arrays)), None)
+        seconds = next((without_last_axis(arrays[name]) for name in TIME_KEYS if name in list(arrays)), None)
         boundaries = boundary_arrays(arrays, (actions_key, states_key))
     fps = video.facts.fps
     if seconds is not None and len(actions) not in (video.num_frames - 1, video.num_frames):

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from vjepa.data.episodes.boundaries import without_last_axis
 from vjepa.data.episodes.formats.files import (
     check_present,
     entry,
@@ -158,5 +159,6 @@ def _rows_by_episode(tables: list[Path], options: ReadOptions) -> dict[int, _Row
         episodes, firsts = np.unique(numbers[in_order], return_index=True)
         for number, ids in zip(episodes.tolist(), np.split(in_order, firsts[1:]), strict=True):
             of_episode = {key: array[ids] for key, array in arrays.items()}
-            rows[number] = _Rows(of_episode[actions_key], of_episode.get(states_key or ""), of_episode.get("timestamp"))
+            seconds = without_last_axis(of_episode["timestamp"]) if "timestamp" in of_episode else None
+            rows[number] = _Rows(of_episode[actions_key], of_episode.get(states_key or ""), seconds)
     return rows
