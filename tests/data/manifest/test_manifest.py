@@ -270,6 +270,7 @@ CLUTTER = (
     *(".ipynb_checkpoints/a-checkpoint.mp4", "run/.ipynb_checkpoints/b.mp4", "@eaDir/a.mp4/thumb.jpg", "run/._b.mp4"),
     *("__MACOSX/run/b.mp4", "#recycle/a.mp4", "lost+found/a.mp4", "$RECYCLE.BIN/S-1/a.mp4", ".hidden.mp4", "Thumbs.db"),
     *(".DS_Store", "run/c.mp4.part", "run/d.mp4.crdownload", ".Trash-1000/files/a.png"),
+    *("@Recently-Snapshot/1/a.mp4", "run/@__thumb/b.mp4.jpg", "Temporary Items/a.mp4", "FOUND.000/a.mp4"),
 )
 
 

@@ -14,7 +14,8 @@ from vjepa.data.video.facts import FileOrBytes, VideoError
 
 # Folders and files that systems and downloads leave behind, beside those whose names begin with a dot.
 _CLUTTER = frozenset(["@eadir", "@tmp", "__macosx", "#recycle", "@recycle", "#snapshot", "lost+found", "$recycle.bin"])
-_CLUTTER |= {"system volume information", "thumbs.db", "desktop.ini", "__pycache__"}
+_CLUTTER |= {"system volume information", "temporary items", "@__thumb", "@recently-snapshot", "found.000"}
+_CLUTTER |= {"thumbs.db", "desktop.ini", "__pycache__"}
 _UNFINISHED = (".part", ".partial", ".crdownload", ".download", ".ytdl", ".aria2", ".!qb", ".tmp")
 
 
