@@ -133,6 +133,12 @@ def test_a_wrong_key_of_a_term_is_named_with_its_term(tiny_recipe, tmp_path, cap
     assert sentence in slip(capsys, "fit", "-c", tmp_path / "terms.yaml", f"--model.terms.{flag}")
 
 
+def test_a_recipe_that_is_named_tells_its_keys_too(tmp_path, capsys):
+    (tmp_path / "later.yaml").write_text("data.init_args.seed: 0")
+    said = slip(capsys, "fit", "-c", "two_rooms", "-c", tmp_path / "later.yaml", "--model.num_workers=0")
+    assert "did you mean 'data.num_workers'?" in said
+
+
 def test_a_command_without_a_recipe_says_so(capsys):
     assert "missing 'data', 'model'; give a recipe" in slip(capsys, "fit")
     said = slip(capsys, "fit", "--data.train_manifest=a.csv")

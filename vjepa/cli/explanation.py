@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from jsonargparse import ArgumentParser
 
-from vjepa.interop.recipe import find_recipe, read_recipe
+from vjepa.interop.recipe import find_recipe, merged, read_recipe
 from vjepa.interop.renamed import was_part_of_a_loss
 
 # The recipe to suggest where a command lacks one, by a key that only this command has.
@@ -45,16 +45,16 @@ _UNKNOWN = (
 )
 
 
-def explain(message: str, known_keys: Iterable[str], arguments: Sequence[str]) -> str:
+def explain(message: str, known_keys: list[str], arguments: Sequence[str], rooms: Sequence[str]) -> str:
     """A sentence with the key, the value, and the nearest known key or the form that was expected.
 
     Args:
         message: of the parser.
         known_keys: of the command.
         arguments: those that were parsed; the recipes among them tell the classes of parts.
+        rooms: folders of `configs` where names of recipes are looked up.
     """
-    known_keys = list(known_keys)
-    settings = _settings(arguments)
+    settings = _settings(arguments, rooms)
     unknown = _unknown_key(message)
     if unknown is not None:
         return _explain_unknown(unknown, known_keys, arguments, settings)
@@ -66,7 +66,9 @@ def explain(message: str, known_keys: Iterable[str], arguments: Sequence[str]) -
         return f"'{'.'.join(keys)}' has keys beside class_path and init_args; put them below init_args"
     group = re.search(r"class_path '([^']+)':\s+Parser key \"(\w+)\":\s+Unable to load config '(.*?)'", message)
     if group:
-        return _explain_group(f"{keys[0]}.{group[2]}", group[3], _keys_below(group[2], keys_of_class(group[1])))
+        key, prefix = f"{keys[0]}.{group[2]}", f"{group[2]}."
+        below = [each.removeprefix(prefix) for each in keys_of_class(group[1]) if each.startswith(prefix)]
+        return f"'{key}' has keys of its own ({_listed(below)}); give one of them, e.g. --{key}.{below[0]}={group[3]}"
     lines = [re.sub(r'Parser key "[^"]+": ', "", line.strip(" -")) for line in message.splitlines()]
     reasons = [line for line in lines if _REASON.search(line) and not _OTHER_TYPES.search(line)]
     if not keys or not reasons:
@@ -140,17 +142,13 @@ def _give_a_recipe(known_keys: list[str]) -> str:
     return f"give a recipe, e.g. `-c configs/{recipe}.yaml`"
 
 
-def _explain_group(key: str, value: str, below: list[str]) -> str:
-    return f"'{key}' has keys of its own ({_listed(below)}); give one of them, e.g. --{key}.{below[0]}={value}"
-
-
-def _settings(arguments: Sequence[str]) -> dict[str, Any]:
+def _settings(arguments: Sequence[str], rooms: Sequence[str]) -> dict[str, Any]:
     """Settings of the recipes that arguments name; those that can't be read have an error of their own."""
     recipes = re.findall(r"^(?:-c|--config)[=\n](.+)", "\n".join(arguments), re.MULTILINE)
     settings: dict[str, Any] = {}
     for recipe in recipes:
         try:
-            settings |= read_recipe(find_recipe(recipe) or Path(recipe))
+            settings = merged(settings, read_recipe(find_recipe(recipe, rooms) or Path(recipe)))
         except (ValueError, OSError):
             continue
     return settings
@@ -178,10 +176,6 @@ def _keys_of_parts(settings: dict[str, Any]) -> Iterator[str]:
 def _listed(keys: list[str]) -> str:
     names = list(dict.fromkeys(key.split(".")[0] for key in keys))
     return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
-
-
-def _keys_below(group: str, keys: list[str]) -> list[str]:
-    return [key.removeprefix(f"{group}.") for key in keys if key.startswith(f"{group}.")]
 
 
 def _nearest(key: str, candidates: Iterable[str]) -> str | None:

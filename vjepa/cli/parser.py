@@ -56,7 +56,7 @@ class HelpfulParser(ArgumentParser):
         if not self._reports_errors():
             super().error(message, ex)
         parser = getattr(ex, "subcommand_parser", None) or self
-        sys.stderr.write(f"vjepa: error: {explain(message, keys_of_parser(parser), self.given)}\n")
+        sys.stderr.write(f"vjepa: error: {explain(message, keys_of_parser(parser), self.given, parser.recipe_rooms)}\n")
         self.exit(2)
 
     def _reports_errors(self) -> bool:
