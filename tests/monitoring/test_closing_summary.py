@@ -2,11 +2,19 @@
 
 from pathlib import Path
 
-from vjepa.monitoring.closing_summary import evaluation_of
+from vjepa.monitoring.closing_summary import evaluation_of, planning_of
 
 
 def test_an_encoder_of_own_videos_is_not_probed_on_the_embedded_ones(tiny_world, tmp_path):
     own, last = str(tmp_path / "my videos"), Path("last.ckpt")
-    assert evaluation_of([str(tiny_world / "train.csv")], last) == "make probe CHECKPOINT=last.ckpt"
+    assert evaluation_of([str(tiny_world / "train.csv")], last) == "vjepa probe -c synthetic --checkpoint last.ckpt"
     features = f"vjepa embed '{own}' -o features --checkpoint last.ckpt"
     assert evaluation_of([own], last) == evaluation_of([str(tiny_world / "train.csv"), own], last) == features
+
+
+def test_next_commands_work_from_every_folder_in_the_run_s_own_world(tmp_path, monkeypatch):
+    last = Path("runs/my run/last.ckpt")
+    monkeypatch.chdir(tmp_path)
+    assert planning_of("data/push_t", last) == "vjepa plan -c push_t --checkpoint 'runs/my run/last.ckpt'"
+    assert "RECIPE_OF_THIS_WORLD" in planning_of("data/reacher", last)
+    assert evaluation_of([], last) == "vjepa probe -c synthetic --checkpoint 'runs/my run/last.ckpt'"

@@ -57,7 +57,7 @@ def test_a_run_trains_resumes_and_is_the_same_on_two_ranks(recipe):
     runs = recipe.parent / "runs"
     whole = vjepa("fit", "-c", recipe, "--name=whole")
     assert whole.returncode == 0, whole.stderr
-    assert "prototypes   spread over" in whole.stdout and "make probe CHECKPOINT=" in whole.stdout
+    assert "prototypes   spread over" in whole.stdout and "vjepa probe -c synthetic" in whole.stdout
     callback = {"class_path": "tests.integration.kill.KillAfterStep", "init_args": {"step": 5}}
     often = "--checkpoint.every_n_steps=4"
     killed = vjepa("fit", "-c", recipe, "--name=cut", often, f"--trainer.callbacks={json.dumps([callback])}")

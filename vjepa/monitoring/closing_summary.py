@@ -11,6 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from vjepa.data.clips.data_module import ClipDataModule
+from vjepa.interop.recipe import find_recipe
 from vjepa.monitoring.run_checkpoint import RunCheckpoint
 from vjepa.training import ImageSelfDistillation, WorldModel
 from vjepa.training.clip_model import ClipModel
@@ -85,26 +86,34 @@ class ClosingSummary(Callback):
             return
         yield "Next:"
         if isinstance(trainer.logger, TensorBoardLogger):
-            yield f"  tensorboard --logdir {self._folder}"
+            yield f"  tensorboard --logdir {shlex.quote(str(self._folder))}"
         if (checkpoint := _last_checkpoint(trainer)) is not None:
+            data = trainer.datamodule  # type: ignore[attr-defined]
             if isinstance(module, ClipModel):
-                data = trainer.datamodule  # type: ignore[attr-defined]
                 sources = data.training_sources if isinstance(data, ClipDataModule) else []
                 yield f"  {evaluation_of([source.manifest for source in sources], checkpoint)}"
             elif isinstance(module, WorldModel) and module.action_limit is None:  # recordings, not a simulated world
                 yield "  plan with it as section 5 of docs/own-robot-data.md does"
             else:
-                yield f"  make plan CHECKPOINT={checkpoint}"
-            steps = 2 * trainer.global_step
-            yield f"  vjepa fit -c {self._folder}/config.yaml --ckpt_path {checkpoint} --trainer.max_steps {steps}"
+                yield f"  {planning_of(str(getattr(data, 'root', '')), checkpoint)}"
+            settings, steps = shlex.quote(f"{self._folder}/config.yaml"), 2 * trainer.global_step
+            yield f"  vjepa fit -c {settings} --ckpt_path {shlex.quote(str(checkpoint))} --trainer.max_steps {steps}"
 
 
+# `vjepa` finds recipes by their names from every folder; `make` works in the checkout alone.
 def evaluation_of(manifests: list[str], checkpoint: Path) -> str:
     """The command that evaluates an encoder: probes where it was trained on the embedded dataset, else features."""
     other = next((each for each in manifests if not (Path(each).parent / EMBEDDED).exists()), None)
     if other is None:
-        return f"make probe CHECKPOINT={checkpoint}"
-    return f"vjepa embed {shlex.quote(other)} -o features --checkpoint {checkpoint}"
+        return f"vjepa probe -c synthetic --checkpoint {shlex.quote(str(checkpoint))}"
+    return f"vjepa embed {shlex.quote(other)} -o features --checkpoint {shlex.quote(str(checkpoint))}"
+
+
+def planning_of(episodes: str, checkpoint: Path) -> str:
+    """The command that plans in the world of these episodes, by the recipe that has their folder's name."""
+    name = Path(episodes).name
+    recipe = name if name and find_recipe(name, ("plan",)) else "RECIPE_OF_THIS_WORLD"
+    return f"vjepa plan -c {recipe} --checkpoint {shlex.quote(str(checkpoint))}"
 
 
 def _last_checkpoint(trainer: Trainer) -> Path | None:
