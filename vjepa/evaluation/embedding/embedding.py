@@ -133,8 +133,8 @@ def embed_videos(
     output.mkdir(parents=True, exist_ok=True)
     kept = embedding.keep_finished()
     if kept < len(jobs):
-        what = f"features of {len(jobs) - kept} videos in {output}, in percent"
-        for _ in report_progress(whole_percents(embedding.run()), 100, what, size_of=int):
+        what = f"features of {len(jobs) - kept} videos, written to {output}"
+        for _ in report_progress(whole_percents(embedding.run()), 100, what, size_of=int, percent=True):
             pass
     write_table(output / "index.csv", INDEX_COLUMNS, [job.row() for job in jobs])
     failed = [job for job in jobs if job.status == "failed"]
