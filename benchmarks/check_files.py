@@ -115,10 +115,9 @@ def disagreement(file: Checked, failures: list[Failure], is_clean: bool) -> str:
         return f"the dataset says {failures[0].reason}"
     if file.reason and is_clean:
         return "the doctor keeps it"
-    is_good = file.facts is not None and not file.reason and Trait.DAMAGED not in file.facts.traits
-    if is_good and file.facts.num_frames > 1 and not is_clean:
-        return "the doctor leaves it out"
-    return ""
+    if file.facts is None or file.reason or Trait.DAMAGED in file.facts.traits:
+        return ""
+    return "the doctor leaves it out" if file.facts.num_frames > 1 and not is_clean else ""
 
 
 def check_folder(folder: Path, workspace: Path, paths: list[str] | None = None) -> list[Checked]:

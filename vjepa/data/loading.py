@@ -34,8 +34,10 @@ def decoding_loader(
 
 def _prepare_worker(worker: int) -> None:
     cv2.setNumThreads(1)  # spawned workers start with one thread per processor
-    # Ctrl-C and schedulers signal workers too, but the main process decides when to end them.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Ctrl-C and schedulers signal workers too, but the main process decides what follows.
+    for name in ("SIGINT", "SIGUSR1", "SIGUSR2"):  # Windows has the first alone
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     if hasattr(signal, "sigwaitinfo"):  # not on macOS
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
         threading.Thread(target=_end_when_the_main_process_asks, daemon=True).start()

@@ -23,7 +23,7 @@ def shown(store, episode: int) -> list[int]:
 def lerobot(
     root: Path,
     version: int,
-    all_times: Sequence[Sequence[float]],  # of the rows of each episode, in seconds
+    all_times: Sequence[Sequence[float | list[float]]],  # of the rows of each episode, in seconds
     num_frames: Sequence[int],  # of each episode in the video
     rate: int,
     frame_times: Sequence[float] | None = None,  # if they are not even
