@@ -60,10 +60,10 @@ def main() -> None:
             for policy in ("PASSIVE", "ACTIVE"):
                 with case():
                     found.setdefault((name, policy), []).append(measure(arguments.config, arguments.steps, policy))
-    print(f"{count_processors()} processors\n{'machine':<20}{'waiting':<10}{'clips/s':>20}{'CPU-s per step':>22}")
+    print(f"{count_processors()} processors\n{'machine':<20}{'waiting':<10}{'clips/s':>22}{'CPU-s per step':>24}")
     for (name, policy), rounds in found.items():
         columns = [f"{statistics.median(c):.3g} ({min(c):.3g} to {max(c):.3g})" for c in zip(*rounds, strict=True)]
-        print(f"{name:<20}{policy.lower():<10}{columns[0]:>20}{columns[1]:>22}")
+        print(f"{name:<20}{policy.lower():<10}{columns[0]:>22}{columns[1]:>24}")
 
 
 if __name__ == "__main__":
