@@ -8,6 +8,7 @@ from pathlib import PurePath
 from typing import Any
 
 from vjepa.data.manifest.class_names import is_whole
+from vjepa.data.optional import optional
 from vjepa.data.video import storage
 from vjepa.data.video.image_reader import IMAGE_SUFFIXES
 
@@ -90,11 +91,7 @@ def _rows_with_header(name: str, text: str, delimiter: str) -> Iterator[tuple[st
 
 
 def _rows_of_parquet(name: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    try:
-        import pyarrow as arrow
-        from pyarrow import parquet
-    except ImportError:
-        raise ValueError(f"reading {name} needs pyarrow: pip install 'video-jepa[parquet]'") from None
+    arrow, parquet = (optional(each, f"reading {name}", "parquet") for each in ("pyarrow", "pyarrow.parquet"))
     try:
         file = parquet.ParquetFile(arrow.BufferReader(storage.read_bytes(name)))
     except (arrow.ArrowInvalid, OSError) as error:

@@ -11,6 +11,7 @@ from vjepa.data.manifest.file_check import FileReport, FileTask, check_file
 from vjepa.data.manifest.killable_pool import Lost, map_killable
 from vjepa.data.manifest.listings import folder_of
 from vjepa.data.manifest.manifest import FACT_COLUMNS, ROOT_VARIABLE, Manifest, fact_columns, root_of
+from vjepa.data.optional import optional
 from vjepa.data.paths import expanded
 from vjepa.data.progress import report_progress
 from vjepa.data.video import storage
@@ -146,10 +147,6 @@ def _write(output: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any
     if output.suffix == ".csv":
         write_table(output, columns, rows)
         return
-    try:
-        import pyarrow as arrow
-        from pyarrow import parquet
-    except ImportError:
-        raise ValueError(f"writing {output} needs pyarrow: pip install 'video-jepa[parquet]'") from None
+    arrow, parquet = (optional(each, f"writing {output}", "parquet") for each in ("pyarrow", "pyarrow.parquet"))
     with new_file(output) as temporary:
         parquet.write_table(arrow.table({column: [str(row[column]) for row in rows] for column in columns}), temporary)

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from vjepa.data.optional import optional
 from vjepa.data.video.storage import without_clutter
 
 T = TypeVar("T")
@@ -99,11 +100,7 @@ def entry(content: Mapping[str, Any], key: str, kind: type[T] | tuple[type[T], .
 
 
 def import_h5py(needed_for: Path) -> Any:
-    try:
-        import h5py
-    except ImportError:
-        raise ValueError(f"reading {needed_for} needs h5py: pip install 'video-jepa[hdf5]'") from None
-    return h5py
+    return optional("h5py", f"reading {needed_for}", "hdf5")
 
 
 def read_parquet(path: Path, columns: Collection[str]) -> Any:
@@ -123,13 +120,10 @@ def parquet_columns(path: Path) -> list[str]:
 
 @contextmanager
 def _parquet_errors(path: Path) -> Iterator[Any]:
-    try:
-        from pyarrow import ArrowException, parquet
-    except ImportError:
-        raise ValueError(f"reading {path} needs pyarrow: pip install 'video-jepa[parquet]'") from None
+    arrow, parquet = (optional(each, f"reading {path}", "parquet") for each in ("pyarrow", "pyarrow.parquet"))
     try:
         yield parquet
-    except (OSError, ArrowException) as error:
+    except (OSError, arrow.ArrowException) as error:
         raise ValueError(f"{path} is no Parquet file that can be read: {error}") from None
 
 
