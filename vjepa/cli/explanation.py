@@ -54,10 +54,9 @@ def explain(message: str, known_keys: list[str], arguments: Sequence[str], rooms
         arguments: those that were parsed; the recipes among them tell the classes of parts.
         rooms: folders of `configs` where names of recipes are looked up.
     """
-    settings = _settings(arguments, rooms)
     unknown = _unknown_key(message)
     if unknown is not None:
-        return _explain_unknown(unknown, known_keys, arguments, settings)
+        return _explain_unknown(unknown, known_keys, arguments, _settings(arguments, rooms))
     required = re.search(r"the following arguments are required: (.+)", message)
     if required:
         return _explain_missing(required[1].split(", "), known_keys)
@@ -120,11 +119,12 @@ def _explain_unknown(
     if class_path and class_path.startswith("lightning.") and not settings:
         return f"'{owner}{key}' changes a recipe, and none is given; {_give_a_recipe(known_keys)}"
     # The message leaves out the name of an entry of a mapping: "model.terms.weight" for "model.terms.agreement.weight".
-    given = [*re.findall(r"^--([\w.]+)", "\n".join(arguments), re.MULTILINE), *_dotted(settings)]
+    in_recipes = list(_dotted(settings))
+    given = [*re.findall(r"^--([\w.]+)", "\n".join(arguments), re.MULTILINE), *in_recipes]
     inside = [name for name in given if owner and name.startswith(owner) and name.endswith(f".{key}")]
     whole = inside[0] if inside else f"{owner}{key}"
     own_keys = keys_of_class(class_path) if class_path else []
-    candidates = [*known_keys, *_dotted(settings), *_keys_of_parts(settings)]
+    candidates = [*known_keys, *in_recipes, *_keys_of_parts(settings)]
     candidates += [f"{whole.removesuffix(key)}{each}" for each in own_keys]
     near = _nearest(whole, [each for each in candidates if each != whole])
     hint = f"; did you mean '{near}'?" if near else f"; its keys are {_listed(own_keys)}" if own_keys else ""
