@@ -21,7 +21,7 @@ def main(rank: int, folder: Path) -> None:
     results = {}
     for name, regularizer in regularizers(projector).items():
         projector.zero_grad()
-        own = [part.detach().chunk(2)[rank] for part in tokens_of()]
+        own = [part.detach().chunk(2)[rank] for part in tokens_of(8)]
         value = regularizer(*own, STEP)
         value.loss.backward()
         gradients = [parameter.grad.clone() for parameter in projector.parameters()]

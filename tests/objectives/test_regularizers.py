@@ -253,7 +253,7 @@ def test_two_ranks_have_the_terms_and_gradients_of_one(tmp_path):
 
     for name, regularizer in regularizers(projector).items():
         projector.zero_grad()
-        predicted, tokens = tokens_of()
+        predicted, tokens = tokens_of(8)
         value = regularizer(predicted, tokens, STEP)
         value.loss.backward()
         for result in (found[name] for found in results):

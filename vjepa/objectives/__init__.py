@@ -1,6 +1,6 @@
 """Training objectives: terms of the loss, and the functions and regularizers behind them."""
 
-from vjepa.objectives.agreement import Agreement
+from vjepa.objectives.agreement import Agreement, ViewAgreement
 from vjepa.objectives.barlow_twins import BarlowTwins
 from vjepa.objectives.clip_contrast import ClipContrast
 from vjepa.objectives.context_prediction import ContextPrediction, distance_to_hidden
@@ -36,6 +36,7 @@ __all__ = [
     "Term",
     "TermValue",
     "VarianceCovariance",
+    "ViewAgreement",
     "distance_to_hidden",
     "latent_prediction_loss",
     "normalized_targets",

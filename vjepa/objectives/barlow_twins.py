@@ -1,4 +1,4 @@
-"""Barlow Twins: predicted and target embeddings must correlate feature by feature, and no two features with each other.
+"""Barlow Twins: two embeddings of a clip must correlate feature by feature, and no two features with each other.
 
 Zbontar et al. 2021, arXiv 2103.03230. With z, z' (B, E) standardised over the batch and C = z^T z' / B, eq. 1 over E:
 
@@ -8,21 +8,22 @@ Zbontar et al. 2021, arXiv 2103.03230. With z, z' (B, E) standardised over the b
 Published without the division by E, which keeps the weight beside a prediction loss from depending on the width.
 """
 
+from collections.abc import Sequence
 from typing import final
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float32
 from torch import Tensor
 
-from vjepa.objectives.global_batch import gathered
+from vjepa.objectives.global_batch import gathered_sets
 from vjepa.objectives.projector import Projector
-from vjepa.objectives.regularizer import Regularizer, check_enough_clips
+from vjepa.objectives.regularizer import Regularizer, check_enough_clips, compared_pairs
 from vjepa.objectives.term import TermValue
 
 
 @final
 class BarlowTwins(Regularizer):
-    """Cross-correlation of the mean predicted token and the mean target token of clips.
+    """Cross-correlation of two embeddings of clips, such as the mean predicted and the mean target token.
 
     Args:
         projector: as for `Regularizer`.
@@ -35,14 +36,17 @@ class BarlowTwins(Regularizer):
         self.weight = weight
         self.off_diagonal_weight = off_diagonal_weight
 
-    def forward(self, predicted: Float[Tensor, "B Nt D"], tokens: Float[Tensor, "B N D"], step: int) -> TermValue:
-        first, second = (gathered(part) for part in self.embeddings(predicted, tokens))
+    def compare(
+        self, embeddings: Sequence[Float32[Tensor, "B *places E"]], step: int, anchored: bool = False
+    ) -> TermValue:
+        found = gathered_sets(embeddings)
         if self.training:
-            check_enough_clips(first)
-        correlation = cross_correlation(first, second)
-        diagonal, width = correlation.diagonal(), len(correlation)
-        on_diagonal = (1 - diagonal).square().sum() / width
-        off_diagonal = (correlation.square().sum() - diagonal.square().sum()) / width
+            check_enough_clips(found[0])
+        pairs = compared_pairs(len(found), anchored)
+        correlation = torch.stack([cross_correlation(found[i], found[j]) for i, j in pairs])  # (pairs, E, E)
+        diagonal, width = correlation.diagonal(dim1=1, dim2=2), correlation.shape[-1]
+        on_diagonal = (1 - diagonal).square().sum(-1).mean() / width
+        off_diagonal = (correlation.square().sum((1, 2)) - diagonal.square().sum(-1)).mean() / width
         return TermValue(
             self.weight * (on_diagonal + self.off_diagonal_weight * off_diagonal),
             {"on_diagonal": on_diagonal, "off_diagonal": off_diagonal},

@@ -53,11 +53,14 @@ class ContextPrediction(ClipTerm):
         self.exponent = exponent
         self.distance: Distance = distance
 
-    def check_networks(self, encoder: VideoEncoder, predictor: Predictor) -> None:
+    def check_networks(self, encoder: VideoEncoder, predictor: Predictor | None) -> None:
+        super().check_networks(encoder, predictor)
+        assert predictor is not None
         if predictor.context_proj is None:
             raise ValueError("context prediction needs a predictor with predict_context: true")
 
     def forward(self, step: ClipStep) -> TermValue:
+        assert step.targets is not None  # there is a predictor
         losses = [
             self.token_losses(predicted, gather_tokens(step.targets, mask.context_ids), mask, step.grid).mean()
             for predicted, mask in zip(step.context_predictions, step.masks, strict=True)

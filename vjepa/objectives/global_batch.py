@@ -4,6 +4,7 @@ Each rank holds the whole term, and gradients that are too large by the number o
 corrects that.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -18,6 +19,11 @@ def gathered(embeddings: Float[Tensor, "B ..."]) -> Float[Tensor, "global_B ..."
     parts = [torch.zeros_like(embeddings) for _ in range(torch.distributed.get_world_size())]
     parts[torch.distributed.get_rank()] = embeddings
     return _summed(torch.cat(parts))
+
+
+def gathered_sets(embeddings: Sequence[Float[Tensor, "B ..."]]) -> list[Float[Tensor, "global_B ..."]]:
+    """`gathered` of several sets of one shape, in one exchange."""
+    return list(gathered(torch.stack(list(embeddings), dim=1)).unbind(1)) if _has_ranks() else list(embeddings)
 
 
 def averaged(means: Float[Tensor, "..."]) -> Float[Tensor, "..."]:

@@ -1,9 +1,11 @@
 """The projector between an encoder's tokens and the embeddings of a regularizer (VICReg, arXiv 2105.04906)."""
 
-from typing import final
+from typing import Literal, final, get_args
 
 from jaxtyping import Float
 from torch import Tensor, nn
+
+Norm = Literal["layer", "batch"]
 
 
 @final
@@ -14,13 +16,16 @@ class Projector(nn.Sequential):
         input_dim: width of the tokens: the encoder's `embed_dim`, times the predicted levels.
         hidden_dim: width of the hidden layer.
         output_dim: width of the embeddings.
+        norm: of the hidden layer: "layer", or "batch" as published (VICReg, LeVJEPA). Batch norm takes statistics of
+            each rank's own clips, so that two ranks differ from one, unless --trainer.sync_batchnorm=true.
     """
 
-    def __init__(self, input_dim: int, hidden_dim: int = 256, output_dim: int = 64):
+    def __init__(self, input_dim: int, hidden_dim: int = 256, output_dim: int = 64, norm: Norm = "layer"):
+        if norm not in get_args(Norm):
+            raise ValueError(f"norm '{norm}' must be one of {', '.join(get_args(Norm))}")
         super().__init__(
             nn.Linear(input_dim, hidden_dim),
-            # Layer norm, not batch norm: with statistics of each rank's own clips two ranks would differ from one.
-            nn.LayerNorm(hidden_dim),
+            nn.LayerNorm(hidden_dim) if norm == "layer" else nn.BatchNorm1d(hidden_dim),
             nn.GELU(),
             nn.Linear(hidden_dim, output_dim, bias=False),  # a bias would change no term
         )
@@ -31,4 +36,6 @@ class Projector(nn.Sequential):
             raise ValueError(
                 f"the projector's input_dim ({self.input_dim}) must be the width of the tokens, {tokens.shape[-1]}"
             )
-        return super().forward(tokens)  # type: ignore[no-untyped-call]
+        # Batch norm takes statistics over all but the last dimension.
+        embeddings: Tensor = super().forward(tokens.flatten(0, -2))  # type: ignore[no-untyped-call]
+        return embeddings.unflatten(0, tokens.shape[:-1])

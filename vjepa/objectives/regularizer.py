@@ -3,9 +3,12 @@
 A predictor is never wrong about tokens that are always the same. Regularizers require that clips differ.
 """
 
+from collections.abc import Sequence
+from itertools import combinations
 from typing import Literal, final, get_args
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
@@ -16,7 +19,7 @@ Over = Literal["clips", "places"]
 
 
 class Regularizer(nn.Module):
-    """A loss on the embeddings of a batch, over all ranks. Subclasses implement `forward`.
+    """A loss on the embeddings of a batch, over all ranks. Subclasses implement `compare`.
 
     Args:
         projector: between tokens and embeddings; none if None.
@@ -36,6 +39,22 @@ class Regularizer(nn.Module):
         tokens: Float[Tensor, "B N D"],  # target tokens of whole clips
         step: int,  # of the run; random numbers are a function of it
     ) -> TermValue:
+        return self.compare(self.embeddings(predicted, tokens), step)
+
+    def between(self, views: Float[Tensor, "V B D"], step: int, anchored: bool = False) -> TermValue:
+        """The loss between views of the same clips."""
+        return self.compare(self._projected(views).unbind(), step, anchored)
+
+    def compare(
+        self, embeddings: Sequence[Float32[Tensor, "B *places E"]], step: int, anchored: bool = False
+    ) -> TermValue:
+        """The loss between sets of embeddings of the same clips.
+
+        Args:
+            embeddings: two sets or more; a single one has nothing to agree with.
+            step: of the run; random numbers are a function of it.
+            anchored: the first set is compared with each other one; otherwise each with each.
+        """
         raise NotImplementedError
 
     def embeddings(
@@ -48,7 +67,10 @@ class Regularizer(nn.Module):
         token could differ by its position alone. Predictions have other positions in each clip.
         """
         parts = [predicted.mean(1), tokens.mean(1)] if self.over == "clips" else [tokens]
-        return [(part if self.projector is None else self.projector(part)).float() for part in parts]
+        return [self._projected(part) for part in parts]
+
+    def _projected(self, tokens: Float[Tensor, "... D"]) -> Float32[Tensor, "... E"]:
+        return (tokens if self.projector is None else self.projector(tokens)).float()
 
 
 @final
@@ -61,6 +83,7 @@ class Regularization(ClipTerm):
 
     def forward(self, step: ClipStep) -> TermValue:
         """Raises ValueError where the regularizer reads only targets, and these have no gradient."""
+        assert step.targets is not None  # there is a predictor
         values = [self.regularizer(predicted, step.targets, step.number) for predicted in step.predictions]
         loss = torch.stack([value.loss for value in values]).mean()
         if torch.is_grad_enabled() and not loss.requires_grad:
@@ -70,6 +93,23 @@ class Regularization(ClipTerm):
             )
         parts = {name: torch.stack([value.parts[name] for value in values]).mean() for name in values[0].parts}
         return TermValue(loss, self.named_parts(parts))
+
+
+def compared_pairs(num_sets: int, anchored: bool) -> list[tuple[int, int]]:
+    """Which of these sets of embeddings are compared; a single set with itself."""
+    if num_sets == 1:
+        return [(0, 0)]
+    return [(0, other) for other in range(1, num_sets)] if anchored else list(combinations(range(num_sets), 2))
+
+
+def squared_difference(embeddings: Sequence[Float[Tensor, "B *places E"]], anchored: bool = False) -> Float[Tensor, ""]:
+    """Mean squared difference over clips, features and the compared pairs of sets."""
+    if len(embeddings) <= 2:
+        return F.mse_loss(embeddings[0], embeddings[-1])
+    stacked = torch.stack(list(embeddings))
+    if anchored:
+        return (stacked[1:] - stacked[0]).square().mean()
+    return 2 * stacked.var(dim=0).mean()  # over all pairs
 
 
 def check_enough_clips(embeddings: Float[Tensor, "B ..."]) -> None:

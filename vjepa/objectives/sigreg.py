@@ -10,6 +10,7 @@ The published statistic is N times this, so that its weight depends on the batch
 N clips of a true Gaussian have 1.06 / N, clips that are all alike at least 0.41.
 """
 
+from collections.abc import Sequence
 from typing import final
 
 import numpy as np
@@ -20,7 +21,7 @@ from torch import Tensor
 
 from vjepa.objectives.global_batch import averaged
 from vjepa.objectives.projector import Projector
-from vjepa.objectives.regularizer import Over, Regularizer
+from vjepa.objectives.regularizer import Over, Regularizer, squared_difference
 from vjepa.objectives.term import TermValue
 
 
@@ -61,12 +62,14 @@ class SIGReg(Regularizer):
         self.max_t = max_t
         self.seed = seed
 
-    def forward(self, predicted: Float[Tensor, "B Nt D"], tokens: Float[Tensor, "B N D"], step: int) -> TermValue:
-        found = self.embeddings(predicted, tokens)
-        directions = unit_directions(found[0].shape[-1], self.num_directions, self.seed, step).to(found[0].device)
-        points = torch.linspace(0, self.max_t, self.num_points, device=found[0].device)
-        invariance = averaged(F.mse_loss(found[0], found[-1]))
-        gaussianity = torch.stack([epps_pulley(part, directions, points) for part in found]).mean()
+    def compare(
+        self, embeddings: Sequence[Float32[Tensor, "B *places E"]], step: int, anchored: bool = False
+    ) -> TermValue:
+        first = embeddings[0]
+        directions = unit_directions(first.shape[-1], self.num_directions, self.seed, step).to(first.device)
+        points = torch.linspace(0, self.max_t, self.num_points, device=first.device)
+        invariance = averaged(squared_difference(embeddings, anchored))
+        gaussianity = torch.stack([epps_pulley(part, directions, points) for part in embeddings]).mean()
         return TermValue(
             self.weight * (self.invariance_weight * invariance + gaussianity),
             {"invariance": invariance, "gaussianity": gaussianity},

@@ -41,12 +41,14 @@ class ClipStep(Step):
         clips: normalised.
         grid: of their tokens.
         masks: each predicts its hidden tokens from its visible ones.
-        targets: for every token of the clip.
+        contexts: visible tokens by the context encoder, for each mask.
+        targets: for every token of the clip; None where nothing is predicted.
         whole_tokens: tokens of whole clips by the encoder that gives the targets, last level; None where no encoder
             sees whole clips.
-        contexts: visible tokens by the context encoder, for each mask.
         predictions: of the hidden tokens, for each mask.
         context_predictions: of the visible tokens, for each mask; empty where no term reads them.
+        views: embeddings of V views of each clip by the context encoder; None where the data has no views.
+        clips_per_file: clips of one file, which are adjacent in the batch.
         is_image: whether the encoder embeds the clips as images.
         encode: runs the context encoder on tokens by id and returns its last level.
     """
@@ -54,12 +56,14 @@ class ClipStep(Step):
     clips: Float[Tensor, "B 3 T H W"]
     grid: TokenGrid
     masks: list[TubeMask]
-    targets: Float[Tensor, "B N target_dim"]
-    whole_tokens: Float[Tensor, "B N D"] | None
     contexts: list[Float[Tensor, "B _ levels_D"]]
-    predictions: list[Float[Tensor, "B _ target_dim"]]
-    context_predictions: list[Float[Tensor, "B _ target_dim"]]
     encode: Callable[[Int64[Tensor, "B K"]], Float[Tensor, "B K D"]]
+    targets: Float[Tensor, "B N target_dim"] | None = None
+    whole_tokens: Float[Tensor, "B N D"] | None = None
+    predictions: list[Float[Tensor, "B _ target_dim"]] = field(default_factory=list)
+    context_predictions: list[Float[Tensor, "B _ target_dim"]] = field(default_factory=list)
+    views: Float[Tensor, "V B D"] | None = None
+    clips_per_file: int = 1
     is_image: bool = False
 
 
@@ -91,12 +95,17 @@ class ClipTerm(Term[ClipStep]):
 
     reads_context_predictions = False
 
-    def check_networks(self, encoder: VideoEncoder, predictor: Predictor) -> None:
+    needs_predictor = True
+
+    def check_networks(self, encoder: VideoEncoder, predictor: Predictor | None) -> None:
         """Raise ValueError where these networks lack what the term needs."""
+        if self.needs_predictor and predictor is None:
+            raise ValueError(f"the term '{self.name}' needs a predictor: give model.predictor, or leave the term out")
 
 
 def mean_over_masks(step: ClipStep, token_loss: Callable[[Tensor, Tensor], Tensor]) -> TermValue:
     """The mean of a loss between predicted and hidden targets (B, Nt, D) over all masks, and each mask's own."""
+    assert step.targets is not None  # there is a predictor
     losses = [
         token_loss(predicted, gather_tokens(step.targets, mask.target_ids))
         for predicted, mask in zip(step.predictions, step.masks, strict=True)

@@ -12,12 +12,12 @@ from typing import final
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Float32
 from torch import Tensor
 
-from vjepa.objectives.global_batch import gathered
+from vjepa.objectives.global_batch import gathered_sets
 from vjepa.objectives.projector import Projector
-from vjepa.objectives.regularizer import Over, Regularizer, check_enough_clips
+from vjepa.objectives.regularizer import Over, Regularizer, check_enough_clips, squared_difference
 from vjepa.objectives.term import TermValue
 
 
@@ -44,21 +44,24 @@ class VarianceCovariance(Regularizer):
         self.invariance_weight = invariance_weight
         self.covariance_weight = covariance_weight
 
-    def forward(self, predicted: Float[Tensor, "B Nt D"], tokens: Float[Tensor, "B N D"], step: int) -> TermValue:
-        found = [gathered(part) for part in self.embeddings(predicted, tokens)]
+    def compare(
+        self, embeddings: Sequence[Float32[Tensor, "B *places E"]], step: int, anchored: bool = False
+    ) -> TermValue:
+        found = gathered_sets(embeddings)
         if self.training:
             check_enough_clips(found[0])
-        parts = variance_covariance(found)
+        parts = variance_covariance(found, anchored)
         loss = self.invariance_weight * parts["invariance"] + parts["variance"]
         return TermValue(self.weight * (loss + self.covariance_weight * parts["covariance"]), parts)
 
 
 def variance_covariance(
-    parts: Sequence[Float[Tensor, "B *places E"]],  # two sets of embeddings, or one, of the global batch
+    parts: Sequence[Float[Tensor, "B *places E"]],  # sets of embeddings of the global batch
+    anchored: bool = False,
 ) -> dict[str, Float[Tensor, ""]]:
-    """Invariance, variance and covariance, means over the sets; one set alone has no invariance."""
+    """Invariance over pairs of sets, variance and covariance over sets; one set alone has no invariance."""
     return {
-        "invariance": F.mse_loss(parts[0], parts[-1]),
+        "invariance": squared_difference(parts, anchored),
         "variance": torch.stack([missing_variance(part.transpose(0, -2)) for part in parts]).mean(),
         "covariance": torch.stack([off_diagonal(part.transpose(0, -2)) for part in parts]).mean(),
     }
