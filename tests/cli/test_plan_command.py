@@ -10,10 +10,10 @@ import torch
 import yaml
 
 from vjepa.cli.checkpoint_arguments import CheckpointArguments
-from vjepa.cli.collect_command import collect_episodes, run_collect_command
 from vjepa.cli.embed_command import chosen_encoder
 from vjepa.cli.parser import HelpfulParser
-from vjepa.cli.plan_command import plan, run_plan_command
+from vjepa.cli.simulation.collect_command import collect_episodes, run_collect_command
+from vjepa.cli.simulation.plan_command import plan, run_plan_command
 from vjepa.data.episodes.collection import Collection
 from vjepa.models import Predictor, VideoEncoder
 from vjepa.planning.limits import ActionLimit

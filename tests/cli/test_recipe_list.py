@@ -15,9 +15,9 @@ from lightning.pytorch import Trainer
 
 from vjepa.cli.anticipation_command import anticipate
 from vjepa.cli.checkpoint_arguments import CheckpointArguments
-from vjepa.cli.collect_command import collect_episodes
-from vjepa.cli.plan_command import plan
 from vjepa.cli.probe_command import probe
+from vjepa.cli.simulation.collect_command import collect_episodes
+from vjepa.cli.simulation.plan_command import plan
 from vjepa.cli.training import RUN_CALLBACKS
 from vjepa.data.clips.data_module import ClipDataModule
 from vjepa.data.clips.labelled_clips import LabelledClips

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vjepa.cli.collect_command import run_collect_command
 from vjepa.cli.parser import HelpfulParser
-from vjepa.cli.plan_command import plan
+from vjepa.cli.simulation.collect_command import run_collect_command
+from vjepa.cli.simulation.plan_command import plan
 from vjepa.data.episodes.collection import Collection
 from vjepa.envs.collection import collect
 from vjepa.envs.push_t import FIELD, Pushing, PushTEnvironment, block_distance, push_t

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vjepa.cli.collect_command import run_collect_command
+from vjepa.cli.simulation.collect_command import run_collect_command
 from vjepa.data.episodes.collection import Collection
 from vjepa.envs.reacher import arm_distance, reacher
 from vjepa.envs.single_world import SingleWorlds

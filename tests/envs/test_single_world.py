@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.envs.tiny_environment import Dot, SettableDot, TellingDot
-from vjepa.cli.collect_command import run_collect_command
+from vjepa.cli.simulation.collect_command import run_collect_command
 from vjepa.data.episodes.collection import Collection
 from vjepa.envs.baselines import BehaviourPolicy, StraightLine
 from vjepa.envs.behaviour import RandomWalk

@@ -38,9 +38,11 @@ COMMANDS = {
         "one encoder under several objectives: a table, and pictures of blurred pixels and of collapse",
         quiet=True,
     ),
-    "collect": Command("collect_command:run_collect_command", "write episodes of a simulated world for a world model"),
+    "collect": Command(
+        "simulation.collect_command:run_collect_command", "write episodes of a simulated world for a world model"
+    ),
     "plan": Command(
-        "plan_command:run_plan_command",
+        "simulation.plan_command:run_plan_command",
         "closed-loop planning with world models beside baselines: table, JSON, pictures",
     ),
     "anticipate": Command(

@@ -8,7 +8,7 @@ from typing import Any, cast
 import numpy as np
 
 from vjepa.cli.parser import run_by_recipe
-from vjepa.cli.simulation_parts import AnySuite
+from vjepa.cli.simulation.parts import AnySuite
 from vjepa.data.episodes.collection import Collection, detect
 from vjepa.envs.behaviour import Behaviour
 from vjepa.envs.collection import collect

@@ -10,7 +10,7 @@ from typing import Any, Literal, cast
 import torch
 
 from vjepa.cli.parser import run_by_recipe
-from vjepa.cli.simulation_parts import AnyPlanner, AnySuite
+from vjepa.cli.simulation.parts import AnyPlanner, AnySuite
 from vjepa.envs.baselines import BehaviourPolicy, StraightLine
 from vjepa.envs.behaviour import RandomWalk
 from vjepa.envs.world import Suite, Tasks

@@ -1,0 +1,1 @@
+"""Commands on simulated worlds: collecting episodes, planning in closed loop."""
