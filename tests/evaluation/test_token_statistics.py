@@ -38,6 +38,12 @@ def test_effective_rank_does_not_see_scale_but_std_does():
     assert feature_std(1e-3 * tokens) == pytest.approx(1e-3, rel=0.1)
 
 
+def test_a_mean_that_all_tokens_share_does_not_count_in_the_centred_rank():
+    far_away = drawn(500, 16) + 100
+    assert effective_rank(far_away) < 2
+    assert effective_rank(far_away, centred=True) == pytest.approx(effective_rank(drawn(500, 16)), rel=0.01)
+
+
 def test_tokens_that_are_not_finite_have_no_rank():
     tokens = drawn(20, 4)
     tokens[3, 1] = float("nan")

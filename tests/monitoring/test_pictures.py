@@ -1,6 +1,7 @@
 """The pictures callback: what it draws, when, and where it goes."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -43,6 +44,20 @@ def test_axes_of_features_are_kept_over_the_run_and_in_its_checkpoints(tmp_path)
     other = Pictures(every_n_steps=1)
     other.load_state_dict(pictures.state_dict())
     assert torch.equal(other._axes, pictures._axes) and pictures._axes.shape == (24, 3)
+
+
+def test_where_only_views_are_compared_nearest_clips_are_drawn():
+    given, module = batch(0), jepa()
+    step = replace(
+        module.step(given).detached(),
+        masks=[],
+        targets=None,
+        whole_tokens=None,
+        contexts=[],
+        predictions=[],
+        views=torch.randn(3, len(given.clips), 24),
+    )
+    assert set(Pictures()._draw(step, given, module)) == {"neighbours"}
 
 
 def test_settings_that_can_not_be_meant_are_refused():

@@ -7,17 +7,20 @@ from torch import Tensor
 
 
 @torch.no_grad()
-def effective_rank(tokens: Float[Tensor, "... D"], max_tokens: int = 4096) -> float:
+def effective_rank(tokens: Float[Tensor, "... D"], max_tokens: int = 4096, centred: bool = False) -> float:
     """RankMe (Garrido et al. 2023, arXiv 2210.02885, eq. 1): exp of the entropy of the normalised singular values.
 
-    Between 1 (all tokens on one line) and D, whatever the scale; tokens are not centred, as in the paper. At most
-    `max_tokens` evenly chosen tokens are used; the value converges at several times D. NaN where a token is not finite.
+    Between 1 (all tokens on one line) and D, whatever the scale; tokens are not centred, as in the paper, unless
+    `centred`: then a mean that all tokens share does not count. At most `max_tokens` evenly chosen tokens are used; the
+    value converges at several times D. NaN where a token is not finite.
     """
     matrix = tokens.detach().flatten(0, -2)
     step = -(-len(matrix) // max_tokens)
     matrix = matrix[::step].double()
     if not matrix.isfinite().all():
         return float("nan")
+    if centred:
+        matrix = matrix - matrix.mean(dim=0)
     eigenvalues = torch.linalg.eigvalsh(matrix.T @ matrix)
     singular = eigenvalues.clamp_min(0).sqrt()
     weights = singular / singular.sum().clamp_min(torch.finfo(singular.dtype).tiny)

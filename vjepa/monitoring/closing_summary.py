@@ -55,7 +55,7 @@ class ClosingSummary(Callback):
         logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
         if self._first_loss is not None and "train/loss" in logged:
             yield "loss", f"{self._first_loss:.4f} -> {logged['train/loss']:.4f}"
-        for name in ("context", "target", "predicted"):
+        for name in ("context", "target", "predicted", "view"):
             if f"health/{name}_rank" in logged and isinstance(module, ClipModel):
                 width = module.get_encoder("context").embed_dim
                 rank, std = logged[f"health/{name}_rank"], logged[f"health/{name}_std"]

@@ -19,13 +19,14 @@ from vjepa.monitoring.token_pictures import (
 )
 from vjepa.objectives import ClipStep
 from vjepa.training import JEPA
+from vjepa.training.clip_model import ClipModel
 
 
 class Pictures(Callback):
     """Draws the training step's own tensors every `every_n_steps` steps, on rank 0, for TensorBoard.
 
-    Masks and errors are drawn for each mask. Colours of features keep their meaning over the run: their axes are turned
-    to those of the time before.
+    Masks and errors are drawn for each mask; what a step does not have is not drawn. Colours of features keep their
+    meaning over the run: their axes are turned to those of the time before.
 
     Args:
         every_n_steps: steps from one time to the next; 0 turns it off.
@@ -50,14 +51,14 @@ class Pictures(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._axes = state_dict["axes"]
 
-    def on_train_batch_start(self, trainer: Trainer, module: JEPA, batch: ClipBatch, batch_idx: int) -> None:
+    def on_train_batch_start(self, trainer: Trainer, module: ClipModel, batch: ClipBatch, batch_idx: int) -> None:
         step = trainer.global_step
         if self.every_n_steps and step % self.every_n_steps == 0 and step != self._drawn_step and _boards(trainer):
             self._drawn_step = step
             self._draws_batch = True
 
     def on_train_batch_end(
-        self, trainer: Trainer, module: JEPA, outputs: dict[str, Any], batch: ClipBatch, batch_idx: int
+        self, trainer: Trainer, module: ClipModel, outputs: dict[str, Any], batch: ClipBatch, batch_idx: int
     ) -> None:
         if not self._draws_batch:
             return
@@ -67,24 +68,29 @@ class Pictures(Callback):
             for name, picture in pictures.items():
                 board.experiment.add_image(f"pictures/{name}", picture, trainer.global_step, dataformats="HWC")
 
-    def _draw(self, step: ClipStep, batch: ClipBatch, module: JEPA) -> dict[str, np.ndarray]:
+    def _draw(self, step: ClipStep, batch: ClipBatch, module: ClipModel) -> dict[str, np.ndarray]:
         few, grid, tokens = slice(self.num_clips), step.grid, step.whole_tokens
         masks = [type(mask)(*(ids[few].cpu() for ids in mask)) for mask in step.masks]
         pictures = {f"mask{number}": masks_picture(batch.clips[few], mask, grid) for number, mask in enumerate(masks)}
-        if tokens is None:  # no encoder has seen whole clips
-            return pictures
-        if tokens.isfinite().all():
+        if tokens is not None and tokens.isfinite().all():
             self._axes = principal_axes(tokens, None if self._axes is None else self._axes.to(tokens.device))
             pictures["features"] = features_picture(batch.clips[few], tokens[few], grid, self._axes)
             self._axes = self._axes.cpu()
-        if len(batch.clips) > 1:
-            pictures["neighbours"] = neighbours_picture(batch.clips, tokens.mean(dim=1), self.num_clips)
-        if module.prediction is not None:
+        embeddings = _embeddings_of_clips(step)
+        if len(batch.clips) > 1 and embeddings is not None:
+            pictures["neighbours"] = neighbours_picture(batch.clips, embeddings, self.num_clips)
+        if isinstance(module, JEPA) and module.prediction is not None and step.targets is not None:
             for number, (predicted, mask) in enumerate(zip(step.predictions, step.masks, strict=True)):
                 hidden_targets = gather_tokens(step.targets[few], mask.target_ids[few])
                 losses = token_losses(predicted[few], hidden_targets, module.prediction)
                 pictures[f"error{number}"] = errors_picture(batch.clips[few], losses.cpu(), masks[number], grid)
         return pictures
+
+
+def _embeddings_of_clips(step: ClipStep) -> Tensor | None:  # (B, D)
+    if step.whole_tokens is not None:
+        return step.whole_tokens.mean(dim=1)
+    return None if step.views is None else step.views.mean(dim=0)
 
 
 def _boards(trainer: Trainer) -> list[TensorBoardLogger]:

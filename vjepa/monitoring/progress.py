@@ -16,6 +16,7 @@ SHOWN = {
     "speed/data_wait": "data wait {:.0%}",
     "health/context_rank": "context rank {:.0f}",
     "health/target_rank": "target rank {:.0f}",
+    "health/view_rank": "view rank {:.0f}",
 }
 
 

@@ -12,16 +12,18 @@ from tests.training.test_jepa import batch, jepa, target_tokens, train
 from vjepa.cli.main import main
 from vjepa.data.clips.batch import normalize_clips
 from vjepa.evaluation.token_statistics import effective_rank, feature_std
+from vjepa.grid import TokenGrid
 from vjepa.models import Predictor, VideoEncoder, encode_levels
 from vjepa.monitoring import CollapseMonitor
-from vjepa.monitoring.health.collapse_monitor import prediction_health
-from vjepa.monitoring.health.collapse_watch import HealthLimits, Judgement, Verdict
+from vjepa.monitoring.health.collapse_monitor import prediction_health, token_health
+from vjepa.monitoring.health.collapse_watch import CollapseWatch, HealthLimits, Judgement, Verdict
 from vjepa.monitoring.health.collapse_watch_actions import CollapsedRunError
-from vjepa.objectives import LatentPrediction, normalized_targets
+from vjepa.objectives import ClipStep, LatentPrediction, normalized_targets
 from vjepa.training import JEPA, OwnTokens, PixelBaseline, Schedule
 
 QUANTITIES = {
     *(f"{tokens}_{of}" for tokens in ("context", "target", "predicted") for of in ("rank", "std")),
+    "target_centred_rank",
     "target_variance",
     "target_cosine",
     "encoder_distance",
@@ -136,6 +138,37 @@ def test_a_model_that_predicts_pixels_has_tokens_and_no_targets(tmp_path):
     of_tokens = {name for name in QUANTITIES if not name.startswith(("loss", "encoder"))}
     assert [set(reading) for reading in monitor.readings] == [of_tokens] * 6
     assert monitor.judgement.verdict == Verdict.HEALTHY
+
+
+def agreement_step(views: torch.Tensor) -> ClipStep:
+    """A step in which only views are compared: nothing is hidden, nothing predicted."""
+    clips = torch.zeros(views.shape[1], 3, 4, 8, 8)
+    return ClipStep(
+        number=0,
+        clips=clips,
+        grid=TokenGrid(2, 2, 2),
+        masks=[],
+        targets=None,
+        whole_tokens=None,
+        contexts=[],
+        predictions=[],
+        context_predictions=[],
+        encode=lambda token_ids: views[0, :, None],
+        views=views,
+    )
+
+
+def test_where_only_views_are_compared_they_are_watched_and_their_collapse_is_called():
+    watch, generator = CollapseWatch(HealthLimits(window=2)), torch.Generator().manual_seed(0)
+    for number in range(8):
+        clip_part = torch.randn(1, 16, 24, generator=generator) * (1.0 if number < 4 else 1e-3)
+        views = torch.randn(24, generator=generator) + clip_part + 0.1 * clip_part.flip(1).expand(4, -1, -1)
+        values = token_health(agreement_step(views))
+        assert set(values) == {f"view_{of}" for of in ("rank", "centred_rank", "std", "variance", "cosine")}
+        judgement = watch.add(values)
+        if number in (3, 7):
+            assert judgement.verdict == (Verdict.HEALTHY if number == 3 else Verdict.COLLAPSED)
+    assert "the variance of views between clips is" in judgement.reason
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from typing import Any, get_args
 
 import torch
 from lightning.pytorch import Callback, Trainer
+from torch import Tensor
 
 from vjepa.data.clips.batch import ClipBatch
 from vjepa.evaluation.token_statistics import (
@@ -43,7 +44,8 @@ class CollapseMonitor(Callback):
     """Logs the health of embeddings and predictions every `every_n_steps` steps, and a verdict on the run.
 
     It reads the training step's own tensors and adds no forward pass. Statistics are of rank 0's clips; those of
-    context and predicted tokens of the first mask. docs/loss-curves.md says how to read them.
+    context and predicted tokens of the first mask. Where views agree, their embeddings are watched like targets.
+    docs/loss-curves.md says how to read them.
 
     Args:
         every_n_steps: steps from one reading to the next; 0 turns it off.
@@ -144,7 +146,7 @@ class CollapseMonitor(Callback):
         if isinstance(module, JEPA):
             if isinstance(module.targets, MovingAverage):
                 values["encoder_distance"] = weight_distance(module.context_encoder, module.target_encoder)
-            if module.prediction is not None:
+            if module.prediction is not None and step.targets is not None:
                 values |= prediction_health(step, module.prediction)
         before = self.judgement
         after = self.watch.add(values)
@@ -212,21 +214,34 @@ class CollapseMonitor(Callback):
 
 
 def token_health(step: ClipStep) -> dict[str, float]:
-    """Rank and standard deviation of tokens, and how much targets differ between clips."""
-    context = step.contexts[0] if step.whole_tokens is None else step.contexts[0][..., -step.whole_tokens.shape[-1] :]
-    target = context if step.whole_tokens is None else step.whole_tokens
-    values = {}
-    for name, tokens in (("context", context), ("target", target), ("predicted", step.predictions[0])):
+    """Rank and standard deviation of tokens and of embeddings of views, and how much clips differ in them.
+
+    A step has context, target and predicted tokens where something is predicted, and views where they must agree.
+    """
+    whole, values = step.whole_tokens, {}
+    parts: dict[str, Tensor] = {}
+    if step.contexts:
+        parts["context"] = step.contexts[0] if whole is None else step.contexts[0][..., -whole.shape[-1] :]
+    if whole is not None or step.contexts:
+        parts["target"] = parts["context"] if whole is None else whole
+    if step.predictions:
+        parts["predicted"] = step.predictions[0]
+    if step.views is not None:
+        parts["view"] = step.views.transpose(0, 1)  # (B, V, D)
+    for name, tokens in parts.items():
         values[f"{name}_rank"] = effective_rank(tokens)
         values[f"{name}_std"] = feature_std(tokens)
-    if len(target) > 1:
-        values["target_variance"] = variance_between_clips(normalized_targets(target))
-        values["target_cosine"] = cosine_between_clips(target)
+        if name in ("target", "view"):
+            values[f"{name}_centred_rank"] = effective_rank(tokens, centred=True)
+            if len(tokens) > 1:
+                values[f"{name}_variance"] = variance_between_clips(normalized_targets(tokens))
+                values[f"{name}_cosine"] = cosine_between_clips(tokens)
     return values
 
 
 def prediction_health(step: ClipStep, prediction: LatentPrediction) -> dict[str, float]:
     """The predictor beside trivial ones, over all masks; its loss over the targets' variance, and by time."""
+    assert step.targets is not None
     losses, trivial, values = [], [], {}
     for number, (predicted, mask) in enumerate(zip(step.predictions, step.masks, strict=True)):
         hidden_targets = gather_tokens(step.targets, mask.target_ids)

@@ -21,9 +21,14 @@ WATCHED = {
     "context_rank": "the effective rank of context tokens",
     "target_std": "the std of targets",
     "context_std": "the std of context tokens",
+    "view_variance": "the variance of views between clips",
+    "view_cosine": "the cosine between views of different clips",
+    "view_rank": "the effective rank of views",
+    "view_std": "the std of views",
     "encoder_distance": "the distance between the encoders",
 }
-LESS_IS_HEALTHIER = ("target_cosine", "encoder_distance")
+COSINES = ("target_cosine", "view_cosine")
+LESS_IS_HEALTHIER = (*COSINES, "encoder_distance")
 
 
 class Verdict(IntEnum):
@@ -48,9 +53,9 @@ class HealthLimits:
         first_readings: the run is compared with the best of so many first readings.
         fraction_of_first: a run has collapsed only where less than this fraction of its first variance, 1 - cosine or
             rank is left, and one of the next three limits is broken.
-        min_variance: of layer-normed targets between clips.
-        max_cosine: between targets of different clips at the same position.
-        min_rank: effective rank of target or context tokens; with a moving average the context's falls first.
+        min_variance: of layer-normed targets, or of layer-normed embeddings of views, between clips.
+        max_cosine: between targets of different clips at the same position, or between their views.
+        min_rank: effective rank of targets, context tokens or views; with a moving average the context's falls first.
         min_separation: variance, or 1 - cosine, below which a run has collapsed whatever its first readings.
         shrunk_fraction: tokens shrink where their std is below this fraction of the first.
         max_encoder_distance: the teacher lags where the target encoder's weights are further than this from the context
@@ -96,24 +101,23 @@ def judge(
     """The worst verdict on the medians of a window, over the quantities that the run has."""
     now = {name: median(values) for name in first if (values := _known(name, window))}
     least_of = {
-        "target_variance": limits.min_variance,
-        "target_cosine": 1 - limits.max_cosine,
-        "target_rank": limits.min_rank,
-        "context_rank": limits.min_rank,
+        **dict.fromkeys(("target_variance", "view_variance"), limits.min_variance),
+        **dict.fromkeys(COSINES, 1 - limits.max_cosine),
+        **dict.fromkeys(("target_rank", "context_rank", "view_rank"), limits.min_rank),
     }
     reasons = []
     for name, least in least_of.items():
         if name not in now:
             continue
         # How far clips are from being all alike, now and at the start.
-        room, at_first = (1 - of[name] if name == "target_cosine" else of[name] for of in (now, first))
+        room, at_first = (1 - of[name] if name in COSINES else of[name] for of in (now, first))
         if "rank" not in name and room < limits.min_separation:
             reasons.append(f"{WATCHED[name]} is {now[name]:.3g}")
         elif room < least and room < limits.fraction_of_first * at_first:
             reasons.append(f"{WATCHED[name]} is {now[name]:.3g}, it was {first[name]:.3g}")
     if reasons:
         return Judgement(Verdict.COLLAPSED, " and ".join(reasons))
-    for name in ("target_std", "context_std"):
+    for name in ("target_std", "context_std", "view_std"):
         if name in now and now[name] < limits.shrunk_fraction * first[name]:
             return Judgement(Verdict.SHRINKING, f"{WATCHED[name]} is {now[name]:.3g}, it was {first[name]:.3g}")
     distances = _known("encoder_distance", window)
@@ -137,7 +141,7 @@ def best_of(readings: Sequence[Reading]) -> dict[str, float]:
 
 def _known(name: str, readings: Sequence[Reading]) -> list[float]:
     """What is not finite is as bad as can be: embeddings were not."""
-    worst = {"target_cosine": 1.0, "encoder_distance": math.inf}.get(name, 0.0)
+    worst = {**dict.fromkeys(COSINES, 1.0), "encoder_distance": math.inf}.get(name, 0.0)
     return [reading[name] if math.isfinite(reading[name]) else worst for reading in readings if name in reading]
 
 
