@@ -28,9 +28,9 @@ class _Run:
 
 
 def data_of(world, rank: int = 0, world_size: int = 1, **settings) -> ClipDataModule:
-    settings = {"train_manifest": str(world / "train.csv")} | settings
+    masks = [MultiBlockTubes(4), MultiBlockTubes(1, (0.5, 0.7))]
+    settings = {"train_manifest": str(world / "train.csv"), "masks": masks} | settings
     data = ClipDataModule(
-        masks=[MultiBlockTubes(4), MultiBlockTubes(1, (0.5, 0.7))],
         num_frames=4,
         frame_step=2,
         crop_size=(32, 32),

@@ -29,6 +29,7 @@ class Purpose(IntEnum):
     PLAN = 15
     PAIR = 16
     VIEW = 17
+    TOKENS_OF_VIEW = 18
 
 
 def generator_for(seed: int, purpose: Purpose, *position: int) -> np.random.Generator:

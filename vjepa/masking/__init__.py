@@ -1,6 +1,7 @@
 """Mask strategies: which tubelets are visible and which are predicted."""
 
 from vjepa.masking.multi_block import MultiBlockTubes
+from vjepa.masking.random_drop import kept_tokens
 from vjepa.masking.random_tubes import RandomTokens, RandomTubes
 from vjepa.masking.reference_multi_block import ReferenceMultiBlockTubes
 from vjepa.masking.tube_mask import MaskStrategy, TubeMask
@@ -12,4 +13,5 @@ __all__ = [
     "RandomTubes",
     "ReferenceMultiBlockTubes",
     "TubeMask",
+    "kept_tokens",
 ]

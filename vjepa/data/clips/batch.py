@@ -1,4 +1,4 @@
-"""A batch: clips of one shape, their masks, and where each clip comes from."""
+"""A batch: clips of one shape, their masks and views, and where each clip comes from."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -10,13 +10,21 @@ from torch import Tensor
 
 from vjepa.data.clips.dataset import Clip
 from vjepa.data.clips.quarantine import Failure
+from vjepa.data.clips.views import ViewSettings
 from vjepa.data.randomness import Purpose, generator_for
 from vjepa.grid import TokenGrid
-from vjepa.masking import MaskStrategy, TubeMask
+from vjepa.masking import MaskStrategy, TubeMask, kept_tokens
 
 # ImageNet's, as in all V-JEPA training.
 PIXEL_MEAN = (0.485, 0.456, 0.406)
 PIXEL_STD = (0.229, 0.224, 0.225)
+
+
+class Views(NamedTuple):
+    """V views of each clip of a batch, alike but for their random draws; V consecutive rows belong to one clip."""
+
+    clips: UInt8[Tensor, "B_V 3 T h w"] | None  # None: the batch's own clips
+    token_ids: Int64[Tensor, "B_V K"] | None  # ascending; None: all tokens
 
 
 class ClipBatch(NamedTuple):
@@ -30,6 +38,8 @@ class ClipBatch(NamedTuple):
     positions: Int64[Tensor, " B"]  # in the run's sequence of files; clips of one file have the same
     seconds: Float32[Tensor, " B"]  # of its file, that a clip covers
     failures: list[Failure]  # unreadable files that were replaced
+    views: list[Views] = []  # noqa: RUF012 (never changed); one per `ViewSettings`
+    clips_per_file: int = 1  # clips of one file follow each other
 
 
 def normalize_clips(clips: UInt8[Tensor, "B 3 T H W"]) -> Float32[Tensor, "B 3 T H W"]:
@@ -52,7 +62,7 @@ def _pixel_statistics(device: torch.device) -> tuple[Float32[Tensor, "3 1 1"], F
 
 
 def collate_clips(files: list[list[Clip]]) -> ClipBatch:
-    """Stack the clips of several files, without masks."""
+    """Stack the clips of several files, without masks and views."""
     clips = [clip for file in files for clip in file]
     return ClipBatch(
         clips=torch.stack([clip.pixels for clip in clips]),
@@ -63,17 +73,19 @@ def collate_clips(files: list[list[Clip]]) -> ClipBatch:
         positions=torch.tensor([clip.key.position for clip in clips]),
         seconds=torch.tensor([clip.seconds for clip in clips], dtype=torch.float32),
         failures=[failure for clip in clips for failure in clip.failures],
+        clips_per_file=len(files[0]),
     )
 
 
 class MaskingCollate:
-    """Stacks clips and draws their masks, in the worker, from the clips' positions.
+    """Stacks clips and draws their masks and views, in the worker, from the clips' positions.
 
     Args:
         strategies: each draws one mask per clip.
         tubelet: frames, height and width of a token.
-        seed: of the masks.
+        seed: of the masks and views.
         image_strategies: for clips of one frame, whose tokens are one frame long; None where there are no such clips.
+        views: of each clip.
     """
 
     def __init__(
@@ -82,11 +94,13 @@ class MaskingCollate:
         tubelet: tuple[int, int, int],
         seed: int,
         image_strategies: Sequence[MaskStrategy] | None = None,
+        views: Sequence[ViewSettings] = (),
     ):
         self.strategies = strategies
         self.tubelet = tubelet
         self.seed = seed
         self.image_strategies = image_strategies
+        self.views = views
 
     def __call__(self, files: list[list[Clip]]) -> ClipBatch:
         batch = collate_clips(files)
@@ -102,7 +116,14 @@ class MaskingCollate:
             for_batch = generator_for(self.seed, Purpose.MASK_OF_BATCH, number, batch_position)
             for_clips = [generator_for(self.seed, Purpose.MASK_OF_CLIP, number, index) for index in indices]
             masks.append(draw(grid, for_batch, for_clips))
-        return batch._replace(masks=masks)
+        views = [self._draw_views(settings, number, grid, indices) for number, settings in enumerate(self.views)]
+        return batch._replace(masks=masks, views=views)
+
+    def _draw_views(self, settings: ViewSettings, number: int, grid: TokenGrid, indices: list[int]) -> Views:
+        if settings.keep_ratio == 1:
+            return Views(None, None)
+        generators = [generator_for(self.seed, Purpose.TOKENS_OF_VIEW, number, index) for index in indices]
+        return Views(None, kept_tokens(grid, settings.keep_ratio, generators, settings.number))
 
 
 def clip_index(position: int, number: int) -> int:

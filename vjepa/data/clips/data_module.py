@@ -13,6 +13,7 @@ from vjepa.data.clips.dataset import ClipDataset, ClipSource
 from vjepa.data.clips.frame_sampling import FrameSampling
 from vjepa.data.clips.quarantine import Quarantine
 from vjepa.data.clips.settings import ClipSettings
+from vjepa.data.clips.views import ViewSettings
 from vjepa.data.manifest.manifest import read_manifest
 from vjepa.data.order import MixtureOrder, RowOrder
 from vjepa.data.ordered_data_module import Cursor, OrderedDataModule
@@ -71,12 +72,13 @@ class ClipCursor(Cursor):
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class ClipDataModule(ClipSettings, OrderedDataModule):
-    """Clips from manifests of video files, with masks; each batch holds clips of one shape.
+    """Clips from manifests of video files, with masks and views; each batch holds clips of one shape.
 
     `predict` takes the clips of validation.
 
     Args:
-        masks: mask strategies; each draws one mask per clip.
+        masks: mask strategies; each draws one mask per clip. May be empty where there are views.
+        views: of each clip, for objectives that compare them, also in validation.
         mixture: several sources with weights, instead of `train_manifest`.
         frame_step: frames of the file from one clip frame to the next. Give exactly one of this, `fps` and `duration`.
         duration: seconds that a clip covers.
@@ -95,6 +97,7 @@ class ClipDataModule(ClipSettings, OrderedDataModule):
     """
 
     masks: list[MaskStrategy]
+    views: list[ViewSettings] | None = None
     mixture: list[Source] | None = None
     frame_step: float | None = None
     duration: float | None = None
@@ -114,6 +117,8 @@ class ClipDataModule(ClipSettings, OrderedDataModule):
         OrderedDataModule.__init__(self)
         super().__post_init__()
         self.grid = TokenGrid.of_clip((self.num_frames, *self.crop_size), self.tubelet)
+        if not self.masks and not self.views:
+            raise ValueError("masks is empty; give at least one mask strategy, or `views` to compare")
         check_masks(self.masks, self.grid)
         if not 0 <= self.color_jitter <= 1:
             raise ValueError(f"color_jitter ({self.color_jitter}) must be between 0 and 1")
@@ -133,7 +138,7 @@ class ClipDataModule(ClipSettings, OrderedDataModule):
         self.training_cuts = self.random_cuts(self.clips_per_video, self.color_jitter)
         self.evaluation_cuts = EvaluationCuts(self.crop_size, self.eval_segments, self.eval_views)
         image_masks = (self.image_masks or self.masks) if self.image_tokenizer else None
-        self.collate = MaskingCollate(self.masks, self.tubelet, self.seed, image_masks)
+        self.collate = MaskingCollate(self.masks, self.tubelet, self.seed, image_masks, self.views or ())
         nothing = tuple(0 for _ in self.training_sources)
         self.cursor: ClipCursor = ClipCursor(clips=nothing, seconds=nothing)
 
@@ -269,8 +274,6 @@ class ClipDataModule(ClipSettings, OrderedDataModule):
 
 def check_masks(masks: list[MaskStrategy], grid: TokenGrid) -> None:
     """Raise ValueError where these masks can't be drawn on this grid: here, not in a worker."""
-    if not masks:
-        raise ValueError("masks is empty; give at least one mask strategy")
     if len(masks) > grid.num_tokens:
         raise ValueError(
             f"{len(masks)} masks are more than the clip's {grid.num_tokens} tokens "

@@ -14,8 +14,8 @@ from vjepa.data.clips.batch import ClipBatch, clip_index, normalize_frames
 from vjepa.data.randomness import Purpose, generator_for
 
 
-class Views(NamedTuple):
-    """Normalized like clips, one frame long."""
+class MultiCrop(NamedTuple):
+    """Large and small views, normalized like clips, one frame long."""
 
     large: Float[Tensor, "G B 3 1 H W"]
     small: Float[Tensor, "L B 3 1 h w"]
@@ -71,7 +71,7 @@ class ImageViews:
         if not 0 <= self.color_jitter < 1:
             raise ValueError(f"color_jitter ({self.color_jitter}) must be from 0 to below 1")
 
-    def __call__(self, batch: ClipBatch) -> Views:
+    def __call__(self, batch: ClipBatch) -> MultiCrop:
         clips = batch.clips
         draws = [self._draw(index, clips.shape[-3:]) for index in _clip_indices(batch.positions)]
         frames, boxes, colors = (
@@ -87,7 +87,7 @@ class ImageViews:
             views.append(_jittered(cropped, colors[number]).unsqueeze(2))
         none = views[0].new_empty(0, len(clips), 3, 1, *self.small_size)
         small = torch.stack(views[self.num_large :]) if self.num_small else none
-        return Views(torch.stack(views[: self.num_large]), small)
+        return MultiCrop(torch.stack(views[: self.num_large]), small)
 
     def _draw(self, index: int, clip_size: torch.Size) -> ViewDraws:
         num_frames, height, width = clip_size
