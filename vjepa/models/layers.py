@@ -13,10 +13,14 @@ from vjepa.grid import gather_tokens, tubelet_pixels
 from vjepa.models.position import RotaryTable, channels_per_head, rotate
 
 MlpKind = Literal["gelu", "swiglu"]
+AttentionKind = Literal["full", "causal"]
 
 
 class TubeletEmbedding(nn.Module):
-    """Cuts a clip into tubelets and projects each to a token, all or only the given ones."""
+    """Cuts a clip into tubelets and projects each to a token, all or only the given ones.
+
+    Of B * V rows of token ids, V rows that follow each other are of one clip; its pixels are not copied for each.
+    """
 
     def __init__(self, tubelet: tuple[int, int, int], embed_dim: int, in_channels: int = 3):
         super().__init__()
@@ -27,11 +31,12 @@ class TubeletEmbedding(nn.Module):
     def forward(
         self,
         clips: Float[Tensor, "B C T H W"],
-        token_ids: Int64[Tensor, "B K"] | None = None,  # all tokens if None
-    ) -> Float[Tensor, "B K D"]:
+        token_ids: Int64[Tensor, "rows K"] | None = None,  # all tokens if None
+    ) -> Float[Tensor, "rows K D"]:
         tubelets = tubelet_pixels(clips, self.tubelet)  # (B, N, C * frames * height * width)
         if token_ids is not None:
-            tubelets = gather_tokens(tubelets, token_ids)
+            of_clip = token_ids.reshape(len(clips), -1)  # (B, V * K)
+            tubelets = gather_tokens(tubelets, of_clip).view(*token_ids.shape, -1)
         return F.linear(tubelets, self.proj.weight.flatten(1), self.proj.bias)
 
 
@@ -62,19 +67,29 @@ class Attention(nn.Module):
         self,
         x: Float[Tensor, "B K D"],
         rotary: RotaryTable | None = None,
-        visible: Bool[Tensor, "K K"] | None = None,  # which keys each query attends to; all if None
+        visible: Bool[Tensor, "... K K"] | None = None,  # which keys each query attends to; all if None
     ) -> Float[Tensor, "B K D"]:
+        query, key, value = self.heads(x, rotary)
+        return self.joined(attention(query, key, value, visible))
+
+    def heads(
+        self, x: Float[Tensor, "B K D"], rotary: RotaryTable | None
+    ) -> tuple[Tensor, Tensor, Tensor]:  # (B, heads, K, head_dim) each
+        """Queries, keys and values; the first two rotated."""
         query, key, value = self.qkv(x).unflatten(-1, (3, -1, self.head_dim)).permute(2, 0, 3, 1, 4)
         if rotary is not None:
             query, key = rotate(query, rotary), rotate(key, rotary)
-        return self.proj(attention(query, key, value, visible).transpose(1, 2).flatten(2))
+        return query, key, value
+
+    def joined(self, attended: Float[Tensor, "B heads K head_dim"]) -> Float[Tensor, "B K D"]:
+        return self.proj(attended.transpose(1, 2).flatten(2))
 
 
 def attention(
     query: Float[Tensor, "B heads Kq head_dim"],
     key: Float[Tensor, "B heads Kk head_dim"],
     value: Float[Tensor, "B heads Kk head_dim"],
-    visible: Bool[Tensor, "Kq Kk"] | None = None,  # which keys each query attends to; all if None
+    visible: Bool[Tensor, "... Kq Kk"] | None = None,  # which keys each query attends to, of each clip or of all
 ) -> Float[Tensor, "B heads Kq head_dim"]:
     """Softmax attention, fused or written out, whichever is faster on this device."""
     if written_out_is_faster(key):
@@ -151,7 +166,10 @@ class Block(nn.Module):
         self.mlp: GeluMlp | SwiGluMlp = (GeluMlp if mlp == "gelu" else SwiGluMlp)(embed_dim, mlp_ratio)
 
     def forward(
-        self, x: Float[Tensor, "B K D"], rotary: RotaryTable | None = None, visible: Bool[Tensor, "K K"] | None = None
+        self,
+        x: Float[Tensor, "B K D"],
+        rotary: RotaryTable | None = None,
+        visible: Bool[Tensor, "... K K"] | None = None,
     ) -> Float[Tensor, "B K D"]:
         x = x + self.attn(self.norm1(x), rotary, visible)
         return x + self.mlp(self.norm2(x))

@@ -101,6 +101,13 @@ class RotaryTable(NamedTuple):
     sine: Float[Tensor, "... K head_dim"]  # sign of the pair's first channel folded in
 
 
+def with_unrotated_first(table: RotaryTable | None) -> RotaryTable | None:
+    """The table with a token before the others that has no position, so that nothing turns it."""
+    if table is None:
+        return None
+    return RotaryTable(F.pad(table.cosine, (0, 0, 1, 0), value=1.0), F.pad(table.sine, (0, 0, 1, 0)))
+
+
 def rotary_table(
     positions: Num[Tensor, "K 3"],  # frame, row, column; integer or scaled
     head_dim: int,
