@@ -12,16 +12,16 @@ from vjepa.evaluation.probes.frozen_features import (
     EncoderFeatures,
     FrameDifferenceFeatures,
     FrozenFeatures,
-    GradientHistogramFeatures,
     ImageBackboneFeatures,
     PixelFeatures,
 )
+from vjepa.evaluation.probes.histogram_features import FlowHistogramFeatures, GradientHistogramFeatures
 from vjepa.evaluation.probes.report import hardest, print_tables, write_files
 from vjepa.evaluation.probes.sweep import Sweep
 from vjepa.evaluation.probes.temporal_tasks import TemporalTaskName
 from vjepa.evaluation.results import print_unreadable
 
-BaselineName = Literal["random", "pixels", "differences", "gradients", "image"]
+BaselineName = Literal["random", "pixels", "differences", "gradients", "flow", "image"]
 
 
 def probe(
@@ -46,8 +46,8 @@ def probe(
         data: labelled clips: heads learn on train, are chosen on val, and the chosen ones are scored once on test.
         levels: blocks whose tokens are read, from 0, concatenated along the sequence; the last one if None.
         baselines: rows beside the checkpoint: the same network untrained (by the run's seed), small frames, their
-            differences, gradient histograms of one frame, and a frozen image model per frame where its weights are
-            given.
+            differences, gradient histograms of one frame, histograms of optical flow, and a frozen image model per
+            frame where its weights are given.
         image_model: timm's name of the image model.
         image_weights: its weights, as safetensors or a checkpoint of tensors.
         sweep: heads, their learning rates and weight decays, and the length of their training.
@@ -71,6 +71,8 @@ def probe(
         rows.append(FrameDifferenceFeatures())
     if "gradients" in baselines:
         rows.append(GradientHistogramFeatures())
+    if "flow" in baselines:
+        rows.append(FlowHistogramFeatures())
     if "image" in baselines and image_weights is not None:
         rows.append(ImageBackboneFeatures(image_model, image_weights))
     results = FrozenEvaluation(

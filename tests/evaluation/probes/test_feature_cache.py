@@ -19,10 +19,10 @@ from vjepa.evaluation.probes.frozen_features import (
     EncoderFeatures,
     FrameDifferenceFeatures,
     FrozenFeatures,
-    GradientHistogramFeatures,
     ImageBackboneFeatures,
     PixelFeatures,
 )
+from vjepa.evaluation.probes.histogram_features import FlowHistogramFeatures, GradientHistogramFeatures
 from vjepa.evaluation.probes.temporal_tasks import Speed
 from vjepa.models import VideoEncoder
 
@@ -79,6 +79,8 @@ def test_the_key_tells_weights_and_settings_apart(tiny_world, tmp_path):
         FrameDifferenceFeatures(),
         GradientHistogramFeatures(),
         GradientHistogramFeatures(cell=4),
+        FlowHistogramFeatures(),
+        FlowHistogramFeatures(num_parts=2),
     ]
     keys = [cache.key_of(features) for features in different]
     assert len(set(keys)) == len(keys)

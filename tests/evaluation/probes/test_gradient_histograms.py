@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vjepa.evaluation.probes.frozen_features import GradientHistogramFeatures
+from vjepa.evaluation.probes.histogram_features import GradientHistogramFeatures
 
 
 def clip_of(frame: Tensor) -> Tensor:  # (H, W), 0 to 255 -> (1, 3, 4, H, W) uint8

@@ -1,4 +1,4 @@
-"""Inputs of probes: tokens of a frozen encoder and of baselines (pixels, gradients, an image model)."""
+"""Inputs of probes: tokens of a frozen encoder and of baselines (pixels, their differences, an image model)."""
 
 import hashlib
 from collections.abc import Sequence
@@ -101,50 +101,6 @@ class FrameDifferenceFeatures(PixelFeatures):
 
     def forward(self, clips: Tensor) -> Tensor:
         return super().forward(clips).diff(dim=1)
-
-
-class GradientHistogramFeatures(FrozenFeatures):
-    """Histograms of oriented gradients of a clip's middle frame (Dalal and Triggs, CVPR 2005).
-
-    A token is a block of 2 x 2 cells, normalised together; blocks overlap.
-
-    Args:
-        cell: side of a cell in pixels.
-        num_angles: bins over half a turn; a gradient is split between the two nearest.
-    """
-
-    def __init__(self, name: str = "gradient histograms, one frame", cell: int = 8, num_angles: int = 9):
-        super().__init__(name)
-        self.cell = cell
-        self.num_angles = num_angles
-        self.freeze()
-
-    def forward(self, clips: Tensor) -> Tensor:
-        """Raises ValueError where a frame has fewer than 2 x 2 cells."""
-        if min(clips.shape[-2:]) < 2 * self.cell:
-            height, width = clips.shape[-2:]
-            raise ValueError(f"frames of {height} x {width} pixels have no 2 x 2 cells of {self.cell} pixels")
-        grey = clips[:, :, clips.shape[2] // 2].float().mean(1) / 255  # (B, H, W)
-        across = F.pad(grey, (1, 1, 0, 0), mode="replicate").unfold(2, 3, 1)
-        down = F.pad(grey, (0, 0, 1, 1), mode="replicate").unfold(1, 3, 1)
-        across, down = across[..., 2] - across[..., 0], down[..., 2] - down[..., 0]
-        bins = torch.atan2(down, across) / torch.pi * self.num_angles  # num_angles over half a turn
-        lower = bins.floor()
-        fraction = bins - lower
-        strength = torch.hypot(across, down)
-        histogram = torch.zeros(*grey.shape, self.num_angles, device=grey.device)
-        for number, weight in ((lower, 1 - fraction), (lower + 1, fraction)):
-            histogram.scatter_add_(-1, (number.long() % self.num_angles)[..., None], (strength * weight)[..., None])
-        cells = F.avg_pool2d(histogram.movedim(-1, 1), self.cell)  # (B, angles, rows, columns)
-        blocks = F.unfold(cells, 2).transpose(1, 2)  # (B, N, 4 * angles)
-        clipped = F.normalize(blocks, dim=-1, eps=1e-3).clamp(max=0.2)
-        return F.normalize(clipped, dim=-1, eps=1e-3)
-
-    def pool(self, tokens: Tensor) -> Tensor:
-        return tokens.float().flatten(1)
-
-    def settings(self) -> str:
-        return f"{self.cell} {self.num_angles}"
 
 
 class ImageBackboneFeatures(FrozenFeatures):
