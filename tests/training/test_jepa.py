@@ -33,7 +33,7 @@ def jepa(**settings) -> JEPA:
 
 
 def target_tokens(module: JEPA, clips: Tensor) -> Tensor:
-    return module.targets(clips, Encoders(module.context_encoder, module.target_encoder, module.predictor.num_levels))
+    return module.targets(clips, Encoders(module.context_encoder, module.target_encoder, module.num_levels))
 
 
 def batch(step: int, num_clips: int = 2) -> ClipBatch:

@@ -155,7 +155,7 @@ def read_settings(file: Path) -> RunSettings:
         if "class_path" in encoder:  # of single frames
             kind = recipe["model"]["class_path"].rpartition(".")[2]
             raise ValueError(f"{file} is of a {kind}, which has no encoder of clips; give a run of `make pretrain`")
-        predictor = dict(parts["predictor"]) if "predictor" in parts else None
+        predictor = None if parts.get("predictor") is None else dict(parts["predictor"])
         data = dict(recipe["data"]["init_args"])
     except (KeyError, TypeError):
         raise ValueError(f"{file} holds no settings of a vjepa run (model.init_args.encoder, data.init_args)") from None

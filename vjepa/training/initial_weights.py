@@ -35,6 +35,8 @@ def load_initial_weights(module: nn.Module, path: Path) -> list[str]:
     _require_same_positions(parts["context_encoder"], VideoEncoder, model.encoder, "encoder", path)
     load_all(parts["context_encoder"], context.weights, path)
     load_all(parts["target_encoder"], model.encoder.weights, path)
+    if "predictor" not in parts:
+        return notes
     if model.predictor is None:
         return [*notes, f"{path} holds no predictor: it starts untrained"]
     _require_same_positions(parts["predictor"], Predictor, model.predictor, "predictor", path)

@@ -21,6 +21,7 @@ from vjepa.training.clip_model import ClipModel
 from vjepa.training.initial_weights import load_initial_weights
 from vjepa.training.schedule import Schedule
 from vjepa.training.targets import Encoders, MovingAverage, OwnTokens, Targets
+from vjepa.training.views import embed_views
 
 
 class JEPA(ClipModel):
@@ -28,13 +29,15 @@ class JEPA(ClipModel):
 
     Args:
         encoder: the context encoder, which sees only visible tokens; its frozen copy is the target encoder.
-        predictor: predicts target tokens; its `encoder_dim` must be the encoder's `embed_dim`.
+        predictor: predicts target tokens; its `encoder_dim` must be the encoder's `embed_dim`. None where terms compare
+            views alone (LeVJEPA): the target encoder is then only the average that is evaluated.
         terms: of the loss, by name (`vjepa.objectives`): `LatentPrediction` alone if None. Beside it the recipes here
-            use `ContextPrediction`, `Agreement` and `Regularization`. An entry of None is left out.
+            use `ViewAgreement`, `ContextPrediction`, `Agreement` and `Regularization`. An entry of None is left out.
         targets: where target tokens come from: `MovingAverage` (if None), `Teacher` or `OwnTokens` of `vjepa.training`.
         learning_rate, weight_decay: of AdamW, over optimizer steps.
         momentum: of the target encoder; its first value is used after the first optimizer step, `end` after the last.
         betas, eps: of AdamW.
+        momentum_interval: optimizer steps from one update of the target encoder to the next.
         mask_token_per_mask: mask number i uses mask token i (V-JEPA 1); otherwise all share the first (V-JEPA 2).
         initial_weights: what encoder, predictor and target encoder start from (cooldown, continued pretraining): a
             checkpoint of ours, a released file, a Hugging Face folder. The run's own schedules begin anew; to go on
@@ -43,34 +46,41 @@ class JEPA(ClipModel):
 
     def step(self, batch: ClipBatch) -> ClipStep:
         clips = normalize_clips(batch.clips)  # (B, 3, T, H, W)
-        encoder, num_levels = self.context_encoder, self.predictor.num_levels
-        target_tokens = self.targets(clips, Encoders(encoder, self.target_encoder, num_levels))  # (B, N, levels * D)
-        contexts = [encode_levels(encoder, clips, num_levels, mask.context_ids) for mask in batch.masks]
-        grid, is_image = encoder.grid_of(clips), encoder.is_image(clips)
-        predictions = [
-            self.predict(context, mask, number, grid, is_image)
-            for number, (context, mask) in enumerate(zip(contexts, batch.masks, strict=True))
-        ]
+        encoder, num_levels = self.context_encoder, self.num_levels
         step = ClipStep(
             number=self.global_step,
             clips=clips,
-            grid=grid,
-            is_image=is_image,
+            grid=encoder.grid_of(clips),
+            is_image=encoder.is_image(clips),
             masks=batch.masks,
-            targets=normalized_targets(target_tokens, num_levels),
-            whole_tokens=target_tokens.unflatten(-1, (num_levels, -1))[..., -1, :],
-            contexts=contexts,
-            predictions=[hidden for hidden, _ in predictions],
-            context_predictions=[visible for _, visible in predictions if visible is not None],
+            contexts=[encode_levels(encoder, clips, num_levels, mask.context_ids) for mask in batch.masks],
+            views=embed_views(encoder, clips, batch.views),  # (V, B, D)
+            clips_per_file=batch.clips_per_file,
             encode=lambda token_ids: encoder(clips, token_ids),
         )
+        if self.predictor is not None:
+            self.predict_hidden(step)
         step.losses = self.objective(step)
         return step
+
+    def predict_hidden(self, step: ClipStep) -> None:
+        """Add targets, and predictions from the visible tokens of each mask."""
+        if not step.masks:
+            raise ValueError("the predictor has nothing to predict: give data.masks, or --model.predictor=null")
+        target_tokens = self.targets(step.clips, Encoders(self.context_encoder, self.target_encoder, self.num_levels))
+        step.targets = normalized_targets(target_tokens, self.num_levels)  # (B, N, levels * D)
+        step.whole_tokens = target_tokens.unflatten(-1, (self.num_levels, -1))[..., -1, :]
+        for number, (context, mask) in enumerate(zip(step.contexts, step.masks, strict=True)):
+            hidden, visible = self.predict(context, mask, number, step.grid, step.is_image)
+            step.predictions.append(hidden)
+            if visible is not None:
+                step.context_predictions.append(visible)
 
     def update_target(self, step: int, run_steps: int) -> dict[str, float]:
         """Move the target encoder towards the context encoder."""
         momentum = 0.0 if isinstance(self.targets, OwnTokens) else self.ema_momentum(step, run_steps)
-        update_ema(self.target_encoder, self.context_encoder, momentum)
+        if step % self.momentum_interval == 0:
+            update_ema(self.target_encoder, self.context_encoder, momentum)
         return {"schedule/momentum": momentum}
 
     def predict(
@@ -82,6 +92,7 @@ class JEPA(ClipModel):
         is_image: bool,
     ) -> tuple[Float[Tensor, "B Nt target_dim"], Float[Tensor, "B Nc target_dim"] | None]:
         """Predictions of a mask's hidden tokens, and of its visible ones where a term reads them."""
+        assert self.predictor is not None
         mask_token = number if self.mask_token_per_mask else 0
         if not self.predicts_context:
             return self.predictor(context, mask, grid, mask_token, is_image), None
@@ -90,7 +101,7 @@ class JEPA(ClipModel):
     def __init__(
         self,
         encoder: VideoEncoder,
-        predictor: Predictor,
+        predictor: Predictor | None,
         terms: dict[str, ClipTerm | None] | None = None,
         targets: Targets | None = None,
         learning_rate: Schedule = Schedule(start=1e-4, peak=5.25e-4, warmup_steps=12_000),  # noqa: B008 (frozen)
@@ -98,12 +109,18 @@ class JEPA(ClipModel):
         momentum: Schedule = Schedule(peak=0.99925, decay="linear"),  # noqa: B008 (frozen)
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
+        momentum_interval: int = 1,
         mask_token_per_mask: bool = False,
         initial_weights: Path | None = None,
     ):
         super().__init__(learning_rate, weight_decay, betas, eps)
         self.targets = MovingAverage() if targets is None else targets
-        _require_networks_that_fit(encoder, predictor, self.targets)
+        if predictor is not None:
+            _require_networks_that_fit(encoder, predictor, self.targets)
+        elif terms is None:
+            raise ValueError("without a predictor the default term, latent prediction, has no loss: give model.terms")
+        if momentum_interval < 1:
+            raise ValueError(f"momentum_interval ({momentum_interval}) must be at least 1")
         self.context_encoder = encoder
         self.target_encoder = frozen_copy(encoder)
         self.predictor = predictor
@@ -114,11 +131,18 @@ class JEPA(ClipModel):
             term.check_networks(encoder, predictor)
         self.predicts_context = any(term.reads_context_predictions for term in self.objective.terms)
         self.momentum = momentum
+        self.momentum_interval = momentum_interval
         self.mask_token_per_mask = mask_token_per_mask
         self.initial_weights = initial_weights
-        predictor.freeze_unused(mask_tokens=not mask_token_per_mask, context=not self.predicts_context)
-        if encoder.num_output_levels > 1 and predictor.num_levels == 1:
+        if predictor is not None:
+            predictor.freeze_unused(mask_tokens=not mask_token_per_mask, context=not self.predicts_context)
+        if encoder.num_output_levels > 1 and self.num_levels == 1:
             encoder.level_norms[:-1].requires_grad_(False)
+
+    @property
+    def num_levels(self) -> int:
+        """Output levels of the encoder that are predicted."""
+        return 1 if self.predictor is None else self.predictor.num_levels
 
     @property
     def prediction(self) -> LatentPrediction | None:
@@ -129,13 +153,15 @@ class JEPA(ClipModel):
         return self.target_encoder if name == "target" else self.context_encoder
 
     def trained_parts(self) -> list[nn.Module]:
-        return [self.context_encoder, self.predictor, self.objective]
+        networks = (self.context_encoder, self.predictor, self.objective)
+        return [network for network in networks if network is not None]
 
     def setup(self, stage: str) -> None:
         if stage == "fit" and self.initial_weights is not None:
             for note in load_initial_weights(self, self.initial_weights):
                 rank_zero_only(print)(note)
-        self.targets.setup(self.predictor)
+        if self.predictor is not None:
+            self.targets.setup(self.predictor)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         # A teacher may be larger than all the rest, and never changes: it is read from where it came from.
