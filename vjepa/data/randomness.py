@@ -30,6 +30,7 @@ class Purpose(IntEnum):
     PAIR = 16
     VIEW = 17
     TOKENS_OF_VIEW = 18
+    CROP_OF_VIEW = 19
 
 
 def generator_for(seed: int, purpose: Purpose, *position: int) -> np.random.Generator:

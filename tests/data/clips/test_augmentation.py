@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 
-from vjepa.data.clips.augmentation import RandAugment, erase_box, jitter_colors
+from vjepa.data.clips.augmentation import ColorJitter, RandAugment, erase_box, jitter_colors
 
 POLICY = "rand-m7-n4-mstd0.5-inc1"
 
@@ -103,3 +103,47 @@ def test_half_of_the_clips_become_negatives():
         np.corrcoef(jitter_colors(frames, np.random.default_rng(k)).mean(-1).ravel(), grey)[0, 1] for k in range(40)
     ]
     assert all(abs(value) > 0.9 for value in alike) and 8 < sum(value < 0 for value in alike) < 32
+
+
+# --- colour jitter of views
+
+
+def jitter(**settings) -> ColorJitter:
+    nothing = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "hue": 0.0, "grayscale_probability": 0.0}
+    return ColorJitter(**({"probability": 1.0} | nothing | settings))
+
+
+def test_color_jitter_changes_all_frames_alike_and_follows_from_the_generator():
+    frames = np.repeat(noise(1, 16, 24, 3), 3, axis=0)
+    before, change = frames.copy(), ColorJitter(probability=1.0)
+    clips = [change(frames, np.random.default_rng(seed)) for seed in (0, 0, 1)]
+    assert all((clip == clip[:1]).all() and clip.dtype == np.uint8 for clip in clips) and (frames == before).all()
+    assert (clips[0] == clips[1]).all() and (clips[0] != clips[2]).any()
+
+
+def test_each_part_of_color_jitter_does_what_it_says():
+    frames, generator = noise(2, 16, 16, 3) // 2 + 64, np.random.default_rng(0)
+    grey = np.repeat(frames[..., :1], 3, axis=-1)
+    luma = [0.299, 0.587, 0.114]
+    assert (jitter()(frames, generator) == frames).all()
+    brighter = jitter(brightness=0.4)(frames, generator) / frames
+    assert abs(brighter - brighter.mean()).max() < 0.02 and 0.6 <= brighter.mean() <= 1.4
+    steeper = jitter(contrast=0.4)(frames, generator)
+    assert steeper.std() != frames.std() and np.mean(steeper @ luma) == pytest.approx(np.mean(frames @ luma), abs=0.5)
+    for part in ({"saturation": 0.4}, {"hue": 0.1}):
+        changed = jitter(**part)(frames, generator)
+        assert (changed != frames).any() and (jitter(**part)(grey, generator) == grey).all()
+        assert abs(changed @ luma - frames @ luma).mean() < 1
+    colorless = jitter(probability=0.0, grayscale_probability=1.0)(frames, generator)
+    assert abs(colorless - (frames @ luma)[..., None]).max() < 1
+
+
+def test_color_jitter_changes_about_the_asked_fraction_of_clips():
+    frames, rng = noise(1, 8, 8, 3), np.random.default_rng(3)
+    changed = sum((jitter(probability=0.8, hue=0.1)(frames, rng) != frames).any() for _ in range(300))
+    assert 0.7 < changed / 300 < 0.9
+
+
+def test_color_jitter_of_no_use_is_refused():
+    with pytest.raises(ValueError, match=r"hue \(0.6\) must be between 0 and 0.5"):
+        ColorJitter(hue=0.6)

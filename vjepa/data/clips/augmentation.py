@@ -4,7 +4,9 @@ import random
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, fields
 
+import cv2
 import numpy as np
 from jaxtyping import UInt8
 
@@ -85,3 +87,50 @@ def jitter_colors(frames: Frames, generator: np.random.Generator, strength: floa
     mixing = sign * contrast * ((1 - grayscale_probability) * np.eye(3) + grayscale_probability / 3)
     changed = (frames.astype(np.float32) - 127.5) @ mixing.astype(np.float32).T + 127.5
     return np.asarray(changed.round().clip(0, 255), np.uint8)
+
+
+LUMA = np.array([0.299, 0.587, 0.114])
+RGB_TO_YIQ = np.array([LUMA, [0.595716, -0.274453, -0.321263], [0.211456, -0.522591, 0.311135]])
+
+
+@dataclass(frozen=True)
+class ColorJitter:
+    """Random brightness, contrast, saturation and hue, or no colour at all. The defaults are LeVJEPA's local crops.
+
+    All in one linear map of colours: hue is turned in the YIQ space, contrast is about the clip's mean grey, and
+    saturated values are cut off once, at the end.
+
+    Args:
+        probability: of changing a clip; `grayscale_probability` has its own draw.
+        brightness, contrast, saturation: changed by factors up to 1 plus or minus this.
+        hue: turned by up to this fraction of the colour circle.
+        grayscale_probability: of a clip without colour.
+    """
+
+    probability: float = 0.8
+    brightness: float = 0.4
+    contrast: float = 0.4
+    saturation: float = 0.2
+    hue: float = 0.1
+    grayscale_probability: float = 0.2
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            most = 0.5 if each.name == "hue" else 1.0
+            if not 0 <= getattr(self, each.name) <= most:
+                raise ValueError(f"{each.name} ({getattr(self, each.name)}) must be between 0 and {most:g}")
+
+    def __call__(self, frames: Frames, generator: np.random.Generator) -> Frames:
+        spread = np.array([self.brightness, self.contrast, self.saturation, 2 * np.pi * self.hue])
+        is_changed, is_gray = generator.random(2) < (self.probability, self.grayscale_probability)
+        brightness, contrast, saturation, angle = (1, 1, 1, 0) + is_changed * spread * generator.uniform(-1, 1, 4)
+        if not (is_changed or is_gray):
+            return frames
+        cosine, sine = np.cos(angle), np.sin(angle)
+        turned = np.linalg.inv(RGB_TO_YIQ) @ [[1, 0, 0], [0, cosine, -sine], [0, sine, cosine]] @ RGB_TO_YIQ
+        saturation *= not is_gray
+        mixing = contrast * brightness * (saturation * turned + (1 - saturation) * LUMA)  # (3, 3)
+        shift = (1 - contrast) * brightness * float(frames.mean((0, 1, 2)) @ LUMA)
+        affine = np.column_stack([mixing, np.full(3, shift)])
+        rows = frames.reshape(-1, *frames.shape[2:])  # all frames as one picture
+        return np.asarray(cv2.transform(rows, affine), np.uint8).reshape(frames.shape)

@@ -116,14 +116,16 @@ class MaskingCollate:
             for_batch = generator_for(self.seed, Purpose.MASK_OF_BATCH, number, batch_position)
             for_clips = [generator_for(self.seed, Purpose.MASK_OF_CLIP, number, index) for index in indices]
             masks.append(draw(grid, for_batch, for_clips))
-        views = [self._draw_views(settings, number, grid, indices) for number, settings in enumerate(self.views)]
+        views = []
+        for number, settings in enumerate(self.views):
+            crops = [clip.views[number] for clips in files for clip in clips]
+            token_ids = None
+            if settings.keep_ratio < 1:
+                grid = TokenGrid.of_clip((num_frames, *(settings.crop_size or (height, width))), tubelet)
+                generators = [generator_for(self.seed, Purpose.TOKENS_OF_VIEW, number, index) for index in indices]
+                token_ids = kept_tokens(grid, settings.keep_ratio, generators, settings.number)
+            views.append(Views(torch.cat(crops) if settings.crop_size else None, token_ids))
         return batch._replace(masks=masks, views=views)
-
-    def _draw_views(self, settings: ViewSettings, number: int, grid: TokenGrid, indices: list[int]) -> Views:
-        if settings.keep_ratio == 1:
-            return Views(None, None)
-        generators = [generator_for(self.seed, Purpose.TOKENS_OF_VIEW, number, index) for index in indices]
-        return Views(None, kept_tokens(grid, settings.keep_ratio, generators, settings.number))
 
 
 def clip_index(position: int, number: int) -> int:

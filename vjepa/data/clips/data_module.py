@@ -120,6 +120,7 @@ class ClipDataModule(ClipSettings, OrderedDataModule):
         if not self.masks and not self.views:
             raise ValueError("masks is empty; give at least one mask strategy, or `views` to compare")
         check_masks(self.masks, self.grid)
+        check_crops(self.views or [], self.num_frames, self.tubelet)
         if not 0 <= self.color_jitter <= 1:
             raise ValueError(f"color_jitter ({self.color_jitter}) must be between 0 and 1")
         self.require_positive("eval_segments", "eval_views")
@@ -195,7 +196,9 @@ class ClipDataModule(ClipSettings, OrderedDataModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         readers = VideoCache(self.reader_chain, self.cache_gigabytes) if self.cache_gigabytes else self.reader_chain
-        return self.training_loader(ClipDataset(self.train, self.order, self.training_cuts, readers), self.collate)
+        return self.training_loader(
+            ClipDataset(self.train, self.order, self.training_cuts, readers, self.views or ()), self.collate
+        )
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
         """Every row once, as listed."""
@@ -203,7 +206,7 @@ class ClipDataModule(ClipSettings, OrderedDataModule):
             return []
         num_rows = len(self.evaluated.manifest)
         order = MixtureOrder([RowOrder(num_rows, self.seed, shuffle=False)])
-        dataset = ClipDataset([self.evaluated], order, self.evaluation_cuts, self.reader_chain)
+        dataset = ClipDataset([self.evaluated], order, self.evaluation_cuts, self.reader_chain, self.views or ())
         num_files = max(1, self.global_batch_size // self.evaluation_cuts.clips_per_video)
         return self.evaluation_loader(dataset, self.collate, num_rows, num_files)
 
@@ -281,3 +284,13 @@ def check_masks(masks: list[MaskStrategy], grid: TokenGrid) -> None:
         )
     for draw in masks:
         draw(grid, generator_for(0, Purpose.MASK_OF_BATCH), [generator_for(0, Purpose.MASK_OF_CLIP)])
+
+
+def check_crops(views: list[ViewSettings], num_frames: int, tubelet: tuple[int, int, int]) -> None:
+    """Raise ValueError where crops of views are no whole number of tubelets."""
+    for settings in views:
+        if settings.crop_size is not None:
+            try:
+                TokenGrid.of_clip((num_frames, *settings.crop_size), tubelet)
+            except ValueError as error:
+                raise ValueError(f"crop_size {settings.crop_size} of views: {error}") from error
