@@ -5,7 +5,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV ?= .venv
 IN_A_WORLD := $(firstword $(filter worldmodel plan,$(MAKECMDGOALS)))
-ON_VIDEOS := $(if $(filter probe compare,$(MAKECMDGOALS)),probe,pretrain)
+ON_VIDEOS := $(if $(filter finetune,$(MAKECMDGOALS)),finetune,$(if $(filter probe compare,$(MAKECMDGOALS)),probe,pretrain))
 CONFIG ?= configs/$(if $(IN_A_WORLD),$(IN_A_WORLD)/two_rooms,$(ON_VIDEOS)/synthetic).yaml
 CHECKPOINT ?=
 ARGS ?=
@@ -31,7 +31,7 @@ PYTEST = OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= \
 	$(VENV)/bin/python -m pytest --numprocesses=2 --dist=worksteal
 
 .SECONDEXPANSION:
-.PHONY: help install simulators data pretrain probe compare worldmodel plan test test-quick test-without-decord bench bench-data recipes check \
+.PHONY: help install simulators data pretrain probe finetune compare worldmodel plan test test-quick test-without-decord bench bench-data recipes check \
 	format clean
 
 help:  ## list the targets
@@ -64,6 +64,9 @@ pretrain: $(INSTALLED) $$(DATA)  ## pretrain by CONFIG, with overrides ARGS; RES
 
 probe: $(INSTALLED) $$(DATA)  ## probe CHECKPOINT, or the newest one, by CONFIG: kNN, linear and attentive, beside baselines
 	$(VJEPA) probe -c $(CONFIG) $(if $(CHECKPOINT),--checkpoint=$(CHECKPOINT)) $(ARGS)
+
+finetune: $(INSTALLED) $$(DATA)  ## train CHECKPOINT, or the newest one, with labels by CONFIG; ARGS="--methods=[whole,lora,frozen,scratch]"
+	$(VJEPA) finetune -c $(CONFIG) $(if $(CHECKPOINT),--checkpoint=$(CHECKPOINT)) $(ARGS)
 
 compare: $(INSTALLED) $$(DATA)  ## the same encoder under several objectives, equal steps: docs/compare.md; ARGS="--steps=200 --seeds=[0,1,2]"
 	$(VJEPA) compare -c $(CONFIG) $(ARGS)

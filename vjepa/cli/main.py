@@ -33,6 +33,11 @@ COMMANDS = {
         "frozen evaluation of a checkpoint: kNN, linear and attentive probes beside baselines",
         quiet=True,
     ),
+    "finetune": Command(
+        "finetune_command:run_finetune_command",
+        "train a checkpoint's encoder with labels, whole or by low-rank adapters, beside frozen and from scratch",
+        quiet=True,
+    ),
     "compare": Command(
         "compare_command:run_compare_command",
         "one encoder under several objectives: a table, and pictures of blurred pixels and of collapse",
@@ -76,6 +81,8 @@ OTHER_NAMES = {
     "worldmodel": "fit",
     "eval": "probe",
     "evaluate": "probe",
+    "fine-tune": "finetune",
+    "lora": "finetune",
     "export": "convert",
     "extract": "embed",
     "check": "doctor",

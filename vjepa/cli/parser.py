@@ -112,7 +112,7 @@ def run_by_recipe(
     """
     parser = HelpfulParser(prog=prog, description=description)
     command = prog.rpartition(" ")[2]
-    parser.add_recipe_argument([command if command in ("plan", "collect") else "probe"])
+    parser.add_recipe_argument([command if command in ("plan", "collect", "finetune") else "probe"])
     keys = {name: parser.add_class_arguments(group, instantiate=False) for name, group in flat.items()}
     parser.add_function_arguments(function, skip={"configuration", *flat})
     given = parser.parse_args(arguments)

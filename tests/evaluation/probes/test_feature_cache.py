@@ -253,7 +253,7 @@ def test_streamed_and_cached_batches_agree(tiny_world, tmp_path):
 def test_pooled_pixels_of_segments_are_means_of_whole_clips():
     features = PixelFeatures(side=2)
     tokens = torch.rand(5, 6, 4, 12)  # 3 segments of 2 views
-    batch = arranged(features, tokens, torch.zeros(5, dtype=torch.int64), 3)
+    batch = arranged(features.pool, tokens, torch.zeros(5, dtype=torch.int64), 3)
     torch.testing.assert_close(batch.pooled[:, 1], tokens[:, 1::2].flatten(2).mean(1))
 
 

@@ -18,6 +18,8 @@ from vjepa.data.loading import decoding_loader
 from vjepa.data.manifest.manifest import Manifest, read_manifest
 from vjepa.data.order import BatchSampler, MixtureOrder, RowOrder
 from vjepa.data.randomness import Purpose, generator_for
+from vjepa.data.video.reader import ReaderChain
+from vjepa.data.video.video_cache import VideoCache
 
 SplitName = Literal["train", "val", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
@@ -48,6 +50,7 @@ class EvaluationClips(ClipSettings):
         self.require_positive("batch_size")
         if not 0 < self.val_fraction < 1:
             raise ValueError(f"val_fraction ({self.val_fraction}) must be between 0 and 1; try 0.2")
+        self.readers_of_clips: ReaderChain | VideoCache = self.reader_chain
         self.unreadable: dict[str, str] = {}  # reasons by path of the files left out so far
 
     def read_split(self, split: SplitName, label_columns: Sequence[str]) -> Manifest | None:
@@ -114,7 +117,7 @@ class EvaluationClips(ClipSettings):
 
     def _dataset(self, manifest: Manifest, frames: FrameSampling, cuts: Cuts, order: RowOrder) -> ClipDataset:
         source = ClipSource(str(manifest.source), manifest, frames)
-        return ClipDataset([source], MixtureOrder([order]), cuts, self.reader_chain)
+        return ClipDataset([source], MixtureOrder([order]), cuts, self.readers_of_clips)
 
     def _loader(
         self, dataset: ClipDataset, batch_size: int, num_batches: int, rank: int = 0, world_size: int = 1

@@ -18,6 +18,7 @@ from vjepa.data.manifest.class_names import Classes, learned_classes, listed
 from vjepa.data.manifest.manifest import Manifest, read_manifest
 from vjepa.data.randomness import Purpose, generator_for
 from vjepa.data.video.storage import versions_of
+from vjepa.data.video.video_cache import VideoCache
 
 
 @final
@@ -39,6 +40,8 @@ class LabelledClips(EvaluationClips):
         views: crops over a frame, in validation and test.
         train_segments: clips over the length of a training file.
         train_views: crops over a frame of training clips that are encoded once; those that are encoded anew have one.
+        cache_gigabytes: cache decoded videos in memory up to this size, per process; for one that decodes many passes
+            itself (num_workers=0).
     """
 
     label: str = "label"
@@ -49,10 +52,13 @@ class LabelledClips(EvaluationClips):
     views: int = 1
     train_segments: int = 1
     train_views: int = 1
+    cache_gigabytes: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.require_positive("segments", "views", "train_segments", "train_views")
+        if self.cache_gigabytes:
+            self.readers_of_clips = VideoCache(self.reader_chain, self.cache_gigabytes)
         self.frames = FrameSampling(self.num_frames, self.fps, self.frame_step, self.duration)
         evaluated = EvaluationCuts(self.crop_size, self.segments, self.views)
         once = EvaluationCuts(self.crop_size, self.train_segments, self.train_views)
@@ -79,6 +85,12 @@ class LabelledClips(EvaluationClips):
         """The same clips, tested on one fold and selected on the next."""
         other = copy(self)
         other.manifests = self._manifests_of_fold(number)
+        return other
+
+    def reseeded(self, seed: int) -> "LabelledClips":
+        """The same splits; training clips come in another order, with other crops."""
+        other = copy(self)
+        other.seed = int(generator_for(self.seed, Purpose.LABELLED_ROWS, 3, seed).integers(2**31))
         return other
 
     def with_single_clips(self, num_frames: int) -> "LabelledClips":

@@ -67,7 +67,7 @@ class CachedBatches:
             if self.clips_are_classes:
                 labels = torch.arange(tokens.shape[1]).repeat(len(tokens))
                 tokens = tokens.flatten(0, 1).unsqueeze(1)
-            yield arranged(self.features, tokens, labels, self.num_segments)
+            yield arranged(self.features.pool, tokens, labels, self.num_segments)
 
     def _shuffled(self) -> Iterator[Tensor]:
         """Batches over endless passes. No batch spans two passes, so a pass may end with a smaller one."""
@@ -111,7 +111,7 @@ class StreamedBatches:
                     tokens = self.features(batch.clips.to(self.device)).float()
                 tokens = tokens.unflatten(0, (-1, self.clips_per_video))
                 labels = batch.labels[:: self.clips_per_video].to(self.device)
-                yield arranged(self.features, tokens, labels, self.num_segments)
+                yield arranged(self.features.pool, tokens, labels, self.num_segments)
 
 
 def streamed_training(
@@ -147,13 +147,17 @@ def streamed_evaluation(
     return StreamedBatches(features, batches, cuts.clips_per_video, cuts.num_segments, device, precision)
 
 
+def mean_of_tokens(tokens: Float[Tensor, "B N D"]) -> Float[Tensor, "B D"]:
+    return tokens.float().mean(dim=1)
+
+
 def arranged(
-    features: FrozenFeatures,
+    pool: Callable[[Tensor], Tensor],  # (B, N, D) to (B, P)
     tokens: Float[Tensor, "B segments_views N D"],  # the views of a segment together
     labels: Int64[Tensor, " B"],
     num_segments: int,
 ) -> FeatureBatch:
     """All segments of a view as one sequence, as in the released evaluations."""
     by_view = tokens.unflatten(1, (num_segments, -1)).transpose(1, 2)  # (B, views, segments, N, D)
-    pooled = features.pool(by_view.flatten(0, 2)).unflatten(0, by_view.shape[:3]).mean(2)
+    pooled = pool(by_view.flatten(0, 2)).unflatten(0, by_view.shape[:3]).mean(2)
     return FeatureBatch(by_view.flatten(2, 3), pooled, labels)

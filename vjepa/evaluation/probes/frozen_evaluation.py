@@ -103,9 +103,7 @@ class FrozenEvaluation:
         names = [features.name for features in rows]
         if len(set(names)) < len(names):
             raise ValueError(f"two rows of features have one name ({', '.join(names)})")
-        for amount in labels_per_class or []:
-            if amount != "all" and not amount > 0:
-                raise ValueError(f"labels_per_class ({amount}) must be more than 0, or 'all'")
+        require_amounts(labels_per_class or [])
         self.folds = [clips] if clips.folds is None else [clips.fold(k) for k in range(clips.folds)]
         self.rows = rows
         self.sweep = sweep or Sweep()
@@ -235,6 +233,13 @@ class FrozenEvaluation:
 
     def _num_batches(self, setting: Setting) -> int:
         return self.sweep.num_steps(len(setting.rows)) * self.sweep.accumulate_batches
+
+
+def require_amounts(amounts: Sequence[Amount]) -> None:
+    """Raises ValueError for an amount of labels that is none."""
+    for amount in amounts:
+        if amount != "all" and not amount > 0:
+            raise ValueError(f"labels_per_class ({amount}) must be more than 0, or 'all'")
 
 
 def scored(outcomes: Sequence[Outcome]) -> list[Result]:
