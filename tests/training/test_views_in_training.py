@@ -6,6 +6,7 @@ from torch import Tensor
 
 from tests.training.test_jepa import CountTargetChanges, batch, jepa, train
 from vjepa.data.clips.batch import ClipBatch, Views, normalize_clips
+from vjepa.masking import TubeMask
 from vjepa.models import VideoEncoder
 from vjepa.objectives import LatentPrediction, Projector, VarianceCovariance, ViewAgreement
 from vjepa.training import JEPA, Schedule
@@ -79,6 +80,19 @@ def test_views_beside_the_prediction_add_their_term():
     torch.testing.assert_close(losses["loss"], prediction + agreeing)
 
 
+def test_a_part_of_the_clips_is_predicted_and_all_are_viewed():
+    terms = {"prediction": LatentPrediction(), "views": agreement()}
+    step = jepa(terms=terms, predicted_fraction=0.25).step(with_views(batch(0, 8)))
+    assert {len(part) for part in (step.clips, *step.contexts, *step.predictions, step.targets)} == {2}
+    first = jepa().step(
+        batch(0, 8)._replace(
+            masks=[TubeMask(*(ids[:2] for ids in mask)) for mask in batch(0, 8).masks], clips=batch(0, 8).clips[:2]
+        )
+    )
+    torch.testing.assert_close(step.losses["loss_mask0"], first.losses["loss_mask0"])
+    assert step.views.shape[1] == 8
+
+
 def test_the_average_moves_at_its_interval(tmp_path):
     count = CountTargetChanges()
     train(jepa(momentum_interval=3), tmp_path, 7, [count])
@@ -90,6 +104,7 @@ def test_the_average_moves_at_its_interval(tmp_path):
     [
         (lambda: without_predictor(terms=None), "give model.terms"),
         (lambda: without_predictor(terms={"prediction": LatentPrediction()}), "'prediction' needs a predictor"),
+        (lambda: without_predictor(predicted_fraction=0.0), r"predicted_fraction \(0.0\) must be more than 0"),
         (lambda: without_predictor(momentum_interval=0), r"momentum_interval \(0\) must be at least 1"),
         (lambda: jepa(terms={"views": agreement()}).step(batch(0)), "give data.views"),
         (lambda: jepa().step(batch(0)._replace(masks=[])), "give data.masks, or --model.predictor=null"),

@@ -70,20 +70,21 @@ class Pictures(Callback):
 
     def _draw(self, step: ClipStep, batch: ClipBatch, module: ClipModel) -> dict[str, np.ndarray]:
         few, grid, tokens = slice(self.num_clips), step.grid, step.whole_tokens
+        clips = batch.clips[: len(step.clips)]  # those that are masked
         masks = [type(mask)(*(ids[few].cpu() for ids in mask)) for mask in step.masks]
-        pictures = {f"mask{number}": masks_picture(batch.clips[few], mask, grid) for number, mask in enumerate(masks)}
+        pictures = {f"mask{number}": masks_picture(clips[few], mask, grid) for number, mask in enumerate(masks)}
         if tokens is not None and tokens.isfinite().all():
             self._axes = principal_axes(tokens, None if self._axes is None else self._axes.to(tokens.device))
-            pictures["features"] = features_picture(batch.clips[few], tokens[few], grid, self._axes)
+            pictures["features"] = features_picture(clips[few], tokens[few], grid, self._axes)
             self._axes = self._axes.cpu()
         embeddings = _embeddings_of_clips(step)
         if len(batch.clips) > 1 and embeddings is not None:
-            pictures["neighbours"] = neighbours_picture(batch.clips, embeddings, self.num_clips)
+            pictures["neighbours"] = neighbours_picture(batch.clips[: len(embeddings)], embeddings, self.num_clips)
         if isinstance(module, JEPA) and module.prediction is not None and step.targets is not None:
             for number, (predicted, mask) in enumerate(zip(step.predictions, step.masks, strict=True)):
                 hidden_targets = gather_tokens(step.targets[few], mask.target_ids[few])
                 losses = token_losses(predicted[few], hidden_targets, module.prediction)
-                pictures[f"error{number}"] = errors_picture(batch.clips[few], losses.cpu(), masks[number], grid)
+                pictures[f"error{number}"] = errors_picture(clips[few], losses.cpu(), masks[number], grid)
         return pictures
 
 

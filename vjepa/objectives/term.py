@@ -38,7 +38,7 @@ class ClipStep(Step):
     """A step on masked clips: B clips of N tokens; a mask leaves Nc of them visible and hides Nt.
 
     Args:
-        clips: normalised.
+        clips: normalised; those that are masked.
         grid: of their tokens.
         masks: each predicts its hidden tokens from its visible ones.
         contexts: visible tokens by the context encoder, for each mask.
@@ -47,7 +47,7 @@ class ClipStep(Step):
             sees whole clips.
         predictions: of the hidden tokens, for each mask.
         context_predictions: of the visible tokens, for each mask; empty where no term reads them.
-        views: embeddings of V views of each clip by the context encoder; None where the data has no views.
+        views: embeddings of V views of each clip, masked or not, by the context encoder; None without views.
         clips_per_file: clips of one file, which are adjacent in the batch.
         is_image: whether the encoder embeds the clips as images.
         encode: runs the context encoder on tokens by id and returns its last level.
@@ -62,7 +62,7 @@ class ClipStep(Step):
     whole_tokens: Float[Tensor, "B N D"] | None = None
     predictions: list[Float[Tensor, "B _ target_dim"]] = field(default_factory=list)
     context_predictions: list[Float[Tensor, "B _ target_dim"]] = field(default_factory=list)
-    views: Float[Tensor, "V B D"] | None = None
+    views: Float[Tensor, "V all_B D"] | None = None
     clips_per_file: int = 1
     is_image: bool = False
 

@@ -38,6 +38,7 @@ class JEPA(ClipModel):
         momentum: of the target encoder; its first value is used after the first optimizer step, `end` after the last.
         betas, eps: of AdamW.
         momentum_interval: optimizer steps from one update of the target encoder to the next.
+        predicted_fraction: fraction of a batch's clips, the first ones, that are masked and predicted.
         mask_token_per_mask: mask number i uses mask token i (V-JEPA 1); otherwise all share the first (V-JEPA 2).
         initial_weights: what encoder, predictor and target encoder start from (cooldown, continued pretraining): a
             checkpoint of ours, a released file, a Hugging Face folder. The run's own schedules begin anew; to go on
@@ -47,16 +48,18 @@ class JEPA(ClipModel):
     def step(self, batch: ClipBatch) -> ClipStep:
         clips = normalize_clips(batch.clips)  # (B, 3, T, H, W)
         encoder, num_levels = self.context_encoder, self.num_levels
+        masked = clips[: max(1, round(self.predicted_fraction * len(clips)))]
+        masks = [TubeMask(*(ids[: len(masked)] for ids in mask)) for mask in batch.masks]
         step = ClipStep(
             number=self.global_step,
-            clips=clips,
+            clips=masked,
             grid=encoder.grid_of(clips),
             is_image=encoder.is_image(clips),
-            masks=batch.masks,
-            contexts=[encode_levels(encoder, clips, num_levels, mask.context_ids) for mask in batch.masks],
+            masks=masks,
+            contexts=[encode_levels(encoder, masked, num_levels, mask.context_ids) for mask in masks],
             views=embed_views(encoder, clips, batch.views),  # (V, B, D)
             clips_per_file=batch.clips_per_file,
-            encode=lambda token_ids: encoder(clips, token_ids),
+            encode=lambda token_ids: encoder(masked, token_ids),
         )
         if self.predictor is not None:
             self.predict_hidden(step)
@@ -110,6 +113,7 @@ class JEPA(ClipModel):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         momentum_interval: int = 1,
+        predicted_fraction: float = 1.0,
         mask_token_per_mask: bool = False,
         initial_weights: Path | None = None,
     ):
@@ -121,6 +125,8 @@ class JEPA(ClipModel):
             raise ValueError("without a predictor the default term, latent prediction, has no loss: give model.terms")
         if momentum_interval < 1:
             raise ValueError(f"momentum_interval ({momentum_interval}) must be at least 1")
+        if not 0 < predicted_fraction <= 1:
+            raise ValueError(f"predicted_fraction ({predicted_fraction}) must be more than 0 and at most 1")
         self.context_encoder = encoder
         self.target_encoder = frozen_copy(encoder)
         self.predictor = predictor
@@ -132,6 +138,7 @@ class JEPA(ClipModel):
         self.predicts_context = any(term.reads_context_predictions for term in self.objective.terms)
         self.momentum = momentum
         self.momentum_interval = momentum_interval
+        self.predicted_fraction = predicted_fraction
         self.mask_token_per_mask = mask_token_per_mask
         self.initial_weights = initial_weights
         if predictor is not None:
