@@ -15,7 +15,7 @@ from vjepa.cli.parser import HelpfulParser
 from vjepa.data.atomic_file import writing
 from vjepa.data.clips.labelled_clips import LabelledClips
 from vjepa.data.episodes.data_module import EpisodeDataModule
-from vjepa.models import SIZES, EncoderSize
+from vjepa.models import SIZES, Predictor
 from vjepa.monitoring import (
     ClosingSummary,
     CollapseMonitor,
@@ -116,11 +116,6 @@ class TrainingCLI(LightningCLI):
         parser.add_argument("--name", type=str | None, help="name of the run; the recipe's file name if not given")
         for key, callback in RUN_CALLBACKS:
             parser.add_lightning_class_args(callback, key)
-        parser.link_arguments(
-            ("model.init_args.encoder.size", "model.init_args.encoder.embed_dim"),
-            "model.init_args.predictor.encoder_dim",
-            compute_fn=_encoder_width,
-        )
         for key in ("tubelet", "image_tokenizer"):
             parser.link_arguments(f"model.init_args.encoder.{key}", f"data.init_args.{key}")
 
@@ -129,6 +124,7 @@ class TrainingCLI(LightningCLI):
         settings.name = settings.name or _name_of_recipe(settings)
         settings.weights_only = True
         _link_frame_step(settings)
+        _link_encoder_width(settings)
         if self.subcommand == "predict":
             settings.return_predictions = False  # `TokenWriter` writes them batch by batch
         folder = settings.runs / settings.name
@@ -223,8 +219,14 @@ def _link_frame_step(settings: Namespace) -> None:
     arguments[key] = step
 
 
-def _encoder_width(size: EncoderSize, embed_dim: int | None) -> int:
-    return embed_dim or SIZES[size].embed_dim
+def _link_encoder_width(settings: Namespace) -> None:
+    """Give the predictor the encoder's width; a link of jsonargparse would not reach a predictor that may be null."""
+    arguments = settings.model.get("init_args", Namespace())
+    encoder, predictor = arguments.get("encoder"), arguments.get("predictor")
+    if not predictor or not encoder or "embed_dim" not in encoder:
+        return
+    if predictor.get("encoder_dim") in (None, inspect.signature(Predictor).parameters["encoder_dim"].default):
+        predictor["encoder_dim"] = encoder["embed_dim"] or SIZES[encoder["size"]].embed_dim
 
 
 def _name_of_recipe(settings: Namespace) -> str:
