@@ -13,13 +13,13 @@ RESUME ?=
 
 INSTALLED := $(VENV)/.installed
 VJEPA := $(VENV)/bin/vjepa
-EMBEDDED_DATA := data/synthetic/dataset.json
-# Only recipes on the embedded dataset need it, and only those of Two Rooms need its episodes. `make` itself looks for
+# Only recipes on an embedded dataset need it, and only those of Two Rooms need its episodes. `make` itself looks for
 # them, in CONFIG and the recipes that it starts from, since the environment may not be there yet.
 LAYERS = $(shell recipe=$(CONFIG); for _ in 1 2 3 4 5 6 7 8; do echo $$recipe; \
 	base=$$(sed -n 's,^base: *\([^ ]*\).*,\1,p' $$recipe 2>/dev/null); \
 	[ -n "$$base" ] || break; recipe=$$(dirname $$recipe)/$$base; done)
-DATA = $(shell grep -qs 'data/synthetic/' $(LAYERS) && echo $(EMBEDDED_DATA))
+# The first one that is named: a recipe's own manifests come before those of the recipe that it starts from.
+DATA = $(addsuffix dataset.json,$(firstword $(shell sed -nE 's,^[^\#]*(data/synthetic(_hard)?/).*,\1,p' $(LAYERS) 2>/dev/null)))
 ROOT = $(firstword $(shell sed -n 's,^[^\#]*root: *\([^ ,}]*\).*,\1,p' $(LAYERS) 2>/dev/null))
 EPISODES = $(addsuffix /episodes.json,$(filter data/two_rooms%,$(ROOT)))
 
@@ -54,10 +54,13 @@ simulators:
 	$(VENV)/bin/pip install --quiet --constraint constraints.txt --only-binary=:all: --editable '.[pusht]' 'mujoco>=3.2,<4'
 	$(VENV)/bin/pip install --quiet --constraint constraints.txt --no-deps 'gym-pusht>=0.1.8,<0.2' 'dm_control>=1.0.20'
 
-data: $(EMBEDDED_DATA)  ## render the embedded dataset to data/synthetic
+data: data/synthetic/dataset.json  ## render the embedded dataset to data/synthetic
 
-$(EMBEDDED_DATA): | $(INSTALLED)
+data/synthetic/dataset.json: | $(INSTALLED)
 	$(VJEPA) make-data
+
+data/synthetic_hard/dataset.json: | $(INSTALLED)
+	$(VJEPA) make-data --difficulty=hard
 
 pretrain: $(INSTALLED) $$(DATA)  ## pretrain by CONFIG, with overrides ARGS; RESUME=1 goes on with the last run
 	$(VJEPA) fit -c $(CONFIG) $(if $(RESUME),--ckpt_path=last) $(ARGS)
@@ -107,5 +110,5 @@ format: $(INSTALLED)  ## format the code
 	$(VENV)/bin/ruff check --fix-only .
 	$(VENV)/bin/ruff format .
 
-clean:  ## remove the environment, the embedded dataset and collected episodes; runs stay
-	rm -rf $(VENV) data/two_rooms* data/synthetic/{videos,masks} data/synthetic/*.{csv,json}
+clean:  ## remove the environment, the embedded datasets and collected episodes; runs stay
+	rm -rf $(VENV) data/two_rooms* data/synthetic_hard data/synthetic/{videos,masks} data/synthetic/*.{csv,json}

@@ -105,7 +105,9 @@ def evaluation_of(manifests: list[str], checkpoint: Path) -> str:
     """The command that evaluates an encoder: probes where it was trained on the embedded dataset, else features."""
     other = next((each for each in manifests if not (Path(each).parent / EMBEDDED).exists()), None)
     if other is None:
-        return f"vjepa probe -c synthetic --checkpoint {shlex.quote(str(checkpoint))}"
+        folder = Path(manifests[0]).parent.name if manifests else ""
+        recipe = folder if folder and find_recipe(folder, ("probe",)) else "synthetic"
+        return f"vjepa probe -c {recipe} --checkpoint {shlex.quote(str(checkpoint))}"
     return f"vjepa embed {shlex.quote(other)} -o features --checkpoint {shlex.quote(str(checkpoint))}"
 
 

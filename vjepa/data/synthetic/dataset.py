@@ -6,11 +6,11 @@ byte of it.
 
 import json
 import multiprocessing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from vjepa.data.atomic_file import new_file, write_json, write_table
 from vjepa.data.manifest.manifest import FACT_COLUMNS, fact_columns
 from vjepa.data.progress import report_progress
+from vjepa.data.synthetic import hard_world
 from vjepa.data.synthetic.render import render
 from vjepa.data.synthetic.world import MOTIONS, WorldState, roll_out, sample_world
 from vjepa.data.video.encoding import KEYFRAME_INTERVAL, encode_video
@@ -25,16 +26,20 @@ from vjepa.data.video.facts import VideoFacts
 from vjepa.processors import count_processors
 
 FORMAT_VERSION = 3  # raise it when the same arguments give other files
+Difficulty = Literal["normal", "hard"]
+FOLDERS: dict[Difficulty, str] = {"normal": "data/synthetic", "hard": "data/synthetic_hard"}
+MOTIONS_OF: dict[Difficulty, tuple[str, ...]] = {"normal": MOTIONS, "hard": tuple(hard_world.MOTIONS)}
 SPLITS = ("train", "val", "test")
 COLUMNS = ("path", "label", "motion_id", "shape", "texture", "colour", "num_objects", "mask", *FACT_COLUMNS)
 CLIPS_PER_TASK = 25  # that one worker renders at a time
 
 Row = dict[str, str | int]
+Arguments = dict[str, Any]  # numbers, and the difficulty unless it is normal
 Bytes = NDArray[np.uint8]
 
 
 def write_dataset(
-    folder: str | Path,
+    folder: str | Path | None = None,  # None is data/synthetic, or data/synthetic_hard
     num_train: int = 4000,  # clips
     num_val: int = 500,
     num_test: int = 1000,
@@ -42,6 +47,7 @@ def write_dataset(
     size: int = 64,  # pixels, width and height
     fps: int = 16,
     seed: int = 0,
+    difficulty: Difficulty = "normal",  # hard: 24 motions, moving camera, distractors
     num_workers: int | None = None,  # processes; None is one per processor, 0 or 1 is this process alone
     progress: bool = True,
 ) -> Path:
@@ -51,9 +57,12 @@ def write_dataset(
     the columns of COLUMNS, and finally `dataset.json`. An interrupted call is resumed. A script that calls this needs
     the usual `if __name__ == "__main__":`, because its worker processes import it.
     """
-    folder, counts = Path(folder), {"train": num_train, "val": num_val, "test": num_test}
-    arguments = {"num_train": num_train, "num_val": num_val, "num_test": num_test}
+    folder = Path(folder or FOLDERS[difficulty])
+    counts = {"train": num_train, "val": num_val, "test": num_test}
+    arguments: Arguments = {"num_train": num_train, "num_val": num_val, "num_test": num_test}
     arguments |= {"num_frames": num_frames, "size": size, "fps": fps, "seed": seed}
+    if difficulty != "normal":  # which older datasets do not name
+        arguments["difficulty"] = difficulty
     check_arguments(arguments)
     if is_finished(folder, arguments):
         return folder
@@ -61,8 +70,9 @@ def write_dataset(
     for split in SPLITS:
         (folder / "videos" / split).mkdir(parents=True, exist_ok=True)
         (folder / "masks" / split).mkdir(parents=True, exist_ok=True)
+    world = (num_frames, size, fps, seed, difficulty)
     tasks = [
-        Task(folder, split, range(first, min(first + CLIPS_PER_TASK, counts[split])), num_frames, size, fps, seed)
+        Task(folder, split, range(first, min(first + CLIPS_PER_TASK, counts[split])), *world)
         for split in SPLITS
         for first in range(0, counts[split], CLIPS_PER_TASK)
     ]
@@ -77,17 +87,26 @@ def write_dataset(
         write_table(folder / f"{split}.csv", COLUMNS, rows[split])
     for leftover in folder.glob("*/*/.*.tmp"):  # of writers that were killed
         leftover.unlink(missing_ok=True)
-    facts = {"columns": COLUMNS, "motions": MOTIONS, "counts": {split: len(rows[split]) for split in SPLITS}}
+    facts = {"columns": COLUMNS, "motions": MOTIONS_OF[difficulty]}
+    facts["counts"] = {split: len(rows[split]) for split in SPLITS}
     write_json(folder / "dataset.json", {"format_version": FORMAT_VERSION, "arguments": arguments, **facts}, indent=2)
     (folder / "dataset.partial.json").unlink(missing_ok=True)
     return folder
 
 
 def clip_state(seed: int, split: str, index: int, size: int) -> WorldState:
-    """The first state of clip `index`. Every 12 clips in a row show each motion class once, in a shuffled order."""
-    split_number, (group, position) = SPLITS.index(split), divmod(index, len(MOTIONS))
-    order = np.random.default_rng([seed, split_number, 0, group]).permutation(len(MOTIONS))
-    return sample_world(np.random.default_rng([seed, split_number, 1, index]), MOTIONS[order[position]], size)
+    """The first state of clip `index` of normal difficulty."""
+    return sample_world(*clip_draws(MOTIONS, seed, split, index), size)
+
+
+def clip_draws(motions: Sequence[str], seed: int, split: str, index: int) -> tuple[np.random.Generator, str]:
+    """The random numbers and the motion of clip `index`.
+
+    Every `len(motions)` clips in a row show each motion class once, in a shuffled order.
+    """
+    split_number, (group, position) = SPLITS.index(split), divmod(index, len(motions))
+    order = np.random.default_rng([seed, split_number, 0, group]).permutation(len(motions))
+    return np.random.default_rng([seed, split_number, 1, index]), motions[order[position]]
 
 
 @dataclass(frozen=True)
@@ -101,6 +120,16 @@ class Task:
     size: int
     fps: int
     seed: int
+    difficulty: Difficulty
+
+    def draw(self, index: int) -> tuple[WorldState, Callable[[], tuple[Bytes, Bytes]]]:
+        """The first state of a clip, and what renders its frames and masks."""
+        if self.difficulty == "hard":
+            rng, motion = clip_draws(MOTIONS_OF["hard"], self.seed, self.split, index)
+            clip = hard_world.draw_clip(rng, motion, self.size, self.num_frames)
+            return clip.states[0], lambda: hard_world.render_hard(clip)
+        state = clip_state(self.seed, self.split, index, self.size)
+        return state, lambda: render(roll_out(state, self.num_frames))
 
 
 def write_clips(task: Task) -> list[Row]:
@@ -111,9 +140,9 @@ def write_clips(task: Task) -> list[Row]:
 def write_clip(task: Task, index: int) -> Row:
     """Write a clip and its masks unless they exist; return its manifest row."""
     video, mask = f"videos/{task.split}/{index:05d}.mp4", f"masks/{task.split}/{index:05d}.npz"
-    state = clip_state(task.seed, task.split, index, task.size)
+    state, render_clip = task.draw(index)
     if not ((task.folder / video).exists() and (task.folder / mask).exists()):
-        frames, object_masks = render(roll_out(state, task.num_frames))
+        frames, object_masks = render_clip()
         with new_file(task.folder / mask) as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, mask=object_masks)
         with new_file(task.folder / video) as temporary:
@@ -133,7 +162,7 @@ def write_clip(task: Task, index: int) -> Row:
     return {
         "path": video,
         "label": state.motion,
-        "motion_id": MOTIONS.index(state.motion),
+        "motion_id": MOTIONS_OF[task.difficulty].index(state.motion),
         "shape": shape.kind,
         "texture": shape.texture,
         "colour": shape.colour,
@@ -154,7 +183,7 @@ def run_tasks(tasks: list[Task], num_workers: int) -> Iterator[list[Row]]:
         yield from pool.map(write_clips, tasks)
 
 
-def check_arguments(arguments: dict[str, int]) -> None:
+def check_arguments(arguments: Arguments) -> None:
     size, num_frames, fps = arguments["size"], arguments["num_frames"], arguments["fps"]
     if size < 16 or size % 2:
         raise ValueError(f"size ({size}) must be an even number of pixels, 16 or more; try {max(16, size + size % 2)}")
@@ -165,7 +194,7 @@ def check_arguments(arguments: dict[str, int]) -> None:
             raise ValueError(f"{name} ({arguments[name]}) must not be negative; try {name}=0")
 
 
-def is_finished(folder: Path, arguments: dict[str, int]) -> bool:
+def is_finished(folder: Path, arguments: Arguments) -> bool:
     """Whether the dataset is complete; if not, claim the folder for it. A folder that holds another one is refused."""
     for name in ("dataset.json", "dataset.partial.json"):
         if (folder / name).exists():
@@ -183,10 +212,11 @@ def is_finished(folder: Path, arguments: dict[str, int]) -> bool:
     return False
 
 
-def _require_same(folder: Path, found: dict[str, Any], arguments: dict[str, int]) -> None:
+def _require_same(folder: Path, found: dict[str, Any], arguments: Arguments) -> None:
     """Raise ValueError if the folder's dataset has other arguments or another version."""
-    before = {"format_version": found.get("format_version"), **found.get("arguments", {})}
-    now = {"format_version": FORMAT_VERSION, **arguments}
+    normal = {"difficulty": "normal"}
+    before = normal | {"format_version": found.get("format_version"), **found.get("arguments", {})}
+    now = normal | {"format_version": FORMAT_VERSION, **arguments}
     differences = [f"{k}={before.get(k)} instead of {value}" for k, value in now.items() if before.get(k) != value]
     if differences:
         raise ValueError(

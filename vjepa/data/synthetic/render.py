@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from vjepa.data.synthetic.world import Ground, Occluder, Shape, WorldState
 
 OCCLUDER_ID = 255
-CYCLES_PER_FRAME = 6.5  # of the ground's grain
 
 Floats = NDArray[np.floating[Any]]  # float32 in fact
 Bytes = NDArray[np.uint8]
@@ -99,11 +98,11 @@ def paint_ground(canvas: Floats, frames: NDArray[np.intp], grounds: list[Ground]
     np.clip(canvas, 0.0, 255.0, out=canvas)
 
 
-def coloured_grain(ground: Ground, size: int) -> Floats:  # (2 * size, 2 * size, 3) RGB, seamless
-    """Three noises of wavelengths about a sixth of the frame, in the ground's colours."""
-    side = 2 * size
+def coloured_grain(ground: Ground, size: int) -> Floats:  # (period * size, period * size, 3) RGB, seamless
+    """Three noises, in the ground's colours."""
+    side = ground.period * size
     frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(side), np.fft.rfftfreq(side), indexing="ij")) * size
-    octaves = np.log2(np.maximum(frequency, 1e-6) / CYCLES_PER_FRAME)
+    octaves = np.log2(np.maximum(frequency, 1e-6) / ground.cycles)
     band = np.exp(-np.square(octaves / 0.75)) * (frequency < 0.3 * size)
     white = np.random.default_rng(ground.grain).standard_normal((3, side, side))
     noises = np.fft.irfft2(np.fft.rfft2(white) * band, (side, side))

@@ -98,6 +98,8 @@ class Ground:
     pulse_phase: float
     cycle_phase: float
     motion: Motion
+    cycles: float = 6.5  # of the grain, along a frame side
+    period: int = 2  # frame sides after which the grain repeats
 
     @property
     def scale(self) -> float:
