@@ -103,7 +103,7 @@ def features_of_pair(clip: HardClip, frame: int) -> list[float]:
 
 @pytest.mark.slow
 def test_one_frame_of_the_pair_does_not_tell_the_motion() -> None:
-    labels = np.arange(720) % len(NAMES)
+    labels = np.arange(480) % len(NAMES)
     clips = [draw_clip(np.random.default_rng([9, i]), NAMES[label], 64, 13) for i, label in enumerate(labels)]
     targets, half, chance = np.eye(len(NAMES))[labels], len(labels) // 2, 1.0 / len(NAMES)
     for frame in (0, 6):
