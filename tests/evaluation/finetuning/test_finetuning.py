@@ -16,7 +16,8 @@ from vjepa.evaluation.finetuning.classifier import ClipClassifier, Tuning
 from vjepa.evaluation.finetuning.finetuning import FineTuning
 from vjepa.evaluation.finetuning.layer_rates import layer_groups, layer_of
 from vjepa.evaluation.probes.sweep import Candidate, HeadKind, Sweep
-from vjepa.interop.opening import open_run
+from vjepa.interop.loading import read_tensors
+from vjepa.interop.opening import open_model, open_run
 from vjepa.interop.run_folder import PretrainedRun, RunSettings
 from vjepa.models import AttentiveProbe, VideoEncoder
 
@@ -144,6 +145,15 @@ def test_all_methods_are_rows_of_one_table_and_their_models_can_be_read(tiny_wor
     assert open_run(tmp_path / "whole").encoder().difference_gain == 2.0
     assert {path.name for path in (tmp_path / "lora" / "adapters").iterdir()} >= {"adapter_model.safetensors"}
     assert len(json.loads((tmp_path / "whole" / "classes.json").read_text())["classes"]) == 12
+
+
+def test_both_kinds_of_heads_are_written_beside_the_encoder(tiny_world, tmp_path):
+    heads = Sweep(("linear", "attentive"), (1e-2,), (0.1,), num_epochs=1, min_steps=1, batch_size=8, num_heads=2)
+    Tuned(tiny_world, tmp_path, sweep=heads)
+    (attentive,), (linear,) = open_model(tmp_path / "whole_attentive")[0].classifiers, [tmp_path / "whole_linear"]
+    assert list(attentive.settings["num_classes"]) == [12]
+    assert set(read_tensors(linear / "head.safetensors")) >= {"linear.weight", "linear.bias", "norm.running_mean"}
+    assert open_run(linear).encoder().embed_dim == 24
 
 
 def test_a_run_repeats_and_the_checkpoint_is_left_as_it_was(tiny_world, tmp_path):

@@ -1,6 +1,7 @@
 """A fine-tuned encoder and its head as a native folder, which every command takes as a checkpoint."""
 
 from pathlib import Path
+from typing import Any
 
 from vjepa.data.atomic_file import write_json
 from vjepa.data.clips.labelled_clips import LabelledClips
@@ -16,7 +17,7 @@ def save(
     folder: Path,
     classifier: ClipClassifier,
     adapters: Adapters | None,
-    encoder_settings: dict[str, object],
+    encoder_settings: dict[str, Any],
     clips: LabelledClips,
     source: str,
 ) -> None:
@@ -26,25 +27,26 @@ def save(
         adapters.save(folder / "adapters")
         adapters.merge()
     classifier.cpu()
-    head, frames = classifier.head, clips.frames
-    attentive = isinstance(head, AttentiveProbe)
-    if attentive:
+    folder.mkdir(parents=True, exist_ok=True)
+    encoder, head, frames = classifier.encoder, classifier.head, clips.frames
+    classifiers = []
+    if isinstance(head, AttentiveProbe):
         settings = {
-            "embed_dim": classifier.encoder.embed_dim,
+            "embed_dim": encoder.embed_dim,
             "num_classes": [len(clips.class_names)],
             "depth": len(head.blocks) + 1,
-            "num_heads": classifier.encoder.embed_dim // head.cross_attention_block.xattn.head_dim,
+            "num_heads": encoder.embed_dim // head.cross_attention_block.xattn.head_dim,
         }
-        classifiers = [Part(settings, head.state_dict())]
+        classifiers.append(Part(settings, head.state_dict()))
+    else:
+        write_weights(dict(head.state_dict()), folder / "head.safetensors")
     fps = frames.fps if frames.duration is None else frames.num_frames / frames.duration
     model = PortableModel(
         "vjepa",
-        Part(encoder_settings, classifier.encoder.state_dict()),
-        classifiers=classifiers if attentive else [],
+        Part(encoder_settings, encoder.state_dict()),
+        classifiers=classifiers,
         preprocessing=Preprocessing(frames.num_frames, clips.crop_size, fps, frames.frame_step),
         origin=Origin(source, "fine-tuned", str(clips.manifests["train"].source)),
     )
     write_native(model, folder)
-    if not attentive:
-        write_weights(dict(head.state_dict()), folder / "head.safetensors")
     write_json(folder / "classes.json", {"head": classifier.candidate.kind, "classes": clips.class_names})
