@@ -4,7 +4,7 @@ The head may learn first, on the features as they are, so that its first, random
 probing, then fine-tuning: Kumar et al. 2022, arXiv 2202.10054).
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -114,6 +114,7 @@ class ClipClassifier(LightningModule):
     def configure_optimizers(self) -> dict[str, Any]:  # type: ignore[override]
         _, learning_rate, weight_decay = self.candidate
         groups = layer_groups(self.encoder, self.head, learning_rate, self.tuning.layer_decay, weight_decay)
+        factors: list[Callable[[int], float]]
         factors = [partial(self.learning_rate_factor, group.pop("in_encoder")) for group in groups]
         optimizer = torch.optim.AdamW(groups, fused=True)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factors)
