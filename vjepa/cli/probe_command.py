@@ -12,16 +12,16 @@ from vjepa.evaluation.probes.frozen_features import (
     EncoderFeatures,
     FrameDifferenceFeatures,
     FrozenFeatures,
-    ImageBackboneFeatures,
     PixelFeatures,
 )
 from vjepa.evaluation.probes.histogram_features import FlowHistogramFeatures, GradientHistogramFeatures
+from vjepa.evaluation.probes.image_features import ImageBackboneFeatures, weights_at_hand
 from vjepa.evaluation.probes.report import hardest, print_tables, write_files
 from vjepa.evaluation.probes.sweep import Sweep
 from vjepa.evaluation.probes.temporal_tasks import TemporalTaskName
 from vjepa.evaluation.results import print_unreadable
 
-BaselineName = Literal["random", "pixels", "differences", "gradients", "flow", "image"]
+BaselineName = Literal["random", "pixels", "differences", "gradients", "flow", "image", "random_image"]
 
 
 def probe(
@@ -31,6 +31,7 @@ def probe(
     baselines: list[BaselineName] = ["random", "pixels", "differences", "image"],  # noqa: B006 (read only)
     image_model: str = "vit_small_patch14_dinov2",
     image_weights: Path | None = None,
+    image_model_size: int | None = None,
     sweep: Sweep = Sweep(),  # noqa: B008 (frozen)
     labels_per_class: list[Amount] = [20, "all"],  # noqa: B006 (read only)
     seeds: list[int] = [0],  # noqa: B006 (read only)
@@ -47,9 +48,11 @@ def probe(
         levels: blocks whose tokens are read, from 0, concatenated along the sequence; the last one if None.
         baselines: rows beside the checkpoint: the same network untrained (by the run's seed), small frames, their
             differences, gradient histograms of one frame, histograms of optical flow, and a frozen image model per
-            frame where its weights are given.
+            frame where its weights are at hand, or random_image: with random weights.
         image_model: timm's name of the image model.
-        image_weights: its weights, as safetensors or a checkpoint of tensors.
+        image_weights: its weights, as safetensors or a checkpoint of tensors; those in the local cache of the Hugging
+            Face hub if None, and nothing is downloaded.
+        image_model_size: side of the square that its frames are resized to, such as 224; their own size if None.
         sweep: heads, their learning rates and weight decays, and the length of their training.
         labels_per_class: labelled clips of each class; below 1 the fraction of each class; or "all".
         seeds: of the labelled clips and of the heads; with several the table shows mean and standard deviation.
@@ -73,8 +76,17 @@ def probe(
         rows.append(GradientHistogramFeatures())
     if "flow" in baselines:
         rows.append(FlowHistogramFeatures())
-    if "image" in baselines and image_weights is not None:
-        rows.append(ImageBackboneFeatures(image_model, image_weights))
+    if "image" in baselines:
+        weights = image_weights or weights_at_hand(image_model)
+        if weights is None:
+            print(
+                f"no row of an image model: no weights of {image_model} are at hand; give --image_weights=FILE (and "
+                f"--image_model=NAME of timm), or random_image in place of image among --baselines"
+            )
+        else:
+            rows.append(ImageBackboneFeatures(image_model, weights, image_model_size))
+    if "random_image" in baselines:
+        rows.append(ImageBackboneFeatures(image_model, None, image_model_size))
     results = FrozenEvaluation(
         data,
         rows,

@@ -19,7 +19,6 @@ from vjepa.evaluation.probes.frozen_features import (
     EncoderFeatures,
     FrameDifferenceFeatures,
     FrozenFeatures,
-    ImageBackboneFeatures,
     PixelFeatures,
 )
 from vjepa.evaluation.probes.histogram_features import FlowHistogramFeatures, GradientHistogramFeatures
@@ -151,21 +150,6 @@ def test_cached_features_are_those_of_a_direct_pass_in_half_precision(tiny_world
         torch.testing.assert_close(tokens[:, 0], direct, rtol=1e-3, atol=1e-3)
         assert loaded.labels.tolist() == clips.manifests[split].labels.tolist()
         assert loaded.rows.tolist() == list(range(len(clips.manifests[split])))
-
-
-def test_an_image_model_per_frame_is_cached_too(tiny_world, tmp_path):
-    timm = pytest.importorskip("timm")
-    name = "test_vit"
-    torch.manual_seed(0)
-    torch.save(timm.create_model(name, num_classes=0).state_dict(), tmp_path / "image.ckpt")
-    features = ImageBackboneFeatures(name, tmp_path / "image.ckpt")
-    cache = FeatureCache(tmp_path / "features", tiny_clips(tiny_world))
-    cache.encode([features], quiet)
-    tokens = cache.load(features, "val").tokens[0]
-    assert tokens.shape[:2] == (6, 1) and tokens[0].numel() * 38 * 2 == cache.num_bytes(features)
-    with pytest.raises(ValueError, match="does not fit test_vit: it lacks"):
-        torch.save({"cls_token": torch.zeros(1)}, tmp_path / "other.ckpt")
-        ImageBackboneFeatures(name, tmp_path / "other.ckpt")
 
 
 def test_an_interrupted_pass_decodes_only_what_is_missing(tiny_world, tmp_path, decoded, monkeypatch):
@@ -325,8 +309,3 @@ def test_a_split_of_which_nothing_can_be_read_is_named(tiny_world, tmp_path):
     cache = FeatureCache(tmp_path / "features", tiny_clips(tiny_world, test_manifest=str(listing)))
     with pytest.raises(ValueError, match=r"none of the 3 files of .*list.csv that were tried can be read: .*0\.mp4"):
         cache.encode([PixelFeatures()], quiet)
-
-
-def test_causal_attention_has_another_fingerprint_than_full_attention():
-    full, same, causal = (encoder_features(attention=kind).fingerprint() for kind in ("full", "full", "causal"))
-    assert full == same != causal

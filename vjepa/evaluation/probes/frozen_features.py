@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +9,6 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from vjepa.data.clips.batch import normalize_clips
-from vjepa.interop.loading import read_tensors
 from vjepa.models import VideoEncoder
 
 
@@ -70,9 +68,7 @@ class EncoderFeatures(FrozenFeatures):
         # The number of heads and the kind of position leave no trace in the weights.
         kind = f"{position.kind} {position.head_dim} {position.position_grid}"
         per_frame = " frames apart" if encoder.per_frame else ""
-        causal = " causal" if encoder.attention == "causal" else ""
-        rest = f"{encoder.norm_eps} {encoder.difference_gain}{per_frame}{causal}"
-        return f"{self.levels} {tuple(encoder.tubelet)} {kind} {rest}"
+        return f"{self.levels} {tuple(encoder.tubelet)} {kind} {encoder.norm_eps} {encoder.difference_gain}{per_frame}"
 
 
 class PixelFeatures(FrozenFeatures):
@@ -103,39 +99,3 @@ class FrameDifferenceFeatures(PixelFeatures):
 
     def forward(self, clips: Tensor) -> Tensor:
         return super().forward(clips).diff(dim=1)
-
-
-class ImageBackboneFeatures(FrozenFeatures):
-    """Patch tokens of an image model of timm, frame by frame, at every `frame_step`-th frame.
-
-    Args:
-        model: timm's name of a vision transformer, such as "vit_small_patch14_dinov2".
-        weights: a safetensors file or a checkpoint of tensors.
-        frame_step: frames from one input frame to the next; 2 gives one frame per tubelet of two.
-    """
-
-    def __init__(self, model: str, weights: Path, frame_step: int = 2, name: str | None = None):
-        import timm  # slow to import, and rarely needed
-
-        super().__init__(name or f"{model} per frame")
-        self.model_name = model
-        self.frame_step = frame_step
-        self.backbone = timm.create_model(model, pretrained=False, num_classes=0, dynamic_img_size=True)
-        tensors = read_tensors(weights)
-        wanted = self.backbone.state_dict()
-        missing = [key for key in wanted if key not in tensors or tensors[key].shape != wanted[key].shape]
-        if missing:
-            raise ValueError(
-                f"{weights} does not fit {model}: it lacks {', '.join(missing[:3])} ({len(missing)} in all)"
-            )
-        self.backbone.load_state_dict({key: tensors[key] for key in wanted})
-        self.freeze()
-
-    @torch.no_grad()
-    def forward(self, clips: Tensor) -> Tensor:
-        frames = normalize_clips(clips[:, :, :: self.frame_step]).transpose(1, 2)  # (B, T, 3, H, W)
-        tokens: Tensor = self.backbone.forward_features(frames.flatten(0, 1))  # type: ignore[operator]
-        return tokens.unflatten(0, frames.shape[:2]).flatten(1, 2)
-
-    def settings(self) -> str:
-        return f"{self.model_name} {self.frame_step}"
