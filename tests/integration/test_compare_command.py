@@ -1,6 +1,7 @@
 """`vjepa compare` in small: a page, its pictures, nothing trained twice; and checkpoints of the pixel twin."""
 
 import copy
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import vjepa
 from tests.cli.test_errors import slip
 from vjepa.cli.main import main
 from vjepa.evaluation.comparison.comparison import Measured
+from vjepa.evaluation.comparison.correlation import correlations
 from vjepa.evaluation.comparison.page import table, winners
 from vjepa.evaluation.comparison.training import trained_run
 from vjepa.interop.loading import read_checkpoint
@@ -26,8 +28,19 @@ QUICK = ("--sweep.learning_rates=[1e-3]", "--sweep.weight_decays=[0.1]", "--swee
 
 @pytest.fixture
 def recipes(tiny_recipe: Path) -> list[Path]:
-    """The small recipe, and its pixel twin."""
-    twin = copy.deepcopy(yaml.safe_load(tiny_recipe.read_text()))
+    """The small recipe with Barlow Twins, and its pixel twin."""
+    recipe = yaml.safe_load(tiny_recipe.read_text())
+    twin = copy.deepcopy(recipe)
+    barlow = {
+        "class_path": "vjepa.objectives.BarlowTwins",
+        "init_args": {"projector": {"input_dim": 24, "output_dim": 8}},
+    }
+    agreement = {"class_path": "vjepa.objectives.Agreement", "init_args": {"regularizer": barlow}}
+    recipe["model"]["init_args"]["terms"] = {
+        "prediction": {"class_path": "vjepa.objectives.LatentPrediction"},
+        "agreement": agreement,
+    }
+    tiny_recipe.write_text(yaml.safe_dump(recipe))
     twin["model"]["class_path"] = "vjepa.training.PixelBaseline"
     twin["model"]["init_args"]["predictor"]["target_dim"] = 3 * 2 * 8 * 8
     del twin["model"]["init_args"]["momentum"]
@@ -64,6 +77,7 @@ def test_a_comparison_writes_a_table_and_pictures_and_trains_nothing_twice(
         "--seeds=[0]",
         "--fork_steps=1",
         "--decoder_steps=1",
+        "--checkpoints=2",
         f"--runs={tmp_path / 'runs'}",
         f"--output={tmp_path / 'docs' / 'compare.md'}",
     ]
@@ -76,14 +90,20 @@ def test_a_comparison_writes_a_table_and_pictures_and_trains_nothing_twice(
     for words in ("kNN, all labels", "* pixels: The twin in small.", "2 steps; seeds of training: 0", "--steps=2"):
         assert words in text
     assert float(lines[1].split(" | ")[-1].strip(" |")) > 0  # processor seconds
-    for name in ("fork", "collapse", "latents"):
+    for name in ("cost", "fork", "collapse", "barlow_twins", "latents"):
         assert f"(pictures/compare_{name}.png)" in text
         assert (tmp_path / "docs" / "pictures" / f"compare_{name}.png").read_bytes().startswith(b"\x89PNG")
     monkeypatch.setattr(subprocess, "run", None)
     for recipe in recipes:
         run = trained_run(recipe, 2, 0, tmp_path / "runs", "cpu", 1)
         assert (run.folder / "measured.json").is_file()
-    assert capfd.readouterr().out.count("is complete") == 2
+        scores = json.loads((run.folder / "scores_over_training.json").read_text())["scores"]
+        assert [*scores] == ["0", "1", "2"] and all(0 <= score <= 1 for score in scores.values())
+    found = correlations(
+        trained_run(recipes[0], 2, 0, tmp_path / "runs", "cpu", 1), torch.zeros(3, 3, 4, 32, 32).byte()
+    )
+    assert found.recipe == "tiny" and found.before.shape == found.after.shape == (8, 8)
+    assert capfd.readouterr().out.count("is complete") == 3
 
 
 @pytest.mark.slow

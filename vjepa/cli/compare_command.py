@@ -3,21 +3,31 @@
 import os
 import time
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from vjepa.cli.parser import run_by_recipe
 from vjepa.data.atomic_file import write_text
 from vjepa.data.clips.labelled_clips import LabelledClips
-from vjepa.evaluation.comparison.comparison import RANDOM, Probing, Subject, decoded
+from vjepa.evaluation.comparison.comparison import (
+    NUM_CLIPS_FOR_HEALTH,
+    RANDOM,
+    Probing,
+    Subject,
+    decoded,
+    first_clips,
+    untrained,
+)
+from vjepa.evaluation.comparison.correlation import correlations
+from vjepa.evaluation.comparison.cost import scores_over_training
 from vjepa.evaluation.comparison.fork import compare_on_forks
 from vjepa.evaluation.comparison.page import Comparison, page
-from vjepa.evaluation.comparison.pictures import draw_collapse, draw_fork, draw_latents
+from vjepa.evaluation.comparison.pictures import draw_collapse, draw_correlations, draw_cost, draw_fork, draw_latents
 from vjepa.evaluation.comparison.side_by_side import side_by_side
-from vjepa.evaluation.comparison.training import TrainedRun, recipe_digest, trained_run
+from vjepa.evaluation.comparison.training import TrainedRun, trained_run
 from vjepa.evaluation.figures import require_matplotlib
-from vjepa.evaluation.probes.frozen_evaluation import Amount
+from vjepa.evaluation.probes.frozen_evaluation import CLASSES, Amount, describe
 from vjepa.evaluation.probes.sweep import Sweep
-from vjepa.interop.networks import seeded
+from vjepa.interop.networks import whole_settings
 from vjepa.interop.recipe import find_recipe
 from vjepa.interop.run_folder import read_run, read_settings
 from vjepa.models import VideoEncoder
@@ -55,6 +65,7 @@ def compare(
     labels_per_class: list[Amount] = [20, "all"],  # noqa: B006 (read only)
     fork_steps: int = 200,
     decoder_steps: int = 100,
+    checkpoints: int = 4,
     runs: Path = Path("runs/compare"),
     output: Path = Path("docs/compare.md"),
     pictures: Path | None = None,
@@ -74,6 +85,8 @@ def compare(
         labels_per_class: labelled clips of each class; below 1 the fraction of each class; or "all".
         fork_steps: of the pixel and the latent model of the fork.
         decoder_steps: of the decoders that show what embeddings hold.
+        checkpoints: of each run, evenly over its steps, that are scored for the picture of accuracy over processor
+            time; runs that were complete before have only the last.
         runs: folder of the runs.
         output: the page.
         pictures: folder of its pictures; `pictures` beside the page if None.
@@ -85,30 +98,44 @@ def compare(
     started = time.monotonic()
     command = _command(recipes, steps, seeds)
     recipes = [find_recipe(str(recipe)) or recipe for recipe in recipes]
-    _check(recipes, steps, seeds, fork_steps, decoder_steps, at_once)
+    counts = {"steps": steps, "fork_steps": fork_steps, "decoder_steps": decoder_steps}
+    _check(recipes, seeds, counts | {"checkpoints": checkpoints, "at_once": at_once})
     require_matplotlib()  # before half an hour of training, not after
-    names = [recipe.stem for recipe in recipes]
+    names, random_rows = [recipe.stem for recipe in recipes], _random_rows(recipes)
     probing = Probing(data, sweep, labels_per_class, runs / "features", accelerator)
     threads = max(1, count_processors() // at_once)
+    keep = {"checkpoint.keep_every_n_steps": -(-steps // checkpoints)}
     print(f"a ball at a fork, {fork_steps} steps of two models; then {steps} steps by each recipe; probes and decoders")
     with side_by_side(at_once, threads) as pool:
         fork_job = pool.submit(compare_on_forks, fork_steps, decoder_steps)
         run_jobs = [
-            pool.submit(trained_run, recipe, steps, seed, runs, accelerator, threads)
+            pool.submit(trained_run, recipe, steps, seed, runs, accelerator, threads, keep)
             for recipe in recipes
             for seed in seeds
         ]
         try:
             trained = [job.result() for job in run_jobs]
-            subjects = [*map(_trained, trained), *(_untrained(recipes[0], seed, runs) for seed in seeds)]
+            subjects = [
+                *map(_trained, trained),
+                *(
+                    untrained(_name(row, seed), recipe, seed, runs)
+                    for row, recipe in random_rows.items()
+                    for seed in seeds
+                ),
+            ]
             probe_jobs = [pool.submit(probing.measure, group) for group in _groups(subjects, at_once)]
             encoders = [subject.encoder for subject in subjects[: len(trained) : len(seeds)]]
             decoder_jobs = [
                 pool.submit(decoded, dict(group), data, decoder_steps)
                 for group in _groups([*zip(names, encoders, strict=True)], at_once)
             ]
+            cost_jobs = [
+                pool.submit(scores_over_training, group, data, labels_per_class[0])
+                for group in _groups(trained, at_once)
+            ]
             measured = {name: each for job in probe_jobs for name, each in job.result().items()}
             decoders = {name: each for job in decoder_jobs for name, each in job.result().items()}
+            scores = [each for job in cost_jobs for each in job.result()]
             fork = fork_job.result()
         except ValueError:
             pool.shutdown(cancel_futures=True)
@@ -126,17 +153,22 @@ def compare(
         },
         folder / "compare_collapse.png",
     )
+    scored_by = f"nearest neighbours, {describe(CLASSES, labels_per_class[0])}"
+    _draw_costs(trained, scores[: len(trained)], folder / "compare_cost.png", scored_by)
     draw_latents({name: decoders[name] for name in names}, folder / "compare_latents.png")
     result = Comparison(
         command,
         steps,
         seeds,
-        {row: [measured[_name(row, seed)] for seed in seeds] for row in (*names, RANDOM)},
+        {row: [measured[_name(row, seed)] for seed in seeds] for row in (*names, *random_rows)},
         {recipe.stem: _about(recipe) for recipe in recipes},
         encoders[0].embed_dim,
         1 / len(data.class_names),
         fork,
         {name: decoders[name].error for name in names},
+        len(random_rows) == 1,
+        scored_by,
+        _draw_correlations(trained[:: len(seeds)], data, folder / "compare_barlow_twins.png"),
     )
     write_text(output, page(result, Path(os.path.relpath(folder, output.parent))))
     print(f"{output} is written, after {time.monotonic() - started:.0f} s")
@@ -150,11 +182,35 @@ def _trained(run: TrainedRun) -> Subject:
     return Subject(_name(run.recipe, run.seed), read_run(run.checkpoint).encoder(), run.folder)
 
 
-def _untrained(recipe: Path, seed: int, runs: Path) -> Subject:
-    """A recipe's encoder before training."""
-    with seeded(seed):
-        encoder = VideoEncoder(**read_settings(recipe).encoder)
-    return Subject(_name(RANDOM, seed), encoder, runs / f"{recipe.stem}_untrained_seed_{seed}_{recipe_digest(recipe)}")
+def _random_rows(recipes: list[Path]) -> dict[str, Path]:
+    """Rows of random weights, one for each kind of encoder, and the first recipe with that encoder."""
+    rows: dict[str, Path] = {}
+    known: list[dict[str, Any]] = []
+    for recipe in recipes:
+        settings = whole_settings(VideoEncoder, read_settings(recipe).encoder)
+        if settings not in known:
+            known.append(settings)
+            rows[f"{RANDOM}, encoder of {recipe.stem}" if rows else RANDOM] = recipe
+    return rows
+
+
+def _draw_costs(runs: list[TrainedRun], scores: list[dict[int, float]], picture: Path, title: str) -> None:
+    curves: dict[str, list[dict[float, float]]] = {}
+    for run, by_step in zip(runs, scores, strict=True):
+        per_step = _processor_seconds(run)
+        if per_step is not None:
+            curves.setdefault(run.recipe, []).append({step * per_step: value for step, value in by_step.items()})
+    draw_cost(curves, picture, title)
+
+
+def _draw_correlations(runs: list[TrainedRun], data: LabelledClips, picture: Path) -> str | None:
+    """Draw those of the first recipe of Barlow Twins, and return its name."""
+    clips = first_clips(data, "test", NUM_CLIPS_FOR_HEALTH)
+    found = next((each for run in runs if (each := correlations(run, clips)) is not None), None)
+    if found is None:
+        return None
+    draw_correlations(found, picture)
+    return found.recipe
 
 
 def _groups(items: list[T], at_once: int) -> list[list[T]]:
@@ -169,10 +225,7 @@ def _processor_seconds(run: TrainedRun) -> float | None:
     return seconds[-1] if seconds else None
 
 
-def _check(
-    recipes: list[Path], steps: int, seeds: list[int], fork_steps: int, decoder_steps: int, at_once: int
-) -> None:
-    counts = {"steps": steps, "fork_steps": fork_steps, "decoder_steps": decoder_steps, "at_once": at_once}
+def _check(recipes: list[Path], seeds: list[int], counts: dict[str, int]) -> None:
     for name, count in counts.items():
         if count < 1:
             raise ValueError(f"{name} ({count}) must be at least 1")

@@ -15,10 +15,13 @@ from vjepa.data.atomic_file import write_json
 from vjepa.data.clips.evaluation_clips import SplitName
 from vjepa.data.clips.labelled_clips import LabelledClips
 from vjepa.evaluation.comparison.latent_decoder import frozen_tokens, train_latent_decoder
+from vjepa.evaluation.comparison.training import recipe_digest
 from vjepa.evaluation.probes.frozen_evaluation import CLASSES, Amount, FrozenEvaluation, describe
 from vjepa.evaluation.probes.frozen_features import EncoderFeatures, FrozenFeatures
 from vjepa.evaluation.probes.sweep import Sweep
 from vjepa.evaluation.token_statistics import effective_rank, feature_std
+from vjepa.interop.networks import seeded
+from vjepa.interop.run_folder import read_settings
 from vjepa.models import VideoEncoder
 
 NUM_CLIPS_FOR_HEALTH = 256  # of the test split
@@ -33,6 +36,7 @@ class Measured(NamedTuple):
     rank: float  # effective rank of target tokens of whole test clips
     std: float  # of the same tokens
     processor_seconds: float | None = None  # per training step; None for an untrained encoder
+    val_accuracies: dict[str, float] = {}  # noqa: RUF012 (read only); of the same probes, which were chosen by them
 
 
 class Subject(NamedTuple):
@@ -43,6 +47,13 @@ class Subject(NamedTuple):
     folder: Path  # where its measurements are stored
 
 
+def untrained(name: str, recipe: Path, seed: int, runs: Path) -> Subject:
+    """A recipe's encoder before training."""
+    with seeded(seed):
+        encoder = VideoEncoder(**read_settings(recipe).encoder)
+    return Subject(name, encoder, runs / f"{recipe.stem}_untrained_seed_{seed}_{recipe_digest(recipe)}")
+
+
 class Probing(NamedTuple):
     """Settings of the measurements."""
 
@@ -51,9 +62,13 @@ class Probing(NamedTuple):
     amounts: list[Amount]
     cache: Path
     accelerator: str
+    seed: int = 0  # of the labelled clips and of the heads
+    file: str = "measured.json"  # in a subject's folder
 
     def fingerprint(self) -> str:
-        return hashlib.sha256(f"{self.clips.fingerprint()} {self.sweep} {self.amounts}".encode()).hexdigest()[:16]
+        seed = f" seed {self.seed}" if self.seed else ""
+        settings = f"{self.clips.fingerprint()} {self.sweep} {self.amounts}{seed}"
+        return hashlib.sha256(settings.encode()).hexdigest()[:16]
 
     def measure(self, subjects: Sequence[Subject]) -> dict[str, Measured]:
         """Probe frozen encoders and take the statistics of their tokens, all in one pass over the clips.
@@ -67,25 +82,30 @@ class Probing(NamedTuple):
             return found
         rows: list[FrozenFeatures] = [EncoderFeatures(subject.name, subject.encoder) for subject in new]
         results = FrozenEvaluation(
-            self.clips, rows, self.sweep, self.amounts, [0], self.cache, accelerator=self.accelerator
+            self.clips, rows, self.sweep, self.amounts, [self.seed], self.cache, accelerator=self.accelerator
         ).run()
         clips = first_clips(self.clips, "test", NUM_CLIPS_FOR_HEALTH)
         for subject, features in zip(new, rows, strict=True):
             tokens = features.to("cpu")(clips)
-            accuracies = {
-                f"{result.probe}, {describe(CLASSES, result.amount)}": result.scores.top1
+            of_subject = {
+                f"{result.probe}, {describe(CLASSES, result.amount)}": result
                 for result in results
                 if result.features == subject.name
             }
-            measured = Measured(accuracies, effective_rank(tokens), feature_std(tokens))
+            measured = Measured(
+                {name: result.scores.top1 for name, result in of_subject.items()},
+                effective_rank(tokens),
+                feature_std(tokens),
+                val_accuracies={name: result.val_accuracy for name, result in of_subject.items()},
+            )
             content = {"probing": self.fingerprint(), "measured": measured._asdict()}
-            write_json(subject.folder / "measured.json", content)
+            write_json(subject.folder / self.file, content)
             found[subject.name] = measured
         return found
 
     def _stored(self, subject: Subject) -> Measured | None:
         try:
-            content = json.loads((subject.folder / "measured.json").read_text())
+            content = json.loads((subject.folder / self.file).read_text())
         except (FileNotFoundError, json.JSONDecodeError):
             return None
         return Measured(**content["measured"]) if content["probing"] == self.fingerprint() else None

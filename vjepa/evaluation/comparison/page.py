@@ -28,6 +28,9 @@ class Comparison(NamedTuple):
     chance: float
     fork: ForkOutcome
     decoding_errors: Mapping[str, float]  # by recipe
+    same_encoder: bool  # in all recipes
+    scored_by: str  # of the curves over processor time
+    correlated: str | None  # the recipe of the cross-correlation matrices
 
 
 def page(found: Comparison, pictures: Path) -> str:
@@ -44,8 +47,7 @@ def page(found: Comparison, pictures: Path) -> str:
     return f"""# Objectives compared
 
 Written by `{found.command}` on {datetime.date.today()}, {count_processors()} processors, torch {torch.__version__}. \
-Everything but the objective is the same: encoder, masks, clips, batches, {found.steps} steps; \
-seeds of training: {", ".join(map(str, found.seeds))}.
+{same(found)} seeds of training: {", ".join(map(str, found.seeds))}.
 
 Accuracy in % of frozen features on motion, on test clips; chance is {100 * found.chance:.1f}. \
 Mean ± standard deviation over seeds of training; the best mean of each probe is bold. \
@@ -59,6 +61,13 @@ Processor seconds are of the training process, without decoding.
 The recipes, in `configs/pretrain`:
 
 {abouts}
+
+## Accuracy over processor time
+
+Of checkpoints along each run, beginning with random weights: {found.scored_by} of frozen features, on validation \
+clips; with several seeds their mean and standard deviation. Processor seconds are of the training process.
+
+![accuracy by processor seconds, a line for each recipe]({pictures}/compare_cost.png)
 
 ## Why not pixels
 
@@ -81,12 +90,36 @@ Means over held-out forks:
 
 ![effective rank, std and loss of both runs]({pictures}/compare_collapse.png)
 
-## What the embeddings hold
+{correlation_section(found, pictures)}## What the embeddings hold
 
 A small decoder, trained on frozen tokens of whole clips, shows what of the pixels they contain. \
 Nothing learns from it. Mean squared error on test clips, pixels from 0 to 1: {decoding}.
 
 ![clips and their reconstruction from tokens]({pictures}/compare_latents.png)
+"""
+
+
+def same(found: Comparison) -> str:
+    """What the runs share."""
+    if found.same_encoder:
+        return f"Everything but the objective is the same: encoder, clips, batches, {found.steps} steps;"
+    return (
+        f"All runs have the same clips and {found.steps} steps, but not the same encoder: each kind has its own row of "
+        f"random weights;"
+    )
+
+
+def correlation_section(found: Comparison, pictures: Path) -> str:
+    if found.correlated is None:
+        return ""
+    return f"""## What Barlow Twins does
+
+Of `{found.correlated}`, the first seed: the correlation over test clips of each projected feature of one half of a \
+clip's tokens with each of the other half. The objective asks for 1 on the diagonal (both halves say the same) and 0 \
+elsewhere (no feature says what another says).
+
+![cross-correlation matrices before and after training]({pictures}/compare_barlow_twins.png)
+
 """
 
 

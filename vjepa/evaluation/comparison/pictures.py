@@ -1,13 +1,15 @@
 """Pictures of a comparison of objectives."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from vjepa.data.synthetic.fork import PAST_FRAMES
 from vjepa.evaluation.comparison.comparison import Decoded
+from vjepa.evaluation.comparison.correlation import Correlations
 from vjepa.evaluation.comparison.fork import ForkOutcome
 from vjepa.evaluation.figures import require_matplotlib, save_figure
 
@@ -30,12 +32,65 @@ def draw_fork(outcome: ForkOutcome, picture: Path) -> None:
 
 
 def draw_latents(decoders: Mapping[str, Decoded], picture: Path) -> None:
-    """Every clip, and below it the reconstruction from each encoder's tokens."""
-    strips = {}
-    for number, clip in enumerate(next(iter(decoders.values())).clips):
-        strips[f"test clip {number + 1}"] = clip
-        strips |= {f"{name}\n(clip {number + 1})": decoder.reconstructed[number] for name, decoder in decoders.items()}
+    """Clips beside each other, and below them their reconstruction from each encoder's tokens, a row for each."""
+    strips = {"test clips": _beside(next(iter(decoders.values())).clips)}
+    strips |= {name: _beside(decoder.reconstructed) for name, decoder in decoders.items()}
     _draw_strips(strips, picture, "decoded from frozen tokens")
+
+
+def _beside(clips: Tensor) -> Tensor:  # (n, 3, T, H, W) -> (3, n * T + n - 1, H, W), with a white frame between
+    white = torch.full_like(clips[0, :, :1], 255)
+    return torch.cat([part for clip in clips for part in (clip, white)][:-1], dim=1)
+
+
+def draw_cost(
+    curves: Mapping[str, Sequence[Mapping[float, float]]],  # accuracy by processor seconds, by recipe and seed
+    picture: Path,
+    title: str,
+) -> None:
+    """A line for each recipe: means over seeds, and their spread as bars. All start at random weights."""
+    plt = require_matplotlib()
+    figure, axis = plt.subplots(figsize=(9, 5), constrained_layout=True)
+    order = sorted(curves, key=lambda name: -float(np.mean([[*seed.values()][-1] for seed in curves[name]])))
+    for number, name in enumerate(order):
+        seeds = curves[name]
+        points = min(map(len, seeds))
+        seconds = np.mean([[*seed.keys()][-points:] for seed in seeds], axis=0)
+        values = 100 * np.array([[*seed.values()][-points:] for seed in seeds])
+        axis.errorbar(
+            seconds,
+            values.mean(axis=0),
+            yerr=values.std(axis=0, ddof=1) if len(seeds) > 1 else None,
+            label=name,
+            color=plt.get_cmap("tab10")(number % 10),
+            marker="os^Dv"[number % 5],
+            linestyle="-" if number < 10 else "--",
+            capsize=2,
+            elinewidth=0.8,
+        )
+    axis.set(xlabel="processor seconds of training", ylabel="accuracy on validation clips, %", title=title)
+    axis.set_ylim(0, None)
+    axis.set_xlim(0, None)
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=9, loc="center left", bbox_to_anchor=(1.01, 0.5), title="best first", frameon=False)
+    save_figure(figure, picture)
+
+
+def draw_correlations(found: Correlations, picture: Path) -> None:
+    """Both matrices beside each other, from -1 (blue) over 0 (white) to 1 (red)."""
+    plt = require_matplotlib()
+    figure, axes = plt.subplots(1, 2, figsize=(9.5, 4.8), constrained_layout=True)
+    titles = {"random weights": found.before, f"after {found.steps} steps": found.after}
+    for axis, (title, matrix) in zip(axes, titles.items(), strict=True):
+        image = axis.imshow(matrix.numpy(), cmap="RdBu_r", vmin=-1, vmax=1)
+        diagonal = matrix.diagonal()
+        others = matrix - torch.diag(diagonal)
+        apart = float(others.square().sum() / (matrix.numel() - len(matrix))) ** 0.5
+        axis.set_title(f"{title}\ndiagonal: mean {float(diagonal.mean()):.2f}, others: size {apart:.2f}", fontsize=10)
+        axis.set_xlabel("features of the other half")
+    axes[0].set_ylabel("features of one half of a clip's tokens")
+    figure.colorbar(image, ax=axes, label="correlation over test clips", shrink=0.85)
+    save_figure(figure, picture)
 
 
 def draw_collapse(curves: Mapping[str, Mapping[str, Mapping[int, float]]], picture: Path) -> None:

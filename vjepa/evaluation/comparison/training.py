@@ -6,7 +6,9 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from vjepa.interop.loading import read_checkpoint
@@ -16,6 +18,7 @@ from vjepa.interop.recipe import read_recipe
 class TrainedRun(NamedTuple):
     recipe: str
     seed: int
+    steps: int
     folder: Path  # runs/compare/{name}/version_{k}
 
     @property
@@ -23,13 +26,22 @@ class TrainedRun(NamedTuple):
         return self.folder / "checkpoints" / "last.ckpt"
 
 
-def trained_run(recipe: Path, steps: int, seed: int, runs: Path, accelerator: str, threads: int) -> TrainedRun:
+def trained_run(
+    recipe: Path,
+    steps: int,
+    seed: int,
+    runs: Path,
+    accelerator: str,
+    threads: int,
+    more_flags: Mapping[str, object] = MappingProxyType({}),
+    variant: str = "",  # what these flags change of the result, in the run's name
+) -> TrainedRun:
     """Train a recipe, unless there is a complete run of the same recipe. Raises ValueError where training fails."""
-    name = f"{recipe.stem}_{steps}_steps_seed_{seed}_{recipe_digest(recipe)}"
+    name = f"{recipe.stem}_{steps}_steps_seed_{seed}{variant}_{recipe_digest(recipe)}"
     folder = complete_run(runs / name, steps)
     if folder is not None:
         print(f"{recipe.stem}, seed {seed}: {folder} is complete")
-        return TrainedRun(recipe.stem, seed, folder)
+        return TrainedRun(recipe.stem, seed, steps, folder)
     print(f"{recipe.stem}, seed {seed}: training for {steps} steps", flush=True)
     started = time.monotonic()
     log_every = max(1, min(10, steps // 20))
@@ -44,6 +56,7 @@ def trained_run(recipe: Path, steps: int, seed: int, runs: Path, accelerator: st
         "trainer.callbacks+": "vjepa.monitoring.processor_time.ProcessorTime",
         "collapse_monitor.every_n_steps": log_every,
         "trainer.log_every_n_steps": log_every,
+        **more_flags,
     }
     command = [sys.executable, "-m", "vjepa", "fit", "-c", str(recipe), *(f"--{key}={flags[key]}" for key in flags)]
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
@@ -53,7 +66,7 @@ def trained_run(recipe: Path, steps: int, seed: int, runs: Path, accelerator: st
         last = (done.stderr.strip().splitlines() or [f"it ended with exit code {done.returncode}"])[-1]
         raise ValueError(f"training by {recipe} failed: {last.removeprefix('vjepa: error: ')}")
     print(f"{recipe.stem}, seed {seed}: trained in {time.monotonic() - started:.0f} s", flush=True)
-    return TrainedRun(recipe.stem, seed, folder)
+    return TrainedRun(recipe.stem, seed, steps, folder)
 
 
 def complete_run(folder: Path, steps: int) -> Path | None:
