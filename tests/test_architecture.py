@@ -28,7 +28,16 @@ LAYERS = (
 # The same inside a layer: a room imports only from rooms before it; "" is the layer's own folder.
 ROOMS = {
     "data": ("", "video", "manifest", "clips", "episodes", "synthetic"),
-    "evaluation": ("", "probes", "finetuning", "anticipation", "embedding", "comparison", "planning"),
+    "evaluation": (
+        "",
+        "probes",
+        "finetuning",
+        "anticipation",
+        "embedding",
+        "comparison",
+        "label_efficiency",
+        "planning",
+    ),
 }
 MOST_MODULES = 16  # of one folder
 PURE_LAYERS = ("grid", "masking", "models", "objectives", "planning")

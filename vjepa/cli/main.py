@@ -43,6 +43,11 @@ COMMANDS = {
         "one encoder under several objectives: a table, and pictures of blurred pixels and of collapse",
         quiet=True,
     ),
+    "label-efficiency": Command(
+        "label_efficiency_command:run_label_efficiency_command",
+        "labels saved by pretraining: accuracy against labels and unlabelled clips, and a picture",
+        quiet=True,
+    ),
     "collect": Command(
         "simulation.collect_command:run_collect_command", "write episodes of a simulated world for a world model"
     ),

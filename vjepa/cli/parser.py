@@ -17,6 +17,9 @@ from vjepa.data.paths import expanded
 from vjepa.interop.recipe import find_recipe, parse_recipe
 from vjepa.interop.renamed import renamed_flags
 
+# Folders of `configs` by command; of all others it is "probe".
+ROOMS = {"plan": "plan", "collect": "collect", "finetune": "finetune", "label-efficiency": "labels"}
+
 
 class HelpfulParser(ArgumentParser):
     """jsonargparse's parser without abbreviations and with short errors; exits with code 2 on any."""
@@ -112,7 +115,7 @@ def run_by_recipe(
     """
     parser = HelpfulParser(prog=prog, description=description)
     command = prog.rpartition(" ")[2]
-    parser.add_recipe_argument([command if command in ("plan", "collect", "finetune") else "probe"])
+    parser.add_recipe_argument([ROOMS.get(command, "probe")])
     keys = {name: parser.add_class_arguments(group, instantiate=False) for name, group in flat.items()}
     parser.add_function_arguments(function, skip={"configuration", *flat})
     given = parser.parse_args(arguments)

@@ -31,6 +31,7 @@ class Purpose(IntEnum):
     VIEW = 17
     TOKENS_OF_VIEW = 18
     CROP_OF_VIEW = 19
+    UNLABELLED_ROWS = 20
 
 
 def generator_for(seed: int, purpose: Purpose, *position: int) -> np.random.Generator:

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vjepa.data.atomic_file import write_text
-from vjepa.interop.hugging_face import has_class_token
 from vjepa.interop.networks import outline, parts_of, whole_settings
 from vjepa.interop.portable import PortableModel, Preprocessing
 
@@ -14,15 +13,13 @@ _NOT_STATED = "not stated in the source"
 _LOADING = {
     "native": 'import vjepa\n\nencoder = vjepa.load_encoder("{where}")',
     "meta": 'import vjepa\n\nencoder = vjepa.load_encoder("{where}")  # the released loaders read it too',
-    "huggingface": 'from transformers import {loader}\n\nmodel = {loader}.from_pretrained("{where}"{more})',
+    "huggingface": 'from transformers import {architecture}\n\nmodel = {architecture}.from_pretrained("{where}")',
 }
 
 
 def model_card(model: PortableModel, format: Format, where: Path) -> str:
     """Markdown."""
-    loader, more = "VJEPA2ForVideoClassification" if model.classifiers else "VJEPA2Model", ""
-    if has_class_token(model):
-        loader, more = "AutoModel", ", trust_remote_code=True"  # LeVJEPA's own code
+    architecture = "VJEPA2ForVideoClassification" if model.classifiers else "VJEPA2Model"
     rows = "\n".join(
         f"| {name} | {_sizes(whole_settings(network, part.settings))} | "
         f"{sum(weight.numel() for weight in outline(network, part.settings).state_dict().values()) / 1e6:.2f} M |"
@@ -45,7 +42,7 @@ Weights of {family}, written by `vjepa convert` ({format}).
 * Licence: {origin.licence or _NOT_STATED}
 
 ```python
-{_LOADING[format].format(where=where, loader=loader, more=more)}
+{_LOADING[format].format(where=where, architecture=architecture)}
 ```
 """
 
@@ -55,7 +52,7 @@ def write_model_card(model: PortableModel, format: Format, where: Path, file: Pa
 
 
 def _sizes(settings: dict[str, Any]) -> str:
-    shown = ("embed_dim", "depth", "num_heads", "tubelet", "position", "class_token", "attention", "num_classes")
+    shown = ("embed_dim", "depth", "num_heads", "tubelet", "position", "num_classes")
     return ", ".join(f"{name} {settings[name]}" for name in shown if name in settings)
 
 

@@ -158,15 +158,11 @@ def render_hard(clip: HardClip) -> tuple[Bytes, Bytes]:  # frames (T, H, W, 3) R
         # From a pixel's position in the picture, relative to the centre, to its position in the world.
         turn = np.array([[math.cos(roll), -math.sin(roll)], [math.sin(roll), math.cos(roll)]]) / zoom
         matrix = np.column_stack([turn, middle - turn @ middle + size * np.array([at.real, at.imag])])
-        frames[number] = np.clip(gain * _warped(frames[number], matrix, cv2.INTER_CUBIC) + 0.5, 0, 255)
-        masks[number] = _warped(masks[number], matrix, cv2.INTER_NEAREST)
+        flags = {"borderMode": cv2.BORDER_WRAP, "dsize": (size, size)}
+        seen = cv2.warpAffine(frames[number], matrix, flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP, **flags)
+        frames[number] = np.clip(gain * seen + 0.5, 0, 255)
+        masks[number] = cv2.warpAffine(masks[number], matrix, flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP, **flags)
     return frames, masks
-
-
-def _warped(picture: Bytes, matrix: Floats, interpolation: int) -> Bytes:
-    flags = interpolation | cv2.WARP_INVERSE_MAP
-    seen = cv2.warpAffine(picture, matrix, picture.shape[:2], flags=flags, borderMode=cv2.BORDER_WRAP)
-    return np.asarray(seen, np.uint8)
 
 
 def shape_over_time(shape: Shape, pace: Pace, course: Course, apart: Complexes | float = 0.0) -> list[Shape]:
