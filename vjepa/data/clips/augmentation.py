@@ -130,7 +130,7 @@ class ColorJitter:
         turned = np.linalg.inv(RGB_TO_YIQ) @ [[1, 0, 0], [0, cosine, -sine], [0, sine, cosine]] @ RGB_TO_YIQ
         saturation *= not is_gray
         mixing = contrast * brightness * (saturation * turned + (1 - saturation) * LUMA)  # (3, 3)
-        shift = (1 - contrast) * brightness * float(frames.mean((0, 1, 2)) @ LUMA)
-        affine = np.column_stack([mixing, np.full(3, shift)])
         rows = frames.reshape(-1, *frames.shape[2:])  # all frames as one picture
+        shift = (1 - contrast) * brightness * float(np.array(cv2.mean(rows)[:3]) @ LUMA)
+        affine = np.column_stack([mixing, np.full(3, shift)])
         return np.asarray(cv2.transform(rows, affine), np.uint8).reshape(frames.shape)

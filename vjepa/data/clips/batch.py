@@ -118,13 +118,13 @@ class MaskingCollate:
             masks.append(draw(grid, for_batch, for_clips))
         views = []
         for number, settings in enumerate(self.views):
-            crops = [clip.views[number] for clips in files for clip in clips]
+            crops = [view for clips in files for clip in clips if (view := clip.views[number]) is not None]
             token_ids = None
             if settings.keep_ratio < 1:
                 grid = TokenGrid.of_clip((num_frames, *(settings.crop_size or (height, width))), tubelet)
                 generators = [generator_for(self.seed, Purpose.TOKENS_OF_VIEW, number, index) for index in indices]
                 token_ids = kept_tokens(grid, settings.keep_ratio, generators, settings.number)
-            views.append(Views(torch.cat(crops) if settings.crop_size else None, token_ids))
+            views.append(Views(torch.cat(crops) if crops else None, token_ids))
         return batch._replace(masks=masks, views=views)
 
 
