@@ -28,6 +28,7 @@ def probe(
     source: CheckpointArguments,
     data: LabelledClips,
     levels: list[int] | None = None,
+    pooled_cells: int | None = None,
     baselines: list[BaselineName] = ["random", "pixels", "differences", "image"],  # noqa: B006 (read only)
     image_model: str = "vit_small_patch14_dinov2",
     image_weights: Path | None = None,
@@ -46,6 +47,8 @@ def probe(
         source: the checkpoint.
         data: labelled clips: heads learn on train, are chosen on val, and the chosen ones are scored once on test.
         levels: blocks whose tokens are read, from 0, concatenated along the sequence; the last one if None.
+        pooled_cells: nearest neighbours and the linear probe read mean and standard deviation of tokens in this many
+            cells over the height and over the width of the frame; the mean over all tokens if None.
         baselines: rows beside the checkpoint: the same network untrained (by the run's seed), small frames, their
             differences, gradient histograms of one frame, histograms of optical flow, and a frozen image model per
             frame where its weights are at hand, or random_image: with random weights.
@@ -65,9 +68,11 @@ def probe(
     started = time.monotonic()
     run = source.read()
     print(f"probing the {source.encoder} encoder of {run.named}")
-    rows: list[FrozenFeatures] = [EncoderFeatures("pretrained", run.encoder(source.encoder), levels)]
+    encoder = run.encoder(source.encoder)
+    plane = (data.crop_size[0] // encoder.tubelet[1], data.crop_size[1] // encoder.tubelet[2])
+    rows: list[FrozenFeatures] = [EncoderFeatures("pretrained", encoder, levels, pooled_cells, plane)]
     if "random" in baselines:
-        rows.append(EncoderFeatures("random weights", run.untrained_encoder(), levels))
+        rows.append(EncoderFeatures("random weights", run.untrained_encoder(), levels, pooled_cells, plane))
     if "pixels" in baselines:
         rows.append(PixelFeatures())
     if "differences" in baselines:

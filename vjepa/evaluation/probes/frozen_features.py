@@ -51,17 +51,46 @@ class FrozenFeatures(nn.Module):
 
 
 class EncoderFeatures(FrozenFeatures):
-    """Tokens of a video encoder's last level, or of several levels concatenated along the sequence."""
+    """Tokens of a video encoder's last level, or of several levels concatenated along the sequence.
 
-    def __init__(self, name: str, encoder: VideoEncoder, levels: Sequence[int] | None = None):
+    Args:
+        levels: blocks, from 0; the last one if None.
+        pooled_cells: pool mean and standard deviation in this many cells over the height and over the width of the
+            frame, so that nearest neighbours and the linear probe know where something is; the mean alone if None.
+        plane: height and width of the token grid; needed for cells.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        encoder: VideoEncoder,
+        levels: Sequence[int] | None = None,
+        pooled_cells: int | None = None,
+        plane: tuple[int, int] | None = None,
+    ):
         super().__init__(name)
         self.encoder = encoder
         self.levels = list(levels) if levels else [len(encoder.blocks) - 1]
+        if pooled_cells is not None and (plane is None or not 1 <= pooled_cells <= min(plane)):
+            raise ValueError(
+                f"pooled_cells ({pooled_cells}) must be from 1 to the tokens along a side of the frame, "
+                f"{'x'.join(map(str, plane or ()))}; try 4"
+            )
+        self.pooled_cells = pooled_cells
+        self.plane = plane
         self.freeze()
 
     @torch.no_grad()
     def forward(self, clips: Tensor) -> Tensor:
         return torch.cat(self.encoder.forward_levels(normalize_clips(clips), self.levels), dim=1)
+
+    def pool(self, tokens: Tensor) -> Tensor:
+        if self.pooled_cells is None or self.plane is None:
+            return super().pool(tokens)
+        planes = tokens.float().unflatten(1, (-1, *self.plane)).movedim(-1, 1)  # (B, D, levels * frames, rows, columns)
+        size = (1, self.pooled_cells, self.pooled_cells)
+        mean, mean_square = (F.adaptive_avg_pool3d(values, size).flatten(1) for values in (planes, planes.square()))
+        return torch.cat((mean, (mean_square - mean.square()).clamp_min(1e-8).sqrt()), dim=1)
 
     def settings(self) -> str:
         encoder, position = self.encoder, self.encoder.position
