@@ -52,9 +52,26 @@ def tubelet_pixels(
     tubelet: tuple[int, int, int],  # frames, height, width of one token
 ) -> Float[Tensor, "B N C_frames_height_width"]:  # all of the first colour, then all of the next
     """The pixels behind each token, tokens in the order of the grid."""
+    return _tubelets(clips, tubelet).flatten(4).flatten(1, 3)
+
+
+def gather_tubelets(
+    clips: Float[Tensor, "B C T H W"],
+    tubelet: tuple[int, int, int],
+    token_ids: Int64[Tensor, "B K"],
+) -> Float[Tensor, "B K C_frames_height_width"]:
+    """`gather_tokens` of `tubelet_pixels`, without a copy of the tubelets that are not asked for."""
+    tubelets = _tubelets(clips, tubelet)
+    frame, row, column = TokenGrid(*tubelets.shape[1:4]).positions(token_ids).unbind(-1)
+    clip = torch.arange(len(clips), device=clips.device).unsqueeze(1)
+    return tubelets[clip, frame, row, column].flatten(2)
+
+
+def _tubelets(clips: Tensor, tubelet: tuple[int, int, int]) -> Tensor:
+    """A view (B, grid frames, rows, columns, C, frames, height, width)."""
     frames, height, width = tubelet
     cut = clips.unflatten(4, (-1, width)).unflatten(3, (-1, height)).unflatten(2, (-1, frames))
-    return cut.permute(0, 2, 4, 6, 1, 3, 5, 7).flatten(4).flatten(1, 3)
+    return cut.permute(0, 2, 4, 6, 1, 3, 5, 7)
 
 
 def clips_of_tubelets(

@@ -220,7 +220,7 @@ class VideoEncoder(nn.Module):
             frame_tokens = self._levels(separate, levels, None)  # (B * frames, height * width, D) each
             return [tokens.unflatten(0, (-1, grid.frames)).flatten(1, 2) for tokens in frame_tokens]
         if self.difference_gain is not None:
-            clips = (clips - clips.mean(dim=2, keepdim=True)) * self.difference_gain
+            clips = (clips - clips.mean(dim=2, keepdim=True)).mul_(self.difference_gain)
         tokens = self.position.added(self._embedded(clips, token_ids), grid, token_ids)
         rotary = self.position.rotary(grid, clips.device, token_ids)
         if class_token is not None:

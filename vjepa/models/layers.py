@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from vjepa.grid import gather_tokens, tubelet_pixels
+from vjepa.grid import gather_tubelets, tubelet_pixels
 from vjepa.models.position import RotaryTable, channels_per_head, rotate
 
 MlpKind = Literal["gelu", "swiglu"]
@@ -33,10 +33,11 @@ class TubeletEmbedding(nn.Module):
         clips: Float[Tensor, "B C T H W"],
         token_ids: Int64[Tensor, "rows K"] | None = None,  # all tokens if None
     ) -> Float[Tensor, "rows K D"]:
-        tubelets = tubelet_pixels(clips, self.tubelet)  # (B, N, C * frames * height * width)
-        if token_ids is not None:
+        if token_ids is None:
+            tubelets = tubelet_pixels(clips, self.tubelet)  # (B, N, C * frames * height * width)
+        else:
             of_clip = token_ids.reshape(len(clips), -1)  # (B, V * K)
-            tubelets = gather_tokens(tubelets, of_clip).view(*token_ids.shape, -1)
+            tubelets = gather_tubelets(clips, self.tubelet, of_clip).view(*token_ids.shape, -1)
         return F.linear(tubelets, self.proj.weight.flatten(1), self.proj.bias)
 
 

@@ -45,7 +45,8 @@ class ClipBatch(NamedTuple):
 def normalize_clips(clips: UInt8[Tensor, "B 3 T H W"]) -> Float32[Tensor, "B 3 T H W"]:
     """Zero mean and unit variance on ImageNet, computed on the device of the clips."""
     mean, std = _pixel_statistics(clips.device)
-    return (clips.float() - mean[..., None]) / std[..., None]
+    # In place: a new tensor costs as much as the arithmetic.
+    return clips.to(torch.float32, copy=True).sub_(mean[..., None]).div_(std[..., None])
 
 
 def normalize_frames(frames: UInt8[Tensor, "*B 3 H W"]) -> Float32[Tensor, "*B 3 H W"]:
