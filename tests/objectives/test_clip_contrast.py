@@ -18,6 +18,7 @@ def terms_of(objective: ClipContrast, tokens: torch.Tensor):
 
 def test_the_loss_and_its_gradient_are_the_formula_in_float64():
     objective = contrast(temperature=0.3).double()
+    assert objective.projector is not None
     tokens = torch.randn(6, 5, 8, dtype=torch.float64, requires_grad=True)
     # The published form, clip by clip; embeddings go through float32 in the objective.
     embedded = nn.functional.normalize(objective.projector(tokens.mean(1)), dim=-1)

@@ -122,13 +122,13 @@ def test_fewer_than_two_views_are_refused(embedded):
 
 def test_settings_that_mean_nothing_are_refused():
     with pytest.raises(ValueError, match="across 'batch' must be one of clip, file"):
-        ViewAgreement(VarianceCovariance(), across="batch")  # type: ignore[arg-type]
+        ViewAgreement(VarianceCovariance(), across="batch")
     with pytest.raises(ValueError, match="give over: clips"):
         ViewAgreement(VarianceCovariance(over="places"))
     with pytest.raises(ValueError, match="leave out anchored"):
         ClipContrast(None).between(views(), 3, anchored=True)
     with pytest.raises(ValueError, match="norm 'instance' must be one of layer, batch"):
-        Projector(8, norm="instance")  # type: ignore[arg-type]
+        Projector(8, norm="instance")
 
 
 def test_batch_norm_of_the_projector_is_over_clips_and_views():

@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -185,7 +186,8 @@ def _check(
             f"labels_per_class ({labels_per_class}) must ascend, and here they are {counts} clips in all; leave out "
             f"what classes do not have"
         )
-    for name, values in {"unlabelled": unlabelled, "seeds": seeds}.items():
+    several: dict[str, Sequence[int | str]] = {"unlabelled": unlabelled, "seeds": seeds}
+    for name, values in several.items():
         if len(set(values)) < len(values):
             raise ValueError(f"{name} ({values}) must be unique")
 

@@ -87,7 +87,7 @@ def write_dataset(
         write_table(folder / f"{split}.csv", COLUMNS, rows[split])
     for leftover in folder.glob("*/*/.*.tmp"):  # of writers that were killed
         leftover.unlink(missing_ok=True)
-    facts = {"columns": COLUMNS, "motions": MOTIONS_OF[difficulty]}
+    facts: dict[str, Any] = {"columns": COLUMNS, "motions": MOTIONS_OF[difficulty]}
     facts["counts"] = {split: len(rows[split]) for split in SPLITS}
     write_json(folder / "dataset.json", {"format_version": FORMAT_VERSION, "arguments": arguments, **facts}, indent=2)
     (folder / "dataset.partial.json").unlink(missing_ok=True)

@@ -158,11 +158,14 @@ def render_hard(clip: HardClip) -> tuple[Bytes, Bytes]:  # frames (T, H, W, 3) R
         # From a pixel's position in the picture, relative to the centre, to its position in the world.
         turn = np.array([[math.cos(roll), -math.sin(roll)], [math.sin(roll), math.cos(roll)]]) / zoom
         matrix = np.column_stack([turn, middle - turn @ middle + size * np.array([at.real, at.imag])])
-        flags = {"borderMode": cv2.BORDER_WRAP, "dsize": (size, size)}
-        seen = cv2.warpAffine(frames[number], matrix, flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP, **flags)
-        frames[number] = np.clip(gain * seen + 0.5, 0, 255)
-        masks[number] = cv2.warpAffine(masks[number], matrix, flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP, **flags)
+        frames[number] = np.clip(gain * _seen(frames[number], matrix, cv2.INTER_CUBIC) + 0.5, 0, 255)
+        masks[number] = _seen(masks[number], matrix, cv2.INTER_NEAREST)
     return frames, masks
+
+
+def _seen(picture: np.ndarray, matrix: np.ndarray, interpolation: int) -> np.ndarray:
+    flags, size = interpolation | cv2.WARP_INVERSE_MAP, picture.shape[:2]
+    return cv2.warpAffine(picture, matrix, size, flags=flags, borderMode=cv2.BORDER_WRAP)
 
 
 def shape_over_time(shape: Shape, pace: Pace, course: Course, apart: Complexes | float = 0.0) -> list[Shape]:

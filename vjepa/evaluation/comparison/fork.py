@@ -73,6 +73,7 @@ def compare_on_forks(num_steps: int = 300, decoder_steps: int = 150, seed: int =
     futures = {turn: _clips_that_turn(forks[:NUM_OPEN], turn) for turn in TURNS}
     past = futures["left"]  # the future is hidden
 
+    assert latents.predictor is not None
     with torch.no_grad():
         predicted_pixels = pixels.predicted_pixels(normalize_clips(past), mask)  # (F, Nt, P)
         context = latents.context_encoder(normalize_clips(past), mask.context_ids)

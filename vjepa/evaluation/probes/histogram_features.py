@@ -96,10 +96,10 @@ def optical_flow(clips: UInt8[Tensor, "B 3 T H W"]) -> Float[Tensor, "B T_minus_
 
 
 def _flow_between(frame: np.ndarray, following: np.ndarray) -> np.ndarray:
-    return cv2.calcOpticalFlowFarneback(
+    return cv2.calcOpticalFlowFarneback(  # type: ignore[call-overload]
         frame,
         following,
-        None,  # type: ignore[arg-type]  # no first guess
+        None,  # no first guess
         pyr_scale=0.5,
         levels=3,
         winsize=15,
