@@ -38,11 +38,14 @@ RECIPES = [
     Path(f"configs/pretrain/{name}.yaml")
     for name in (
         "synthetic",
+        "synthetic_views",
+        "synthetic_agreement",
         "synthetic_ema",
         "synthetic_pixels",
         "synthetic_no_ema_vicreg",
         "synthetic_barlow_twins",
         "synthetic_sigreg",
+        "synthetic_levjepa",
         "synthetic_collapsing",
     )
 ]
