@@ -198,11 +198,16 @@ def _random_rows(recipes: list[Path]) -> dict[str, Path]:
 
 
 def _draw_costs(runs: list[TrainedRun], scores: list[dict[int, float]], picture: Path, title: str) -> None:
+    """Of each recipe the steps whose checkpoints all its seeds have."""
+    shared: dict[str, set[int]] = {}
+    for run, by_step in zip(runs, scores, strict=True):
+        shared[run.recipe] = shared.get(run.recipe, {*by_step}) & by_step.keys()
     curves: dict[str, list[dict[float, float]]] = {}
     for run, by_step in zip(runs, scores, strict=True):
         per_step = _processor_seconds(run)
         if per_step is not None:
-            curves.setdefault(run.recipe, []).append({step * per_step: value for step, value in by_step.items()})
+            points = {step * per_step: by_step[step] for step in sorted(shared[run.recipe])}
+            curves.setdefault(run.recipe, []).append(points)
     draw_cost(curves, picture, title)
 
 

@@ -54,9 +54,8 @@ def draw_cost(
     order = sorted(curves, key=lambda name: -float(np.mean([[*seed.values()][-1] for seed in curves[name]])))
     for number, name in enumerate(order):
         seeds = curves[name]
-        points = min(map(len, seeds))
-        seconds = np.mean([[*seed.keys()][-points:] for seed in seeds], axis=0)
-        values = 100 * np.array([[*seed.values()][-points:] for seed in seeds])
+        seconds = np.mean([[*seed.keys()] for seed in seeds], axis=0)
+        values = 100 * np.array([[*seed.values()] for seed in seeds])
         axis.errorbar(
             seconds,
             values.mean(axis=0),
