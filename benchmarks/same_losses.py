@@ -5,11 +5,11 @@ Trains the first steps of each recipe on one thread and compares every logged tr
     python benchmarks/same_losses.py                                  # compare with benchmarks/same_losses.json
     python benchmarks/same_losses.py --write=benchmarks/same_losses.json
 
-The file holds the losses of an AMD EPYC and torch 2.13.0+cpu. Those of `synthetic_agreement`, the earlier default, are those
-of commit dc64876 but for its first weights: the predictor, which may be null since, is drawn first. Losses depend on the
-processor and on torch's version: to compare two commits elsewhere, write the file with the first one on the same machine.
-Two Rooms runs its dynamics phase in the last third of the steps. `small_videos` is trained on the embedded
-dataset's videos, since its own can't be shipped.
+The file holds the losses of an AMD EPYC and torch 2.13.0+cpu. Those of `synthetic_agreement`, the earlier default, are
+those of commit dc64876 but for its first weights: the predictor, which may be null since, is drawn first. Losses
+depend on the processor and on torch's version: to compare two commits elsewhere, write the file with the first one on
+the same machine. Two Rooms runs its dynamics phase in the last third of the steps. `small_videos` is trained on the
+embedded dataset's videos, since its own can't be shipped.
 """
 
 import argparse
