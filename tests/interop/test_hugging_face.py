@@ -10,7 +10,8 @@ from transformers import VJEPA2Config, VJEPA2ForVideoClassification, VJEPA2Model
 
 from tests.interop.tiny_models import assert_equal, full_model, part_of, tiny_model
 from vjepa.grid import TokenGrid
-from vjepa.interop.hugging_face import from_hugging_face, read_hugging_face, to_hugging_face, write_hugging_face
+from vjepa.interop.hugging_face import read_hugging_face, write_hugging_face
+from vjepa.interop.hugging_face.vjepa2 import from_hugging_face, to_hugging_face
 from vjepa.interop.networks import build
 from vjepa.interop.portable import PortableModel, Preprocessing
 from vjepa.masking import TubeMask
@@ -167,7 +168,9 @@ def test_what_transformers_has_no_model_for_is_refused(model, sentence, tmp_path
 
 def test_another_model_type_is_refused(tmp_path: Path):
     (tmp_path / "config.json").write_text('{"model_type": "videomae"}')
-    with pytest.raises(ValueError, match="holds a model of type 'videomae'; of Hugging Face's models 'vjepa2' is read"):
+    with pytest.raises(
+        ValueError, match="holds a model of type 'videomae'; of Hugging Face's models 'vjepa2' and 'levjepa' are read"
+    ):
         read_hugging_face(tmp_path)
 
 

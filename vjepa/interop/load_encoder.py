@@ -56,6 +56,14 @@ class LoadedEncoder(nn.Module):
         """Tokens after several blocks. Raises ValueError where there is no such level."""
         return self.encoder.forward_levels(self._normalized(clips), levels)
 
+    @torch.no_grad()
+    def embed_clips(
+        self,
+        clips: Tensor,  # (B, 3, T, H, W) uint8; checked here
+    ) -> Float[Tensor, "B D"]:
+        """One embedding for each clip: the class token where the encoder has one (LeVJEPA), else the mean token."""
+        return self.encoder.embed_clips(self._normalized(clips))
+
     def _normalized(self, clips: Tensor) -> Tensor:
         """In the precision of the weights, which `half()` or `to(torch.bfloat16)` may have lowered."""
         if clips.dtype != torch.uint8 or clips.ndim != 5 or clips.shape[1] != 3:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vjepa.data.atomic_file import write_text
+from vjepa.interop.hugging_face import has_class_token
 from vjepa.interop.networks import outline, parts_of, whole_settings
 from vjepa.interop.portable import PortableModel, Preprocessing
 
@@ -13,13 +14,15 @@ _NOT_STATED = "not stated in the source"
 _LOADING = {
     "native": 'import vjepa\n\nencoder = vjepa.load_encoder("{where}")',
     "meta": 'import vjepa\n\nencoder = vjepa.load_encoder("{where}")  # the released loaders read it too',
-    "huggingface": 'from transformers import {architecture}\n\nmodel = {architecture}.from_pretrained("{where}")',
+    "huggingface": 'from transformers import {loader}\n\nmodel = {loader}.from_pretrained("{where}"{more})',
 }
 
 
 def model_card(model: PortableModel, format: Format, where: Path) -> str:
     """Markdown."""
-    architecture = "VJEPA2ForVideoClassification" if model.classifiers else "VJEPA2Model"
+    loader, more = "VJEPA2ForVideoClassification" if model.classifiers else "VJEPA2Model", ""
+    if has_class_token(model):
+        loader, more = "AutoModel", ", trust_remote_code=True"  # LeVJEPA's own code
     rows = "\n".join(
         f"| {name} | {_sizes(whole_settings(network, part.settings))} | "
         f"{sum(weight.numel() for weight in outline(network, part.settings).state_dict().values()) / 1e6:.2f} M |"
@@ -42,7 +45,7 @@ Weights of {family}, written by `vjepa convert` ({format}).
 * Licence: {origin.licence or _NOT_STATED}
 
 ```python
-{_LOADING[format].format(where=where, architecture=architecture)}
+{_LOADING[format].format(where=where, loader=loader, more=more)}
 ```
 """
 
@@ -52,7 +55,7 @@ def write_model_card(model: PortableModel, format: Format, where: Path, file: Pa
 
 
 def _sizes(settings: dict[str, Any]) -> str:
-    shown = ("embed_dim", "depth", "num_heads", "tubelet", "position", "num_classes")
+    shown = ("embed_dim", "depth", "num_heads", "tubelet", "position", "class_token", "attention", "num_classes")
     return ", ".join(f"{name} {settings[name]}" for name in shown if name in settings)
 
 

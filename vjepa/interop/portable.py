@@ -7,7 +7,7 @@ from torch import Tensor
 
 from vjepa.data.clips.batch import PIXEL_MEAN, PIXEL_STD
 
-Family = Literal["V-JEPA 1", "V-JEPA 2", "V-JEPA 2.1", "V-JEPA 2-AC", "vjepa"]
+Family = Literal["V-JEPA 1", "V-JEPA 2", "V-JEPA 2.1", "V-JEPA 2-AC", "LeVJEPA", "vjepa"]
 
 
 class Part(NamedTuple):

@@ -344,6 +344,13 @@ def to_released(model: PortableModel) -> dict[str, Any]:
 
     Raises ValueError where the released code would read another model out of it, or has no such model.
     """
+    if model.encoder is not None:
+        settings = whole_settings(VideoEncoder, model.encoder.settings)
+        if settings["class_token"] or settings["attention"] != "full":
+            raise ValueError(
+                "the released V-JEPA code has neither a class token nor causal attention; write it with --to native, "
+                "or as a LeVJEPA with --to huggingface"
+            )
     if model.encoder is None and (model.predictor or model.action_predictor):
         raise ValueError("the released layout has no predictor without its encoder; write it with --to native")
     if model.predictor is not None and model.action_predictor is not None:

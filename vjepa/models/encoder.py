@@ -45,7 +45,7 @@ class VideoEncoder(nn.Module):
         image_tokenizer: embed clips of one frame as images, by a patch embedding of their own (V-JEPA 2.1).
         modality_embeddings: add a learned vector to tokens of videos and another to tokens of images (V-JEPA 2.1).
         class_token: a learned token without position that attends to all others; `embed_clips` returns it (LeVJEPA).
-            With causal attention no other token attends to it.
+            With causal attention no other token attends to it, so that a loss of patch tokens alone doesn't train it.
         attention: "full", or "causal": a token attends to those of its own tubelet of frames and of earlier ones, so
             that no token depends on later frames, and `stream` can extend a clip (LeVJEPA). It belongs to the weights:
             causal weights give worse tokens with full attention, without any error.

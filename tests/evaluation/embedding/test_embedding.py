@@ -23,6 +23,7 @@ from vjepa.evaluation.embedding import embedding
 from vjepa.evaluation.embedding.embedding import embed_videos
 from vjepa.evaluation.embedding.feature_file import read_features
 from vjepa.evaluation.embedding.sources import videos_of
+from vjepa.evaluation.embedding.window_encoder import WindowEncoder
 from vjepa.interop.load_encoder import LoadedEncoder
 from vjepa.interop.portable import Preprocessing
 from vjepa.models import VideoEncoder
@@ -41,10 +42,10 @@ class Windows:
         self.count += len(output)
 
 
-def tiny_encoder(seed: int = 0) -> LoadedEncoder:
+def tiny_encoder(seed: int = 0, class_token: bool = False) -> LoadedEncoder:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        encoder = VideoEncoder(embed_dim=24, depth=2, num_heads=2, tubelet=(2, 16, 16))
+        encoder = VideoEncoder(embed_dim=24, depth=2, num_heads=2, tubelet=(2, 16, 16), class_token=class_token)
     return LoadedEncoder(encoder, Preprocessing(num_frames=4, crop_size=(32, 32), fps=5.0), "vjepa", "tiny")
 
 
@@ -162,6 +163,16 @@ def test_pooled_features_are_the_mean_of_dense_ones(films, tmp_path):
     assert dense["features"].shape == (2, 8, 24)
     np.testing.assert_allclose(pooled["features"], dense["features"].mean(1), atol=1e-6)
     assert "token_grid" not in pooled
+
+
+def test_an_embedding_is_the_class_token_of_an_encoder_that_has_one():
+    encoder = tiny_encoder(class_token=True)
+    network = WindowEncoder(encoder, encoder.preprocessing, "embedding", None, torch.device("cpu"), "32-true")
+    clips = torch.randint(0, 255, (2, 3, 4, 32, 32), dtype=torch.uint8)
+    assert network.window_shape == (24,)
+    torch.testing.assert_close(network(clips)["features"], encoder.embed_clips(clips))
+    with pytest.raises(ValueError, match="leave out levels"):
+        WindowEncoder(encoder, encoder.preprocessing, "embedding", [0], torch.device("cpu"), "32-true")
 
 
 def test_levels_are_written_one_by_one_and_the_last_is_the_output(films, tmp_path):

@@ -309,3 +309,8 @@ def test_a_split_of_which_nothing_can_be_read_is_named(tiny_world, tmp_path):
     cache = FeatureCache(tmp_path / "features", tiny_clips(tiny_world, test_manifest=str(listing)))
     with pytest.raises(ValueError, match=r"none of the 3 files of .*list.csv that were tried can be read: .*0\.mp4"):
         cache.encode([PixelFeatures()], quiet)
+
+
+def test_causal_attention_has_another_fingerprint_than_full_attention():
+    full, same, causal = (encoder_features(attention=kind).fingerprint() for kind in ("full", "full", "causal"))
+    assert full == same != causal

@@ -71,7 +71,8 @@ def embed_videos(
         sources: videos, images, folders of them, and manifests.
         encoder: makes the features; has the preprocessing of clips.
         output: folder of the feature files, laid out as the videos are.
-        features: the mean of a window's tokens ("pooled"), or all of them ("dense").
+        features: the mean of a window's tokens ("pooled"), all of them ("dense"), or the encoder's one embedding of a
+            clip: its class token, or the mean without one ("embedding").
         levels: blocks whose tokens are written, from 0, each as `level_{k}`; the encoder's output, `features`, if None.
         stride: from one window's start to the next, in windows: 1 is back to back, 0.5 half overlapping.
         max_windows: of a video; longer videos have this many, spread evenly.

@@ -12,7 +12,7 @@ from vjepa.evaluation.probes.frozen_features import EncoderFeatures
 from vjepa.interop.load_encoder import LoadedEncoder
 from vjepa.interop.portable import Preprocessing
 
-FeatureKind = Literal["pooled", "dense"]
+FeatureKind = Literal["pooled", "dense", "embedding"]
 
 
 class WindowEncoder(nn.Module):
@@ -21,7 +21,7 @@ class WindowEncoder(nn.Module):
     Args:
         loaded: the encoder.
         preprocessing: how windows are cut.
-        features: "pooled" or "dense".
+        features: "pooled", "dense" or "embedding".
         levels: blocks whose tokens are returned; the encoder's output if None.
         device: to compute on.
         precision: of the encoder.
@@ -43,6 +43,8 @@ class WindowEncoder(nn.Module):
         self.loaded = loaded.to(device).eval()
         self.features = features
         self.levels = sorted(set(levels)) if levels else None
+        if features == "embedding" and self.levels is not None:
+            raise ValueError("features: embedding is one vector of the encoder's output; leave out levels")
         self.device = device
         self.precision = precision
         if self.levels is not None:  # fail on a single token, before anything is decoded
@@ -56,7 +58,7 @@ class WindowEncoder(nn.Module):
     def window_shape(self) -> tuple[int, ...]:
         """Shape of one window's features."""
         width = self.loaded.encoder.embed_dim
-        return (width,) if self.features == "pooled" else (self.grid.num_tokens, width)
+        return (self.grid.num_tokens, width) if self.features == "dense" else (width,)
 
     @torch.inference_mode()
     def forward(
@@ -64,6 +66,8 @@ class WindowEncoder(nn.Module):
     ) -> dict[str, Tensor]:  # by name, each (B, D) or (B, N, D) float32 on the CPU
         windows = windows.to(self.device)
         with autocast(self.device, self.precision):
+            if self.features == "embedding":
+                return {"features": self.loaded.embed_clips(windows).float().cpu()}
             tokens = [self.loaded(windows)] if self.levels is None else self.loaded.levels(windows, self.levels)
         found = [each.float() if self.features == "dense" else each.float().mean(dim=1) for each in tokens]
         return {name: each.cpu() for name, each in zip(self.names, found, strict=True)}

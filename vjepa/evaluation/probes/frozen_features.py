@@ -97,7 +97,9 @@ class EncoderFeatures(FrozenFeatures):
         # The number of heads and the kind of position leave no trace in the weights.
         kind = f"{position.kind} {position.head_dim} {position.position_grid}"
         per_frame = " frames apart" if encoder.per_frame else ""
-        return f"{self.levels} {tuple(encoder.tubelet)} {kind} {encoder.norm_eps} {encoder.difference_gain}{per_frame}"
+        causal = " causal" if encoder.attention == "causal" else ""
+        rest = f"{encoder.norm_eps} {encoder.difference_gain}{per_frame}{causal}"
+        return f"{self.levels} {tuple(encoder.tubelet)} {kind} {rest}"
 
 
 class PixelFeatures(FrozenFeatures):

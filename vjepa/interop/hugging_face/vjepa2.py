@@ -1,9 +1,8 @@
-"""Folders of Hugging Face's transformers, read and written: `VJEPA2Model` and `VJEPA2ForVideoClassification`.
+"""Folders of transformers' own V-JEPA 2: `VJEPA2Model` and `VJEPA2ForVideoClassification`.
 
-transformers has only V-JEPA 2. Its attention has separate queries, keys and values, its mask tokens are one tensor.
+Its attention has separate queries, keys and values, its mask tokens are one tensor.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,13 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from vjepa.data.atomic_file import write_json
-from vjepa.interop.loading import read_tensors, write_weights
+from vjepa.interop.hugging_face.files import CONFIG, WEIGHTS, read_json, read_weights
+from vjepa.interop.loading import write_weights
 from vjepa.interop.networks import outline, parts_of, require_fit, whole_settings
 from vjepa.interop.portable import Origin, Part, PortableModel, Preprocessing
 from vjepa.interop.report import Report
 from vjepa.models import AttentiveProbe, Predictor, VideoEncoder
 
-WEIGHTS, INDEX, CONFIG = "model.safetensors", "model.safetensors.index.json", "config.json"
 _PREPROCESSOR = "video_preprocessor_config.json"
 _MASK_TOKENS = "predictor.embeddings.mask_tokens"  # (number, 1, 1, D)
 
@@ -75,18 +74,13 @@ _IN_POOLER = {
 }
 
 
-def read_hugging_face(folder: Path) -> tuple[PortableModel, Report]:
-    """Read a folder. Raises ValueError where it has another model, or weights and config don't fit."""
-    config = _read_json(folder / CONFIG)
-    if config.get("model_type") != "vjepa2":
-        raise ValueError(
-            f"{folder} holds a model of type '{config.get('model_type')}'; of Hugging Face's models 'vjepa2' is read"
-        )
+def read_vjepa2(folder: Path, config: Mapping[str, Any]) -> tuple[PortableModel, Report]:
+    """Read a folder with this config. Raises ValueError where weights and config don't fit."""
     for key, must in _FIXED.items():
         if config.get(key, must) != must:
             raise ValueError(f"{folder / CONFIG}: {key} is {config[key]}, but every V-JEPA 2 model has {must}")
     preprocessing = _read_preprocessing(folder, config)
-    model, report = from_hugging_face(config, _read_weights(folder), folder)
+    model, report = from_hugging_face(config, read_weights(folder), folder)
     report.notes.append("assumed: 4 frames per second")
     return replace(model, preprocessing=preprocessing, origin=Origin(str(folder))), report
 
@@ -125,7 +119,7 @@ def to_hugging_face(model: PortableModel) -> tuple[dict[str, Any], dict[str, Ten
     return config, weights
 
 
-def write_hugging_face(model: PortableModel, folder: Path) -> None:
+def write_vjepa2(model: PortableModel, folder: Path) -> None:
     """Write a folder that transformers' `from_pretrained` reads. Raises ValueError as `to_hugging_face`."""
     config, weights = to_hugging_face(model)
     folder.mkdir(parents=True, exist_ok=True)
@@ -281,39 +275,13 @@ def _require_known_model(model: PortableModel) -> None:
                 )
 
 
-def _read_weights(folder: Path) -> dict[str, Tensor]:
-    index = folder / INDEX
-    if not index.exists():
-        return read_tensors(folder / WEIGHTS)
-    files = sorted(set(_read_json(index).get("weight_map", {}).values()))
-    outside = [name for name in files if Path(name).name != name]
-    if outside:
-        raise ValueError(f"{index} names files outside of its folder: {', '.join(outside)}")
-    weights: dict[str, Tensor] = {}
-    for name in files:
-        weights |= read_tensors(folder / name)
-    return weights
-
-
 def _read_preprocessing(folder: Path, config: Mapping[str, Any]) -> Preprocessing:
     side = config.get("crop_size", 256)
     known = Preprocessing()
     mean, std = known.mean, known.std
     for name in (_PREPROCESSOR, "preprocessor_config.json"):
         if (folder / name).exists():
-            content = _read_json(folder / name)
+            content = read_json(folder / name)
             mean, std = (tuple(content.get(key, value)) for key, value in (("image_mean", mean), ("image_std", std)))
             break
     return Preprocessing(config.get("frames_per_clip", 64), (side, side), mean=mean, std=std)
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text())
-    except FileNotFoundError:
-        raise ValueError(f"{file.parent} has no {file.name}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{file} is no JSON (or was cut short): {error}") from None
-    if not isinstance(content, dict):
-        raise ValueError(f"{file} holds a {type(content).__name__}, not settings")
-    return content
