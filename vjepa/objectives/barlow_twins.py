@@ -42,8 +42,7 @@ class BarlowTwins(Regularizer):
         found = gathered_sets(embeddings)
         if self.training:
             check_enough_clips(found[0])
-        pairs = compared_pairs(len(found), anchored)
-        correlation = torch.stack([cross_correlation(found[i], found[j]) for i, j in pairs])  # (pairs, E, E)
+        correlation = cross_correlations(found, compared_pairs(len(found), anchored))  # (pairs, E, E)
         diagonal, width = correlation.diagonal(dim1=1, dim2=2), correlation.shape[-1]
         on_diagonal = (1 - diagonal).square().sum(-1).mean() / width
         off_diagonal = (correlation.square().sum((1, 2)) - diagonal.square().sum(-1)).mean() / width
@@ -55,8 +54,16 @@ class BarlowTwins(Regularizer):
 
 def cross_correlation(first: Float[Tensor, "B E"], second: Float[Tensor, "B E"]) -> Float[Tensor, "E E"]:
     """Of each feature of the first with each of the second, over clips."""
-    with torch.autocast(first.device.type, enabled=False):
-        return _standardized(first).T @ _standardized(second) / len(first)
+    return cross_correlations([first, second], [(0, 1)])[0]
+
+
+def cross_correlations(
+    embeddings: Sequence[Float[Tensor, "B E"]], pairs: Sequence[tuple[int, int]]
+) -> Float[Tensor, "pairs E E"]:
+    """Of these pairs of sets. Each set is standardised once, whatever the number of pairs."""
+    with torch.autocast(embeddings[0].device.type, enabled=False):
+        sets = [_standardized(each) for each in embeddings]
+        return torch.stack([sets[i].T @ sets[j] / len(sets[i]) for i, j in pairs])
 
 
 def _standardized(embeddings: Tensor) -> Tensor:
