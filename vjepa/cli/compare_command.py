@@ -157,7 +157,7 @@ def compare(
         folder / "compare_collapse.png",
     )
     scored_by = f"nearest neighbours, {describe(CLASSES, labels_per_class[0])}"
-    _draw_costs(trained, scores[: len(trained)], folder / "compare_cost.png", scored_by)
+    _draw_costs(trained, scores, folder / "compare_cost.png", scored_by)
     draw_latents({name: decoders[name] for name in names}, folder / "compare_latents.png")
     result = Comparison(
         command,
