@@ -65,7 +65,7 @@ def test_a_folder_is_embedded_with_the_newest_run(run, clips, tmp_path, capsys, 
         ((), "missing 'sources', 'output'; see `--help`"),
         (("clips",), "missing 'output'"),
         (("clips", "-o=out", "--strid=1"), "unknown key 'strid'; did you mean 'stride'?"),
-        (("clips", "-o=out", "--features=mean"), "'features': expected one of ['pooled', 'dense']"),
+        (("clips", "-o=out", "--features=mean"), "'features': expected one of ['pooled', 'dense', 'embedding']"),
         (("clips", "-o=out", "--runs=none"), "there is no run below none"),
     ],
 )
