@@ -64,6 +64,7 @@ def compare(
     recipes: list[Path] = RECIPES,
     steps: int = 200,
     seeds: list[int] = [0],  # noqa: B006 (read only)
+    pooled_cells: int | None = None,
     sweep: Sweep = Sweep(),  # noqa: B008 (frozen)
     labels_per_class: list[Amount] = [20, "all"],  # noqa: B006 (read only)
     fork_steps: int = 200,
@@ -84,6 +85,7 @@ def compare(
         recipes: of `vjepa fit`; the picture of collapse shows the last one beside the first.
         steps: of each run.
         seeds: of weights and clips; each recipe is trained with each of them.
+        pooled_cells: what nearest neighbours and the linear probe read, as for `vjepa probe`.
         sweep: heads and how they are trained.
         labels_per_class: labelled clips of each class; below 1 the fraction of each class; or "all".
         fork_steps: of the pixel and the latent model of the fork.
@@ -105,7 +107,7 @@ def compare(
     _check(recipes, seeds, counts | {"checkpoints": checkpoints, "at_once": at_once})
     require_matplotlib()  # before half an hour of training, not after
     names, random_rows = [recipe.stem for recipe in recipes], _random_rows(recipes)
-    probing = Probing(data, sweep, labels_per_class, runs / "features", accelerator)
+    probing = Probing(data, sweep, labels_per_class, runs / "features", accelerator, pooled_cells)
     threads = max(1, count_processors() // at_once)
     keep = {"checkpoint.keep_every_n_steps": -(-steps // checkpoints)}
     print(f"a ball at a fork, {fork_steps} steps of two models; then {steps} steps by each recipe; probes and decoders")
@@ -133,7 +135,7 @@ def compare(
                 for group in _groups([*zip(names, encoders, strict=True)], at_once)
             ]
             cost_jobs = [
-                pool.submit(scores_over_training, group, data, labels_per_class[0])
+                pool.submit(scores_over_training, group, data, labels_per_class[0], pooled_cells)
                 for group in _groups(trained, at_once)
             ]
             measured = {name: each for job in probe_jobs for name, each in job.result().items()}

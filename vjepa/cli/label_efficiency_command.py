@@ -52,6 +52,7 @@ def label_efficiency(
     labels_per_class: list[Amount] = [5, 20, 100, "all"],  # noqa: B006 (read only)
     headline: Amount = 20,
     seeds: list[int] = [0, 1, 2],  # noqa: B006 (read only)
+    pooled_cells: int | None = None,
     sweep: Sweep = Sweep(),  # noqa: B008 (frozen)
     supervised: Sweep = SUPERVISED_SWEEP,
     runs: Path = Path("runs/compare"),
@@ -72,6 +73,7 @@ def label_efficiency(
         labels_per_class: labelled clips of each class, ascending; below 1 the fraction of each class; or "all".
         headline: the one of them whose number stands above the picture.
         seeds: of weights, clips and labels.
+        pooled_cells: what nearest neighbours and the linear probe read, as for `vjepa probe`.
         sweep: heads on frozen features and how they are trained.
         supervised: heads, learning rates and length of training with labels alone.
         runs: folder of the runs, and of all results.
@@ -107,7 +109,7 @@ def label_efficiency(
             probe_jobs = {}
             for seed in seeds:
                 probing = Probing(
-                    data, sweep, labels_per_class, runs / "features", accelerator, seed, file="labels.json"
+                    data, sweep, labels_per_class, runs / "features", accelerator, pooled_cells, seed, "labels.json"
                 )
                 trained = [_trained(run_jobs[seed, number].result(), number) for number in unlabelled]
                 probe_jobs[seed] = pool.submit(probing.measure, [*trained, untrained(UNTRAINED, recipe, seed, runs)])

@@ -69,10 +69,10 @@ def probe(
     run = source.read()
     print(f"probing the {source.encoder} encoder of {run.named}")
     encoder = run.encoder(source.encoder)
-    plane = (data.crop_size[0] // encoder.tubelet[1], data.crop_size[1] // encoder.tubelet[2])
-    rows: list[FrozenFeatures] = [EncoderFeatures("pretrained", encoder, levels, pooled_cells, plane)]
+    rows: list[FrozenFeatures] = [EncoderFeatures("pretrained", encoder, levels, pooled_cells, data.crop_size)]
     if "random" in baselines:
-        rows.append(EncoderFeatures("random weights", run.untrained_encoder(), levels, pooled_cells, plane))
+        untrained = run.untrained_encoder()
+        rows.append(EncoderFeatures("random weights", untrained, levels, pooled_cells, data.crop_size))
     if "pixels" in baselines:
         rows.append(PixelFeatures())
     if "differences" in baselines:

@@ -7,9 +7,9 @@ from vjepa.evaluation.probes.frozen_features import EncoderFeatures
 from vjepa.models import VideoEncoder
 
 
-def features(pooled_cells: int | None = 2, plane: tuple[int, int] | None = (4, 6)) -> EncoderFeatures:
+def features(pooled_cells: int | None = 2, crop_size: tuple[int, int] | None = (16, 24)) -> EncoderFeatures:
     encoder = VideoEncoder(embed_dim=24, depth=1, num_heads=2, tubelet=(2, 4, 4))
-    return EncoderFeatures("encoder", encoder, pooled_cells=pooled_cells, plane=plane)
+    return EncoderFeatures("encoder", encoder, pooled_cells=pooled_cells, crop_size=crop_size)
 
 
 def test_a_cell_has_mean_and_standard_deviation_of_its_tokens_over_all_times():
@@ -25,7 +25,7 @@ def test_without_cells_the_mean_token_is_read():
     torch.testing.assert_close(features(None).pool(tokens), tokens.mean(1))
 
 
-@pytest.mark.parametrize(("cells", "plane"), [(0, (4, 6)), (5, (4, 6)), (2, None)])
-def test_cells_that_do_not_fit_are_refused(cells, plane):
+@pytest.mark.parametrize(("cells", "crop_size"), [(0, (16, 24)), (5, (16, 24)), (2, None)])
+def test_cells_that_do_not_fit_are_refused(cells, crop_size):
     with pytest.raises(ValueError, match=rf"pooled_cells \({cells}\) must be from 1 to the tokens along a side"):
-        features(cells, plane)
+        features(cells, crop_size)

@@ -62,12 +62,14 @@ class Probing(NamedTuple):
     amounts: list[Amount]
     cache: Path
     accelerator: str
+    pooled_cells: int | None = None  # as for `vjepa probe`
     seed: int = 0  # of the labelled clips and of the heads
     file: str = "measured.json"  # in a subject's folder
 
     def fingerprint(self) -> str:
         seed = f" seed {self.seed}" if self.seed else ""
-        settings = f"{self.clips.fingerprint()} {self.sweep} {self.amounts}{seed}"
+        cells = f" {self.pooled_cells} cells" if self.pooled_cells else ""
+        settings = f"{self.clips.fingerprint()} {self.sweep} {self.amounts}{cells}{seed}"
         return hashlib.sha256(settings.encode()).hexdigest()[:16]
 
     def measure(self, subjects: Sequence[Subject]) -> dict[str, Measured]:
@@ -80,7 +82,9 @@ class Probing(NamedTuple):
         new = [subject for subject in subjects if subject.name not in found]
         if not new:
             return found
-        rows: list[FrozenFeatures] = [EncoderFeatures(subject.name, subject.encoder) for subject in new]
+        rows: list[FrozenFeatures] = [
+            EncoderFeatures(each.name, each.encoder, None, self.pooled_cells, self.clips.crop_size) for each in new
+        ]
         results = FrozenEvaluation(
             self.clips, rows, self.sweep, self.amounts, [self.seed], self.cache, accelerator=self.accelerator
         ).run()

@@ -20,7 +20,6 @@ from vjepa.evaluation.probes.frozen_features import EncoderFeatures
 from vjepa.evaluation.probes.nearest_neighbours import neighbour_votes
 from vjepa.evaluation.probes.scores import accuracy
 from vjepa.interop.run_folder import read_run
-from vjepa.models import VideoEncoder
 
 NUM_NEIGHBOURS = 5  # fixed: nothing is chosen on the clips that are scored
 NUM_VAL_CLIPS = 500
@@ -35,12 +34,15 @@ class Held(NamedTuple):
     labels: Int64[Tensor, " n"]
 
 
-def scores_over_training(runs: Sequence[TrainedRun], clips: LabelledClips, amount: Amount) -> list[dict[int, float]]:
+def scores_over_training(
+    runs: Sequence[TrainedRun], clips: LabelledClips, amount: Amount, pooled_cells: int | None = None
+) -> list[dict[int, float]]:
     """Accuracies on validation clips by step: of each run's encoder before training, and of its checkpoints.
 
-    Neighbours are looked up among this amount of labelled clips. Stored in each run's folder.
+    Neighbours are looked up among this amount of labelled clips. `pooled_cells`: as for `vjepa probe`.
+    Stored in each run's folder.
     """
-    settings = f"{clips.fingerprint()} {amount} {NUM_NEIGHBOURS} {NUM_VAL_CLIPS}"
+    settings = f"{clips.fingerprint()} {amount} {NUM_NEIGHBOURS} {NUM_VAL_CLIPS} {pooled_cells}"
     key = hashlib.sha256(settings.encode()).hexdigest()[:16]
     held: tuple[Held, Held] | None = None
     found = []
@@ -54,7 +56,8 @@ def scores_over_training(runs: Sequence[TrainedRun], clips: LabelledClips, amoun
                 _held(clips, "train", clips.labelled_rows(amount)),
                 _held(clips, "val", np.arange(min(NUM_VAL_CLIPS, len(clips.manifests["val"])))),
             )
-            scores[step] = _score(encoder, *held, len(clips.class_names))
+            features = EncoderFeatures("", encoder, pooled_cells=pooled_cells, crop_size=clips.crop_size)
+            scores[step] = _score(features, *held, len(clips.class_names))
         write_json(run.folder / SCORES, {"settings": key, "scores": scores})
         found.append(dict(sorted(scores.items())))
     return found
@@ -84,8 +87,7 @@ def _held(clips: LabelledClips, split: SplitName, rows: Int64[np.ndarray, " n"])
     return Held(torch.cat(pixels), torch.cat(labels))
 
 
-def _score(encoder: VideoEncoder, bank: Held, queries: Held, num_classes: int) -> float:
-    features = EncoderFeatures("", encoder)
+def _score(features: EncoderFeatures, bank: Held, queries: Held, num_classes: int) -> float:
     known, asked = (_pooled(features, each.clips) for each in (bank, queries))
     return accuracy(neighbour_votes(known, bank.labels, asked, NUM_NEIGHBOURS, num_classes), queries.labels)
 

@@ -57,7 +57,7 @@ class EncoderFeatures(FrozenFeatures):
         levels: blocks, from 0; the last one if None.
         pooled_cells: pool mean and standard deviation in this many cells over the height and over the width of the
             frame, so that nearest neighbours and the linear probe know where something is; the mean alone if None.
-        plane: height and width of the token grid; needed for cells.
+        crop_size: height and width of clips in pixels; needed for cells.
     """
 
     def __init__(
@@ -66,11 +66,12 @@ class EncoderFeatures(FrozenFeatures):
         encoder: VideoEncoder,
         levels: Sequence[int] | None = None,
         pooled_cells: int | None = None,
-        plane: tuple[int, int] | None = None,
+        crop_size: tuple[int, int] | None = None,
     ):
         super().__init__(name)
         self.encoder = encoder
         self.levels = list(levels) if levels else [len(encoder.blocks) - 1]
+        plane = crop_size and (crop_size[0] // encoder.tubelet[1], crop_size[1] // encoder.tubelet[2])
         if pooled_cells is not None and (plane is None or not 1 <= pooled_cells <= min(plane)):
             raise ValueError(
                 f"pooled_cells ({pooled_cells}) must be from 1 to the tokens along a side of the frame, "
