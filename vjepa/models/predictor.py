@@ -28,6 +28,7 @@ class Predictor(nn.Module):
             for a teacher of another width.
         predict_context: predict the context tokens too, by a separate head (V-JEPA 2.1).
         modality_embeddings: as for `VideoEncoder`.
+        num_hypotheses: futures that can be predicted, each by a learned vector that is added to the mask tokens.
         position, position_grid, mlp, activation_checkpointing: as for `VideoEncoder`.
     """
 
@@ -48,9 +49,13 @@ class Predictor(nn.Module):
         target_dim: int | None = None,
         predict_context: bool = False,
         modality_embeddings: bool = False,
+        num_hypotheses: int = 1,
         activation_checkpointing: bool = False,
     ):
         super().__init__()
+        if num_hypotheses < 1:
+            raise ValueError(f"num_hypotheses ({num_hypotheses}) must be at least 1")
+        self.num_hypotheses = num_hypotheses
         self.encoder_dim = encoder_dim
         self.num_levels = num_levels
         self.target_dim = target_dim or num_levels * encoder_dim
@@ -61,6 +66,7 @@ class Predictor(nn.Module):
             self.embed = nn.Sequential(joined, nn.GELU(), nn.Linear(encoder_dim, embed_dim))
         self.modality = ModalityEmbeddings(embed_dim) if modality_embeddings else None
         self.mask_tokens = nn.ParameterList(nn.Parameter(torch.zeros(1, 1, embed_dim)) for _ in range(num_mask_tokens))
+        self.hypotheses = nn.Parameter(0.02 * torch.randn(num_hypotheses, embed_dim)) if num_hypotheses > 1 else None
         self.position = Position(position, embed_dim, num_heads, position_grid)
         blocks = [Block(embed_dim, num_heads, mlp_ratio, mlp, norm_eps) for _ in range(depth)]
         self.blocks = nn.ModuleList(blocks)
@@ -97,9 +103,10 @@ class Predictor(nn.Module):
         grid: TokenGrid,
         mask_token: int = 0,
         is_image: bool = False,
+        hypothesis: int = 0,
     ) -> Float[Tensor, "B Nt target_dim"]:  # predictions for mask.target_ids
         """Raises ValueError where there is no such mask token."""
-        tokens, positions = self._transformed(context, mask, grid, mask_token, is_image)
+        tokens, positions = self._transformed(context, mask, grid, mask_token, is_image, hypothesis)
         return self.proj(self.norm(gather_tokens(tokens, positions[:, context.shape[1] :])))
 
     def forward_with_context(
@@ -118,7 +125,7 @@ class Predictor(nn.Module):
         return self.proj(self.norm(hidden)), self.context_proj(self.norm(visible))
 
     def _transformed(
-        self, context: Tensor, mask: TubeMask, grid: TokenGrid, mask_token: int, is_image: bool
+        self, context: Tensor, mask: TubeMask, grid: TokenGrid, mask_token: int, is_image: bool, hypothesis: int = 0
     ) -> tuple[Tensor, Tensor]:  # (B, K, embed_dim) in the clip's order, (B, K) positions in it, the context's first
         if mask_token >= len(self.mask_tokens):
             raise ValueError(
@@ -131,7 +138,10 @@ class Predictor(nn.Module):
         order = token_ids.argsort(dim=1)
         token_ids = token_ids.gather(1, order)
         context = self.embed(context)
-        hidden = self.mask_tokens[mask_token].expand(*mask.target_ids.shape, -1)
+        hidden = self.mask_tokens[mask_token]
+        if self.hypotheses is not None:
+            hidden = hidden + self.hypotheses[hypothesis]
+        hidden = hidden.expand(*mask.target_ids.shape, -1)
         tokens = gather_tokens(torch.cat((context, hidden.to(context.dtype)), dim=1), order)
         if self.modality is not None:
             tokens = self.modality(tokens, is_image)

@@ -4,6 +4,7 @@ from vjepa.objectives.agreement import Agreement, ViewAgreement
 from vjepa.objectives.barlow_twins import BarlowTwins
 from vjepa.objectives.clip_contrast import ClipContrast
 from vjepa.objectives.context_prediction import ContextPrediction, distance_to_hidden
+from vjepa.objectives.hypotheses import HypothesisUsage, best_hypotheses, hypothesis_errors
 from vjepa.objectives.latent_prediction import (
     Distance,
     LatentPrediction,
@@ -25,6 +26,7 @@ __all__ = [
     "ClipTerm",
     "ContextPrediction",
     "Distance",
+    "HypothesisUsage",
     "LatentPrediction",
     "Objective",
     "PixelPrediction",
@@ -37,7 +39,9 @@ __all__ = [
     "TermValue",
     "VarianceCovariance",
     "ViewAgreement",
+    "best_hypotheses",
     "distance_to_hidden",
+    "hypothesis_errors",
     "latent_prediction_loss",
     "normalized_targets",
 ]

@@ -45,7 +45,8 @@ class ClipStep(Step):
         targets: for every token of the clip; None where nothing is predicted.
         whole_tokens: tokens of whole clips by the encoder that gives the targets, last level; None where no encoder
             sees whole clips.
-        predictions: of the hidden tokens, for each mask.
+        predictions: of the hidden tokens, for each mask; of several hypotheses those of the best one for each clip.
+        hypotheses: predictions by each of K hypotheses, for each mask; empty where there is one.
         context_predictions: of the visible tokens, for each mask; empty where no term reads them.
         views: embeddings of V views of each clip, masked or not, by the context encoder; None without views.
         clips_per_file: clips of one file, which are adjacent in the batch.
@@ -61,6 +62,7 @@ class ClipStep(Step):
     targets: Float[Tensor, "B N target_dim"] | None = None
     whole_tokens: Float[Tensor, "B N D"] | None = None
     predictions: list[Float[Tensor, "B _ target_dim"]] = field(default_factory=list)
+    hypotheses: list[Float[Tensor, "K B _ target_dim"]] = field(default_factory=list)
     context_predictions: list[Float[Tensor, "B _ target_dim"]] = field(default_factory=list)
     views: Float[Tensor, "V all_B D"] | None = None
     clips_per_file: int = 1

@@ -6,17 +6,18 @@ V-JEPA (arXiv 2404.08471), V-JEPA 2 (2506.09985) and V-JEPA 2.1 (2603.14482) are
 from pathlib import Path
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, nn
 
 from vjepa.data.clips.batch import ClipBatch, normalize_clips
-from vjepa.grid import TokenGrid
+from vjepa.grid import TokenGrid, gather_tokens
 from vjepa.interop.renamed import renamed_weights
 from vjepa.interop.run_folder import EncoderName
 from vjepa.masking import TubeMask
 from vjepa.models import Predictor, VideoEncoder, encode_levels, frozen_copy, update_ema
-from vjepa.objectives import ClipStep, ClipTerm, LatentPrediction, Objective, normalized_targets
+from vjepa.objectives import ClipStep, ClipTerm, LatentPrediction, Objective, best_hypotheses, normalized_targets
 from vjepa.training.clip_model import ClipModel
 from vjepa.training.initial_weights import load_initial_weights
 from vjepa.training.schedule import Schedule
@@ -74,10 +75,29 @@ class JEPA(ClipModel):
         step.targets = normalized_targets(target_tokens, self.num_levels)  # (B, N, levels * D)
         step.whole_tokens = target_tokens.unflatten(-1, (self.num_levels, -1))[..., -1, :]
         for number, (context, mask) in enumerate(zip(step.contexts, step.masks, strict=True)):
+            if self.predictor is not None and self.predictor.num_hypotheses > 1:
+                self.predict_several(step, context, mask, number)
+                continue
             hidden, visible = self.predict(context, mask, number, step.grid, step.is_image)
             step.predictions.append(hidden)
             if visible is not None:
                 step.context_predictions.append(visible)
+
+    def predict_several(
+        self,
+        step: ClipStep,
+        context: Float[Tensor, "B Nc levels_D"],
+        mask: TubeMask,
+        number: int,  # of the mask
+    ) -> None:
+        """Add the predictions of every hypothesis, and of each clip's best one."""
+        assert self.predictor is not None and step.targets is not None
+        mask_token = number if self.mask_token_per_mask else 0
+        where = (context, mask, step.grid, mask_token, step.is_image)
+        hypotheses = torch.stack([self.predictor(*where, which) for which in range(self.predictor.num_hypotheses)])
+        best = best_hypotheses(hypotheses, gather_tokens(step.targets, mask.target_ids))
+        step.hypotheses.append(hypotheses)
+        step.predictions.append(hypotheses[best, torch.arange(len(best))])
 
     def update_target(self, step: int, run_steps: int) -> dict[str, float]:
         """Move the target encoder towards the context encoder."""
@@ -136,6 +156,11 @@ class JEPA(ClipModel):
         for term in self.objective.terms:
             term.check_networks(encoder, predictor)
         self.predicts_context = any(term.reads_context_predictions for term in self.objective.terms)
+        if self.predicts_context and predictor is not None and predictor.num_hypotheses > 1:
+            raise ValueError(
+                f"the predictor's num_hypotheses ({predictor.num_hypotheses}) must be 1 where visible tokens are "
+                f"predicted too: leave out that term, or the hypotheses"
+            )
         self.momentum = momentum
         self.momentum_interval = momentum_interval
         self.predicted_fraction = predicted_fraction
