@@ -67,7 +67,7 @@ def compare(
     pooled_cells: int | None = None,
     sweep: Sweep = Sweep(),  # noqa: B008 (frozen)
     labels_per_class: list[Amount] = [20, "all"],  # noqa: B006 (read only)
-    fork_steps: int = 200,
+    fork_steps: int = 800,
     decoder_steps: int = 100,
     checkpoints: int = 4,
     runs: Path = Path("runs/compare"),
@@ -88,7 +88,7 @@ def compare(
         pooled_cells: what nearest neighbours and the linear probe read, as for `vjepa probe`.
         sweep: heads and how they are trained.
         labels_per_class: labelled clips of each class; below 1 the fraction of each class; or "all".
-        fork_steps: of the pixel and the latent model of the fork.
+        fork_steps: of each model of the fork.
         decoder_steps: of the decoders that show what embeddings hold.
         checkpoints: of each run, evenly over its steps, that are scored for the picture of accuracy over processor
             time; runs that were complete before have only the last.
@@ -110,7 +110,9 @@ def compare(
     probing = Probing(data, sweep, labels_per_class, runs / "features", accelerator, pooled_cells)
     threads = max(1, count_processors() // at_once)
     keep = {"checkpoint.keep_every_n_steps": -(-steps // checkpoints)}
-    print(f"a ball at a fork, {fork_steps} steps of two models; then {steps} steps by each recipe; probes and decoders")
+    print(
+        f"a ball at a fork, {fork_steps} steps of three models; then {steps} steps by each recipe; probes and decoders"
+    )
     with side_by_side(at_once, threads) as pool:
         fork_job = pool.submit(compare_on_forks, fork_steps, decoder_steps)
         run_jobs = [

@@ -1,7 +1,8 @@
 """Why not pixels: two models of one size see a ball run to a fork, one predicts pixels and one embeddings.
 
 Both see the past and predict the future, which goes left or right by chance. The best prediction of pixels is the mean
-of both futures, a picture that never comes true. An embedding may leave out what can't be known.
+of both futures, a picture that never comes true. An embedding may leave out what can't be known, and a predictor of two
+hypotheses can say both.
 """
 
 from collections.abc import Iterator
@@ -19,7 +20,15 @@ from vjepa.grid import TokenGrid, clips_of_tubelets, gather_tokens, tubelet_pixe
 from vjepa.interop.networks import seeded
 from vjepa.masking import TubeMask
 from vjepa.models import Predictor, VideoEncoder
-from vjepa.objectives import Agreement, LatentPrediction, Projector, VarianceCovariance
+from vjepa.objectives import (
+    Agreement,
+    ClipTerm,
+    HypothesisUsage,
+    LatentPrediction,
+    Projector,
+    VarianceCovariance,
+    hypothesis_errors,
+)
 from vjepa.training import JEPA, PixelBaseline, Schedule
 
 TUBELET = (2, 16, 16)
@@ -39,14 +48,23 @@ class NearClip(NamedTuple):
 
 
 class ForkExample(NamedTuple):
-    """One fork with both futures and both predictions."""
+    """One fork with both futures and all predictions."""
 
     futures: dict[Turn, Tensor]  # (3, T, H, W) uint8
     pixel_prediction: UInt8[Tensor, "3 T H W"]  # behind the true past
     latent_prediction: UInt8[Tensor, "3 T H W"]  # the same, through a decoder of the frozen targets
+    hypotheses: list[Tensor]  # (3, T, H, W) uint8 each: those of the model with several, decoded
     pixel_errors: dict[str, float]  # mean squared error on hidden tubelets to "left", "right", "mean of both"
     latent_errors: dict[str, float]  # mean absolute error of hidden tokens to "left", "right", "another clip"
     nearest: list[NearClip]
+
+
+class Nearest(NamedTuple):
+    """Fractions of the clips whose embedded futures are nearest to the predictions."""
+
+    same_ball: float
+    same_ground: float
+    turn_left: float
 
 
 class ForkOutcome(NamedTuple):
@@ -54,87 +72,142 @@ class ForkOutcome(NamedTuple):
 
     example: ForkExample
     pixel_errors: dict[str, float]
+    pixel_errors_by_frame: dict[str, list[float]]  # the same for each hidden tubelet frame
     latent_errors: dict[str, float]
-    nearest_with_same_ball: float  # fraction of the nearest clips
-    nearest_with_same_ground: float
-    nearest_that_turn_left: float
-    same_ball: float  # fraction of all held-out clips, as by chance
-    same_ground: float
+    nearest: Nearest
+    nearest_of_hypotheses: list[Nearest]
+    least_errors: dict[str, float]  # as latent errors, of the hypothesis that is nearest to each future
+    parted: float  # fraction of forks at which one hypothesis is nearer to the left future and one to the right
+    chance: Nearest  # among all held-out clips
 
 
 def compare_on_forks(num_steps: int = 300, decoder_steps: int = 150, seed: int = 0) -> ForkOutcome:
-    """Train both models for the same number of steps, and compare their predictions on held-out clips."""
-    pixels, latents = trained_models(num_steps, seed)
-    decoder_clips = (batch.clips for batch in fork_batches(seed, start=num_steps))
-    decoder = train_latent_decoder(latents.target_encoder, decoder_clips, decoder_steps, seed=seed)
+    """Train three models for the same number of steps, and compare their predictions on held-out clips."""
+    pixels, latents, several = trained_models(num_steps, seed)
     clips, forks, turns = held_out(seed)
     grid = latents.context_encoder.grid_of(clips)
     mask = mask_of_future(grid, NUM_OPEN)
     futures = {turn: _clips_that_turn(forks[:NUM_OPEN], turn) for turn in TURNS}
     past = futures["left"]  # the future is hidden
 
-    assert latents.predictor is not None
     with torch.no_grad():
         predicted_pixels = pixels.predicted_pixels(normalize_clips(past), mask)  # (F, Nt, P)
-        context = latents.context_encoder(normalize_clips(past), mask.context_ids)
-        predicted_tokens = latents.predictor(context, mask, grid)  # (F, Nt, D)
     true_pixels: dict[str, Tensor] = {
         turn: gather_tokens(tubelet_pixels(normalize_clips(future), TUBELET), mask.target_ids)
         for turn, future in futures.items()
     }
     true_pixels["mean of both"] = (true_pixels["left"] + true_pixels["right"]) / 2
-    true_tokens = {
-        turn: gather_tokens(frozen_tokens(latents.target_encoder, future), mask.target_ids)
-        for turn, future in futures.items()
-    }
-    distances, order = _distances(predicted_tokens, latents, clips)
-    pixel_errors = {name: (predicted_pixels - each).square().mean((1, 2)) for name, each in true_pixels.items()}
-    latent_errors: dict[str, Tensor] = {
-        turn: (predicted_tokens - each).abs().mean((1, 2)) for turn, each in true_tokens.items()
-    }
+    by_frame = {
+        name: (predicted_pixels - each).square().unflatten(1, (-1, grid.height * grid.width)).mean((2, 3))
+        for name, each in true_pixels.items()
+    }  # (F, hidden tubelet frames)
+
+    predictions = {model: _predicted(model, past, mask) for model in (latents, several)}  # (K, F, Nt, D)
+    errors = {model: _errors_to_futures(model, predictions[model], futures, mask) for model in predictions}
+    nearest_turn = torch.stack([errors[several][turn] for turn in TURNS]).argmin(0)  # (K, F)
+    distances, order = _distances(predictions[latents][0], latents, clips)
+    latent_errors: dict[str, Tensor] = {turn: error[0] for turn, error in errors[latents].items()}
     latent_errors["another clip"] = distances.mean(1)
+    decoded = {
+        model: _decoded(model, past, predictions[model], grid, num_steps, decoder_steps, seed) for model in predictions
+    }
+    orders = [order, *(_distances(predicted, several, clips)[1] for predicted in predictions[several])]
+    nearest, *nearest_of_hypotheses = (_nearest_fractions(each[:, :NUM_NEAREST], forks, turns) for each in orders)
     return ForkOutcome(
         ForkExample(
             {turn: future[0] for turn, future in futures.items()},
             _with_past(past[0], clips_of_tubelets(_whole(predicted_pixels[:1], grid), grid, TUBELET)[0]),
-            _through_decoder(decoder, latents, past, predicted_tokens, grid),
-            {name: float(error[0]) for name, error in pixel_errors.items()},
+            decoded[latents][0],
+            decoded[several],
+            {name: float(error[0].mean()) for name, error in by_frame.items()},
             {name: float(error[0]) for name, error in latent_errors.items()},
             [NearClip(clips[k], turns[k], float(distances[0, k])) for k in order[0, :NUM_NEAREST].tolist()],
         ),
-        {name: float(error.mean()) for name, error in pixel_errors.items()},
+        {name: float(error.mean()) for name, error in by_frame.items()},
+        {name: error.mean(0).tolist() for name, error in by_frame.items()},
         {name: float(error.mean()) for name, error in latent_errors.items()},
-        **_nearest_fractions(order, forks, turns),
+        nearest,
+        nearest_of_hypotheses,
+        {turn: float(error.min(0).values.mean()) for turn, error in errors[several].items()},
+        float((nearest_turn != nearest_turn[0]).any(0).float().mean()),
+        _nearest_fractions(order[:, :-1], forks, turns),  # all but the clip itself, which is the last
     )
 
 
-def trained_models(num_steps: int, seed: int) -> tuple[PixelBaseline, JEPA]:
-    """Both models, from the same encoder weights, on the same batches. JEPA is as in the default recipe."""
+def _predicted(model: JEPA, past: UInt8[Tensor, "F 3 T H W"], mask: TubeMask) -> Float[Tensor, "K F Nt D"]:
+    """Hidden tokens by each hypothesis."""
+    assert model.predictor is not None
+    clips = normalize_clips(past)
+    with torch.no_grad():
+        where = (model.context_encoder(clips, mask.context_ids), mask, model.context_encoder.grid_of(clips))
+        return torch.stack(
+            [model.predictor(*where, hypothesis=which) for which in range(model.predictor.num_hypotheses)]
+        )
+
+
+def _errors_to_futures(
+    model: JEPA, predicted: Float[Tensor, "K F Nt D"], futures: dict[Turn, Tensor], mask: TubeMask
+) -> dict[Turn, Float[Tensor, "K F"]]:
+    return {
+        turn: hypothesis_errors(
+            predicted, gather_tokens(frozen_tokens(model.target_encoder, future), mask.target_ids)
+        ).T
+        for turn, future in futures.items()
+    }
+
+
+def _decoded(
+    model: JEPA,
+    past: UInt8[Tensor, "F 3 T H W"],
+    predicted: Float[Tensor, "K F Nt D"],
+    grid: TokenGrid,
+    num_steps: int,
+    decoder_steps: int,
+    seed: int,
+) -> list[Tensor]:
+    """Each hypothesis of the first fork as pixels, by a decoder of this model's frozen targets."""
+    clips = (batch.clips for batch in fork_batches(seed, start=num_steps))
+    decoder = train_latent_decoder(model.target_encoder, clips, decoder_steps, seed=seed)
+    return [_through_decoder(decoder, model, past, each, grid) for each in predicted]
+
+
+def trained_models(num_steps: int, seed: int) -> tuple[PixelBaseline, JEPA, JEPA]:
+    """Models of pixels, of embeddings and of embeddings by two hypotheses, on the same batches."""
     frames, height, width = TUBELET
     learning_rate, weight_decay = Schedule(start=1e-4, peak=2e-3, end=1e-5, warmup_steps=30), Schedule(peak=0.04)
     with seeded(seed):
         pixels = PixelBaseline(
-            VideoEncoder(embed_dim=96, depth=3, num_heads=4, tubelet=TUBELET),
+            _encoder(),
             Predictor(96, embed_dim=64, depth=2, num_heads=2, target_dim=3 * frames * height * width),
             learning_rate,
             weight_decay,
             normalize_tubelets=False,  # a prediction must be shown without the true statistics
         )
-        torch.manual_seed(seed)
-        latents = JEPA(
-            VideoEncoder(embed_dim=96, depth=3, num_heads=4, tubelet=TUBELET),
-            Predictor(96, embed_dim=64, depth=2, num_heads=2),
-            terms={
-                "prediction": LatentPrediction(),
-                "agreement": Agreement(VarianceCovariance(projector=Projector(96), covariance_weight=0.1)),
-            },
-            learning_rate=learning_rate,
-            weight_decay=weight_decay,
-            momentum=Schedule(peak=0.99, end=1.0),
-        )
-        for model in (pixels, latents):
+        latents = [_jepa(num_hypotheses, learning_rate, weight_decay, seed) for num_hypotheses in (1, 2)]
+        for model in (pixels, *latents):
             _train(model, num_steps, seed)
-    return pixels, latents
+    return pixels, latents[0], latents[1]
+
+
+def _encoder() -> VideoEncoder:
+    return VideoEncoder(embed_dim=96, depth=3, num_heads=4, tubelet=TUBELET)
+
+
+def _jepa(num_hypotheses: int, learning_rate: Schedule, weight_decay: Schedule, seed: int) -> JEPA:
+    torch.manual_seed(seed)  # the same encoder in all
+    terms: dict[str, ClipTerm | None] = {
+        "prediction": LatentPrediction(),
+        "agreement": Agreement(VarianceCovariance(projector=Projector(96), covariance_weight=0.1)),
+        "usage": HypothesisUsage() if num_hypotheses > 1 else None,
+    }
+    return JEPA(
+        _encoder(),
+        Predictor(96, embed_dim=64, depth=2, num_heads=2, num_hypotheses=num_hypotheses),
+        terms,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        momentum=Schedule(peak=0.99, end=1.0),
+    )
 
 
 def fork_batches(seed: int, start: int = 0) -> Iterator[ClipBatch]:
@@ -203,20 +276,13 @@ def _distances(
     return distances.masked_fill(own, torch.nan).nanmean(1, keepdim=True).where(own, distances), order
 
 
-def _nearest_fractions(order: Int64[Tensor, "F R"], forks: list[Fork], turns: list[Turn]) -> dict[str, float]:
-    nearest = [(one, int(other)) for one, near in enumerate(order[:, :NUM_NEAREST]) for other in near]
-    everyone = [(one, other) for one in range(len(order)) for other in range(len(forks)) if other != one]
-
-    def same(pairs: list[tuple[int, int]], name: str) -> float:
-        return sum(getattr(forks[one], name) == getattr(forks[other], name) for one, other in pairs) / len(pairs)
-
-    return {
-        "nearest_with_same_ball": same(nearest, "ball"),
-        "nearest_with_same_ground": same(nearest, "ground"),
-        "nearest_that_turn_left": sum(turns[other] == "left" for _, other in nearest) / len(nearest),
-        "same_ball": same(everyone, "ball"),
-        "same_ground": same(everyone, "ground"),
-    }
+def _nearest_fractions(nearest: Int64[Tensor, "F n"], forks: list[Fork], turns: list[Turn]) -> Nearest:
+    pairs = [(one, int(other)) for one, near in enumerate(nearest) for other in near]
+    return Nearest(
+        sum(forks[one].ball == forks[other].ball for one, other in pairs) / len(pairs),
+        sum(forks[one].ground == forks[other].ground for one, other in pairs) / len(pairs),
+        sum(turns[other] == "left" for _, other in pairs) / len(pairs),
+    )
 
 
 def _whole(future: Float[Tensor, "B Nt P"], grid: TokenGrid) -> Float[Tensor, "B N P"]:  # zero in the past

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from vjepa.evaluation.comparison.comparison import Measured
-from vjepa.evaluation.comparison.fork import ForkOutcome
+from vjepa.evaluation.comparison.fork import ForkOutcome, Nearest
 from vjepa.evaluation.results import spread
 from vjepa.processors import count_processors
 
@@ -71,16 +71,18 @@ clips; with several seeds their mean and standard deviation. Processor seconds a
 
 ## Why not pixels
 
-A ball runs to a fork and goes left or right by chance. Both models have the same encoder and see the same past. \
+A ball runs to a fork and goes left or right by chance. All models have the same encoder and see the same past. \
 Means over held-out forks:
 
 * Pixels: squared error {pixels["left"]:.4f} to the left future, {pixels["right"]:.4f} to the right one, \
-{pixels["mean of both"]:.4f} to the mean of both, a picture that never comes true.
+{pixels["mean of both"]:.4f} to the mean of both, a picture that never comes true. Over the hidden tubelet \
+frames the error to a true future is {over_frames(fork)} times that to the mean.
 * Embeddings: absolute error {latents["left"]:.3f} to the left future, {latents["right"]:.3f} to the right one, \
-{latents["another clip"]:.3f} to that of another clip.
-* The nearest clips to a predicted embedding go left in {fork.nearest_that_turn_left:.0%}, have the same ground in \
-{fork.nearest_with_same_ground:.0%} (by chance {fork.same_ground:.0%}) and the same ball in \
-{fork.nearest_with_same_ball:.0%} (by chance {fork.same_ball:.0%}).
+{latents["another clip"]:.3f} to that of another clip. \
+{nearest_words(fork.nearest, "the predicted embedding", fork.chance)}
+* Two hypotheses: absolute error of the nearer one {fork.least_errors["left"]:.3f} to the left future, \
+{fork.least_errors["right"]:.3f} to the right one; one is nearer to each future at {fork.parted:.0%} of the forks. \
+{" ".join(nearest_words(near, f"hypothesis {k}", fork.chance) for k, near in enumerate(fork.nearest_of_hypotheses, 1))}
 
 ![the fork: futures, predictions, nearest clips]({pictures}/compare_fork.png)
 
@@ -97,6 +99,21 @@ Nothing learns from it. Mean squared error on test clips, pixels from 0 to 1: {d
 
 ![clips and their reconstruction from tokens]({pictures}/compare_latents.png)
 """
+
+
+def over_frames(fork: ForkOutcome) -> str:
+    """By hidden tubelet frame: the pixel error to the nearer true future over that to the mean of both."""
+    errors = fork.pixel_errors_by_frame
+    by_frame = zip(errors["left"], errors["right"], errors["mean of both"], strict=True)
+    return ", ".join(f"{min(left, right) / mean:.1f}" for left, right, mean in by_frame)
+
+
+def nearest_words(near: Nearest, of_what: str, chance: Nearest) -> str:
+    return (
+        f"The clips nearest to {of_what} go left in {near.turn_left:.0%}, have the same ground in "
+        f"{near.same_ground:.0%} (by chance {chance.same_ground:.0%}) and the same ball in {near.same_ball:.0%} "
+        f"(by chance {chance.same_ball:.0%})."
+    )
 
 
 def same(found: Comparison) -> str:

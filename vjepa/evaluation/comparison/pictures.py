@@ -24,6 +24,7 @@ def draw_fork(outcome: ForkOutcome, picture: Path) -> None:
     }
     strips[f"predicted by pixels\nto mean of both {pixels['mean of both']:.3f}"] = example.pixel_prediction
     strips[f"predicted latents,\ndecoded\nto another clip {latents['another clip']:.3f}"] = example.latent_prediction
+    strips |= {f"hypothesis {number},\ndecoded": clip for number, clip in enumerate(example.hypotheses, start=1)}
     strips |= {
         f"nearest {number} to the\npredicted latents: {near.turn}\nat {near.distance:.3f}": near.clip
         for number, near in enumerate(example.nearest, start=1)
