@@ -16,6 +16,7 @@ from lightning.pytorch import Trainer
 from vjepa.cli.anticipation_command import anticipate
 from vjepa.cli.checkpoint_arguments import CheckpointArguments
 from vjepa.cli.finetune_command import finetune
+from vjepa.cli.label_efficiency_command import label_efficiency
 from vjepa.cli.probe_command import probe
 from vjepa.cli.simulation.collect_command import collect_episodes
 from vjepa.cli.simulation.plan_command import plan
@@ -30,7 +31,14 @@ from vjepa.interop.recipe import read_recipe
 ROOT = Path(__file__).parents[2]
 FLAG = re.compile(r"(?<!\S)--([a-z][a-z_.]*[a-z])(?=[=\s.,;:)`\"']|$)")
 FIT = {"trainer": Trainer, **dict(RUN_CALLBACKS)} | dict.fromkeys(("runs", "name", "ckpt_path", "model", "data"))
-FUNCTIONS = {"probe": probe, "finetune": finetune, "plan": plan, "collect": collect_episodes, "anticipate": anticipate}
+FUNCTIONS = {
+    "labels": label_efficiency,
+    "probe": probe,
+    "finetune": finetune,
+    "plan": plan,
+    "collect": collect_episodes,
+    "anticipate": anticipate,
+}
 LISTING = {*inspect.signature(write_manifest).parameters} | {*inspect.signature(transcode).parameters}
 LISTING |= {*inspect.signature(examine).parameters}
 

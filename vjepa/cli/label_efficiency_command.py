@@ -135,10 +135,16 @@ def label_efficiency(
     at = labels_per_class.index(headline)
     picture = (pictures or output.parent / "pictures") / "labels.png"
     draw_label_efficiency(result, at, picture)
-    command = f'make labels ARGS="--recipe={recipe} --steps={steps} --seeds={str(seeds).replace(" ", "")}"'
+    shown: dict[str, Sequence[object]] = {
+        "unlabelled": unlabelled,
+        "labels_per_class": labels_per_class,
+        "seeds": seeds,
+    }
+    asked = " ".join(f"--{name}=[{','.join(map(str, values))}]" for name, values in shown.items())
+    command = f'make labels ARGS="--recipe={recipe} --steps={steps} {asked}"'
     write_text(output, page(result, at, command, recipe, steps, Path(os.path.relpath(picture, output.parent))))
     found = rows_of(result)
-    saved = {curve.name: result.saved(curve, at).words for curve in result.curves[:-1]}
+    saved = {curve.name: result.saved(curve, at).words for curve in result.pretrained}
     facts = {
         "recipe": str(recipe),
         "steps": steps,

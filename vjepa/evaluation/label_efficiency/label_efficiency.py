@@ -58,9 +58,19 @@ class LabelEfficiency(NamedTuple):
     def curves(self) -> list[Curve]:
         return [*self.pretrained, self.untrained, self.supervised]
 
+    @property
+    def without_pretraining(self) -> Curve:
+        """What is better on validation clips, by seed and amount: labels alone, or probes on random weights."""
+        both = zip(self.supervised.points, self.untrained.points, strict=True)
+        points = [
+            [max(pair, key=lambda point: point.val_accuracy) for pair in zip(*of_seed, strict=True)] for of_seed in both
+        ]
+        return Curve("without pretraining", points)
+
     def saved(self, curve: Curve, amount: int) -> Saved:
-        """Labels saved by a curve at the amount of this number."""
-        lines = [self.supervised.accuracies(seed) for seed in range(len(self.seeds))]
+        """Labels saved by a curve at the amount of this number, beside the better way without pretraining."""
+        without = self.without_pretraining
+        lines = [without.accuracies(seed) for seed in range(len(self.seeds))]
         return labels_saved(self.labels[amount], curve.at(amount), self.labels, lines)
 
 

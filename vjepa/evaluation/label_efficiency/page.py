@@ -22,8 +22,8 @@ def page(
     best, amount = result.pretrained[-1], round(result.labels[headline])
     return f"""# Labels saved by pretraining
 
-**With {amount} labels of each class, the encoder that was {best.name} is as accurate as one trained with labels alone \
-that has {result.saved(best, headline).words} as many (smallest and largest of the seeds in brackets).**
+**With {amount} labels of each class, the encoder that was {best.name} is as accurate as the better way \
+without pretraining with {result.saved(best, headline).words} as many (smallest and largest of the seeds in brackets).**
 
 ![accuracy by labelled clips, a curve for each number of unlabelled clips]({picture})
 
@@ -32,7 +32,8 @@ Accuracy in % on test clips, mean ± standard deviation over seeds ({", ".join(m
 
 {accuracies(result)}
 
-How many times more labels training with labels alone needs for the same accuracy (smallest and largest of the seeds):
+How many times more labels it takes for the same accuracy without pretraining, by labels alone or by probes on random \
+weights, whichever is better on validation clips (smallest and largest of the seeds):
 
 {factors(result)}
 
@@ -44,7 +45,7 @@ weights have the same probes.
 * {SUPERVISED.capitalize()}: the same encoder and an attentive head, both trained from random weights with the same \
 labels; learning rates are chosen on validation clips.
 * Labels are interpolated linearly in their logarithm, seed by seed, and averaged by the geometric mean. "More than": \
-with all its labels, training with labels alone does not reach the accuracy. "Less than": it does with the fewest.
+with all labels the accuracy is not reached without pretraining. "Less than": it is with the fewest.
 """
 
 
@@ -63,9 +64,9 @@ def accuracies(result: LabelEfficiency) -> str:
 
 
 def factors(result: LabelEfficiency) -> str:
-    """A row for each curve but the supervised one, a column for each amount of labels."""
+    """A row for each number of unlabelled clips, a column for each amount of labels."""
     lines = [_heading("labels saved", result)]
-    for curve in result.curves[:-1]:
+    for curve in result.pretrained:
         cells = [result.saved(curve, number).words for number in range(len(result.amounts))]
         lines.append(f"| {curve.name} | {' | '.join(cells)} |")
     return "\n".join(lines)

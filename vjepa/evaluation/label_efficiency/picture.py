@@ -58,7 +58,7 @@ def _draw(axis: Any, result: LabelEfficiency, curve: Curve, **style: Any) -> Non
 
 
 def _draw_arrow(axis: Any, result: LabelEfficiency, headline: int) -> None:
-    """From the probe to where the supervised line has the same accuracy, or beyond its end."""
+    """From the probe to where the better line without pretraining has the same accuracy, or beyond its end."""
     best = result.pretrained[-1]
     used, height = result.labels[headline], 100 * float(np.mean(best.at(headline)))
     saved = result.saved(best, headline).mean
