@@ -183,8 +183,8 @@ class SurpriseEvaluation:
     ) -> Iterator[PropertyResult]:
         violations = []
         for pairs, is_harmless, sums in grouped(test, row):
-            by_pair = score_pairs(*sums[:, :, for_pairs].T, self.seed)
-            by_clip = score_pairs(*sums[:, :, for_clips].T, self.seed)
+            by_pair = score_pairs(sums[:, 0, for_pairs], sums[:, 1, for_pairs], self.seed)
+            by_clip = score_pairs(sums[:, 0, for_clips], sums[:, 1, for_clips], self.seed)
             scores = by_pair._replace(auroc=by_clip.auroc, auroc_interval=by_clip.auroc_interval)
             if not is_harmless:
                 violations.append(sums)
@@ -273,8 +273,8 @@ def group_accuracy(pairs: Sequence[MeasuredPair], sums: Float64[np.ndarray, "pai
     names = [each.pair.group for each in pairs]
     if not any(names):
         return None
-    totals = [sums[[name == each for each in names]].sum(0) for name in sorted({*names})]
-    return float(np.mean([odd_surprises(plain, odd) for plain, odd in totals]))
+    totals = np.stack([sums[[name == each for each in names]].sum(0) for name in sorted({*names})])
+    return float(odd_surprises(totals[:, 0], totals[:, 1]).mean())
 
 
 def difference_before_violation(decoded: DecodedPair) -> float | None:

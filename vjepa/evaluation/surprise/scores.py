@@ -80,6 +80,6 @@ def moment(curve: Float[np.ndarray, " F"], frame_ids: Int64[np.ndarray, " F"]) -
     return float(frame_ids[curve == known.max()].mean())
 
 
-def verdicts(surprise: Values, thresholds: Values) -> Int64[np.ndarray, " n"]:
+def verdicts(surprise: Values, thresholds: Float64[np.ndarray, " k"]) -> Int64[np.ndarray, " n"]:
     """Numbers of `VERDICTS`; a value on a threshold is below it."""
     return np.digitize(surprise, thresholds, right=True)

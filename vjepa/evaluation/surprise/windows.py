@@ -80,8 +80,13 @@ class Surprise(NamedTuple):
 class Scorer(Protocol):
     """Gives one or several rows of the table their surprise at a clip."""
 
-    rows: Sequence[str]
-    settings: Sequence[str]  # names of the S settings
+    @property
+    def rows(self) -> Sequence[str]: ...
+
+    @property
+    def settings(self) -> Sequence[str]:
+        """Names of the S settings."""
+        ...
 
     def __call__(self, clip: WholeClip) -> dict[str, Surprise]: ...
 
@@ -105,7 +110,7 @@ def pooled(errors: Float[Tensor, "W T P"]) -> Float32[Tensor, "pools W T"]:
 
 
 def assembled(
-    errors: Sequence[Float32[Tensor, "pools W T"]],  # of each context length, over predicted steps of time
+    errors: Sequence[Float32[Tensor, "pools W _"]],  # of each context length, over predicted steps of time
     starts: Int64[Tensor, " W"],
     context_lengths: Sequence[int],
     frames_per_step: int,
