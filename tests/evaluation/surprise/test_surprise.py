@@ -42,13 +42,14 @@ def latents(rules=(COPY, VELOCITY), windows: PastWindows = WINDOWS) -> LatentSur
 
 
 class Told:
-    """A scorer that is told its surprise: of a clip by its brightness after the violation."""
+    """A scorer that knows where the square is, and is surprised by a jump to another row."""
 
     rows = ("told",)
     settings = ("useless", "good")
 
     def __call__(self, clip: WholeClip) -> dict[str, Surprise]:
-        height = clip.frames[0].float().argmax(dim=1).float().mean(dim=-1)  # (F,): where the square is
+        is_square = clip.frames[0] > 170
+        height = (is_square * torch.arange(32.0)[:, None]).sum((1, 2)) / is_square.sum((1, 2))  # (F,)
         change = torch.cat((torch.zeros(1), height.diff().abs()))
         curve = torch.stack((torch.zeros_like(change), change))
         return {"told": Surprise(curve[:, 1:], curve)}

@@ -12,7 +12,7 @@ from vjepa.data.clips.matched_pairs import WholeClip
 from vjepa.evaluation.accelerator import Precision, autocast
 from vjepa.evaluation.surprise.windows import PastWindows, Surprise, assembled, cut, pooled, setting_names
 from vjepa.grid import TokenGrid
-from vjepa.masking import TubeMask
+from vjepa.masking import TubeMask, future_mask
 from vjepa.models import Predictor, VideoEncoder, encode_levels
 from vjepa.objectives import normalized_targets
 from vjepa.objectives.latent_prediction import token_distances
@@ -44,14 +44,9 @@ def encode_past(
     """
     seen = windows[:, :, :num_seen]
     unseen = seen.mean(dim=2, keepdim=True).expand(-1, -1, windows.shape[2] - num_seen, -1, -1)
-    ids = past_and_future(encoder.grid_of(windows), num_seen // encoder.tubelet[0], len(windows), windows.device)
-    return encode_levels(encoder, torch.cat((seen, unseen), dim=2), num_levels, ids.context_ids)
-
-
-def past_and_future(grid: TokenGrid, num_seen: int, batch_size: int, device: torch.device) -> TubeMask:
-    """The tokens of the first tubelets of frames as context, all later ones as targets."""
-    ids = torch.arange(grid.num_tokens, device=device).expand(batch_size, -1)
-    return TubeMask(*ids.tensor_split([num_seen * plane_of(grid)], dim=1))
+    grid = encoder.grid_of(windows)
+    ids = torch.arange(num_seen // encoder.tubelet[0] * plane_of(grid), device=windows.device).expand(len(windows), -1)
+    return encode_levels(encoder, torch.cat((seen, unseen), dim=2), num_levels, ids)
 
 
 class LatentSurprise:
@@ -129,8 +124,8 @@ class LatentSurprise:
         found = []
         for frames in self.windows.context_lengths:
             tokens = encode_past(self.encoder, clips, frames, self.num_levels)
-            mask = past_and_future(grid, frames // self.encoder.tubelet[0], len(clips), clips.device)
-            found.append(Context(tokens, mask, grid))
+            mask = future_mask(grid, frames // self.encoder.tubelet[0], num_clips=len(clips))
+            found.append(Context(tokens, TubeMask(*(ids.to(clips.device) for ids in mask)), grid))
         return found
 
     def targets(self, clips: Float[Tensor, "B 3 T H W"]) -> Float[Tensor, "B N levels_D"]:
