@@ -19,6 +19,7 @@ from vjepa.cli.finetune_command import finetune
 from vjepa.cli.probe_command import probe
 from vjepa.cli.simulation.collect_command import collect_episodes
 from vjepa.cli.simulation.plan_command import plan
+from vjepa.cli.surprise_command import surprise
 from vjepa.cli.training import RUN_CALLBACKS
 from vjepa.data.clips.data_module import ClipDataModule
 from vjepa.data.clips.labelled_clips import LabelledClips
@@ -31,6 +32,7 @@ ROOT = Path(__file__).parents[2]
 FLAG = re.compile(r"(?<!\S)--([a-z][a-z_.]*[a-z])(?=[=\s.,;:)`\"']|$)")
 FIT = {"trainer": Trainer, **dict(RUN_CALLBACKS)} | dict.fromkeys(("runs", "name", "ckpt_path", "model", "data"))
 FUNCTIONS = {"probe": probe, "finetune": finetune, "plan": plan, "collect": collect_episodes, "anticipate": anticipate}
+FUNCTIONS |= {"surprise": surprise}
 LISTING = {*inspect.signature(write_manifest).parameters} | {*inspect.signature(transcode).parameters}
 LISTING |= {*inspect.signature(examine).parameters}
 
