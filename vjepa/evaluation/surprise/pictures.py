@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch.nn.functional as F
 
 from vjepa.data.clips.matched_pairs import DecodedPair, WholeClip
 from vjepa.evaluation.figures import require_matplotlib, save_figure
@@ -32,10 +33,9 @@ class PairSheets:
         measured = {(each.pair.property, each.pair.name): each for each in results.measured}
         files = []
         for sheet, pairs in self.kept.items():
-            size = (1.1 * NUM_FRAMES, 4.2 * len(pairs))
-            figure, axes = plt.subplots(
-                3 * len(pairs), 1, figsize=size, layout="constrained", height_ratios=[1, 1, 1.6] * len(pairs)
-            )
+            heights = [1.3, 1.3, 1.9] * len(pairs)  # inches; frames come out nearly square
+            size = (1.1 * NUM_FRAMES, sum(heights))
+            figure, axes = plt.subplots(len(heights), 1, figsize=size, layout="constrained", height_ratios=heights)
             for number, decoded in enumerate(pairs):
                 found = measured[decoded.pair.property, decoded.pair.name]
                 of_pair = axes[3 * number : 3 * number + 3]
@@ -57,7 +57,9 @@ def _sheet(decoded: DecodedPair) -> str:
 def _show_frames(axis: Any, clip: WholeClip, word: str) -> None:
     """Frames at even times, so that they lie over the curve's axis."""
     chosen = np.linspace(0, clip.frames.shape[1] - 1, NUM_FRAMES).round().astype(int)
-    strip = clip.frames[:, chosen].permute(2, 1, 3, 0).flatten(1, 2).numpy()  # (H, frames * W, 3)
+    gap = max(1, clip.frames.shape[-1] // 32)
+    framed = F.pad(clip.frames[:, chosen], (gap, gap), value=255)
+    strip = framed.permute(2, 1, 3, 0).flatten(1, 2).numpy()  # (H, frames * W, 3)
     axis.imshow(strip, aspect="auto")
     axis.set_xticks([(number + 0.5) * strip.shape[1] / NUM_FRAMES for number in range(NUM_FRAMES)])
     axis.set_xticklabels([str(each) for each in clip.frame_ids[chosen]], fontsize=6)
