@@ -4,11 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from vjepa.evaluation.surprise.scores import mean_scores, moment, odd_surprises, score_pairs, verdicts
+from vjepa.evaluation.surprise.scores import PairScores, mean_scores, moment, odd_surprises, verdicts
 from vjepa.evaluation.surprise.windows import PastWindows, assembled, pooled, setting_names
 
 PLAIN = np.array([1.0, 2.0, 3.0, 4.0])
 ODD = np.array([2.0, 2.0, 5.0, 0.0])
+
+
+def score_pairs(plain: np.ndarray, odd: np.ndarray, seed: int = 0) -> PairScores:
+    return mean_scores([np.stack((plain, odd), axis=1)], seed)
 
 
 def test_ties_count_half():
@@ -34,7 +38,7 @@ def test_intervals_are_those_of_the_seed_and_shrink_with_pairs():
 
 
 def test_the_mean_weighs_properties_alike():
-    few, many = (PLAIN[:1], PLAIN[:1] + 1), (np.tile(PLAIN, 5), np.tile(PLAIN, 5) - 1)
+    few, many = np.array([[1.0, 2.0]]), np.tile([[2.0, 1.0], [4.0, 3.0]], (10, 1))
     found = mean_scores([few, many])
     assert found.accuracy == 0.5 and found.accuracy_interval == (0.5, 0.5)
 

@@ -89,9 +89,9 @@ def test_verdicts_are_calibrated_on_possible_validation_clips(pairs):
     assert impossible.fractions == {"likely": 0.0, "plausible": 0.0, "impossible": 1.0}
     assert sum(possible.fractions.values()) == pytest.approx(1.0)
     assert all(low <= possible.fractions[name] <= high for name, (low, high) in possible.intervals.items())
-    verdicts = {(clip.pair, clip.odd): clip.verdict for clip in results.clips}
-    assert verdicts["continuity_0", True] == "impossible" and len(results.clips) == 12
-    assert [clip.verdict for clip in evaluate(pairs, [Told()]).clips] == [""] * 12
+    verdicts = {(clip["pair"], clip["odd"]): clip["verdict"] for clip in results.clips}
+    assert verdicts["continuity_0", 1] == "impossible" and len(results.clips) == 12
+    assert [clip["verdict"] for clip in evaluate(pairs, [Told()]).clips] == [""] * 12
 
 
 def test_a_lossy_past_is_reported(pairs):

@@ -7,7 +7,7 @@ context lengths, averaged over windows for pairs and its maximum for single clip
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float64
@@ -25,13 +25,13 @@ from vjepa.evaluation.surprise.scores import (
     moment,
     odd_surprises,
     resampled,
-    score_pairs,
     verdicts,
 )
 from vjepa.evaluation.surprise.windows import POOLS, Scorer, Surprise
 
 AGGREGATES = ("average", "maximum")  # over windows
 MEAN = "mean of properties"
+Sums = Float64[np.ndarray, "pairs 2 candidates"]  # of plain and odd clips
 
 
 class MeasuredPair(NamedTuple):
@@ -42,7 +42,7 @@ class MeasuredPair(NamedTuple):
     odd: dict[str, Surprise]
     frame_ids: np.ndarray  # of the frames of the shorter curve, in the file
     paths: tuple[str, str]
-    difference_before: float | None  # largest difference of grey levels before the violation; None where it is unknown
+    difference_before: float | None  # of grey levels, the largest before the violation; None where that is unknown
 
 
 class PropertyResult(NamedTuple):
@@ -70,23 +70,10 @@ class CalibrationResult(NamedTuple):
     intervals: dict[str, Interval]
 
 
-class ClipResult(NamedTuple):
-    """One test clip in one row."""
-
-    row: str
-    path: str
-    pair: str
-    property: str
-    possible: bool
-    odd: bool
-    surprise: float  # by the setting of single clips
-    verdict: str  # empty without validation pairs
-
-
 class SurpriseResults(NamedTuple):
     properties: list[PropertyResult]
     calibration: list[CalibrationResult]
-    clips: list[ClipResult]
+    clips: list[dict[str, object]]  # a line for each test clip and row
     measured: list[MeasuredPair]  # of the test pairs
     curve_setting: dict[str, int]  # number of the pair setting of each row's curves
 
@@ -126,7 +113,9 @@ class SurpriseEvaluation:
             results.curve_setting[row] = for_pairs // len(AGGREGATES)
             names = [f"{settings[each // 2]}, {AGGREGATES[each % 2]} of windows" for each in (for_pairs, for_clips)]
             results.properties.extend(self._properties(row, test, for_pairs, for_clips, names))
-            self._calibrate(row, val, test, for_clips, results)
+            results.clips.extend(clip_lines(row, val, test, for_clips))
+            if val:
+                results.calibration.extend(self._calibrate(row, val, test, for_clips))
         return results
 
     def _measure(self, split: PairSplit) -> list[MeasuredPair]:
@@ -165,64 +154,66 @@ class SurpriseEvaluation:
 
     def _chosen(self, row: str, val: Sequence[MeasuredPair]) -> tuple[int, int]:
         """Numbers of the settings for pairs and for single clips."""
-        groups = [sums for pairs, is_harmless, sums in grouped(val, row) if not is_harmless]
+        groups = [sums for _, is_harmless, sums in grouped(val, row) if not is_harmless]
         if not groups:
-            least = len(self.settings[row]) - len(
-                POOLS
-            )  # the last context is the least of all, its first pool the mean
-            return least * len(AGGREGATES), least * len(AGGREGATES) + 1
-        count = groups[0].shape[-1]
-        scores = [mean_scores([(each[:, 0, k], each[:, 1, k]) for each in groups], self.seed) for k in range(count)]
+            least = (len(self.settings[row]) - len(POOLS)) * len(AGGREGATES)  # of all contexts; the mean of tokens
+            return least, least + 1
+        candidates = range(groups[0].shape[-1])
+        scores = [mean_scores([each[:, :, k] for each in groups], self.seed) for k in candidates]
         return (
-            max(range(count), key=lambda k: (scores[k].accuracy, scores[k].auroc)),
-            max(range(count), key=lambda k: (scores[k].auroc, scores[k].accuracy)),
+            max(candidates, key=lambda k: (scores[k].accuracy, scores[k].auroc)),
+            max(candidates, key=lambda k: (scores[k].auroc, scores[k].accuracy)),
         )
 
     def _properties(
         self, row: str, test: Sequence[MeasuredPair], for_pairs: int, for_clips: int, names: Sequence[str]
     ) -> Iterator[PropertyResult]:
+        def scores_of(groups: Sequence[Sums]) -> PairScores:
+            by_pair, by_clip = (
+                mean_scores([each[:, :, k] for each in groups], self.seed) for k in (for_pairs, for_clips)
+            )
+            return by_pair._replace(auroc=by_clip.auroc, auroc_interval=by_clip.auroc_interval)
+
         violations = []
         for pairs, is_harmless, sums in grouped(test, row):
-            by_pair = score_pairs(sums[:, 0, for_pairs], sums[:, 1, for_pairs], self.seed)
-            by_clip = score_pairs(sums[:, 0, for_clips], sums[:, 1, for_clips], self.seed)
-            scores = by_pair._replace(auroc=by_clip.auroc, auroc_interval=by_clip.auroc_interval)
             if not is_harmless:
                 violations.append(sums)
             located = located_fractions(pairs, row, for_pairs // len(AGGREGATES))
             in_groups = group_accuracy(pairs, sums[:, :, for_pairs])
-            name = pairs[0].pair.property
-            yield PropertyResult(row, name, is_harmless, len(pairs), scores, in_groups, *located, *names)
+            about = (pairs[0].pair.property, is_harmless, len(pairs), scores_of([sums]))
+            yield PropertyResult(row, *about, in_groups, *located, *names)
         if len(violations) > 1:
-            by_pair = mean_scores([(each[:, 0, for_pairs], each[:, 1, for_pairs]) for each in violations], self.seed)
-            by_clip = mean_scores([(each[:, 0, for_clips], each[:, 1, for_clips]) for each in violations], self.seed)
-            scores = by_pair._replace(auroc=by_clip.auroc, auroc_interval=by_clip.auroc_interval)
-            yield PropertyResult(row, MEAN, False, sum(map(len, violations)), scores, None, None, None, *names)
+            about = (MEAN, False, sum(map(len, violations)), scores_of(violations))
+            yield PropertyResult(row, *about, None, None, None, *names)
 
     def _calibrate(
-        self,
-        row: str,
-        val: Sequence[MeasuredPair],
-        test: Sequence[MeasuredPair],
-        setting: int,
-        results: SurpriseResults,
-    ) -> None:
-        thresholds = None
-        if val:
-            thresholds = np.percentile(by_kind(val, row, setting)["possible"], PERCENTILES)
-            for kind, values in by_kind(test, row, setting).items():
-                given = verdicts(values, thresholds)
-                weights = resampled(len(given), self.seed)
-                parts = {name: given == number for number, name in enumerate(VERDICTS)}
-                fractions = {name: float(part.mean()) for name, part in parts.items()}
-                intervals = {name: interval_of(weights @ part) for name, part in parts.items()}
-                results.calibration.append(CalibrationResult(row, kind, len(given), fractions, intervals))
-        for each in test:
-            values = aggregated(each, row)[:, setting]
-            names = ["", ""] if thresholds is None else [VERDICTS[k] for k in verdicts(values, thresholds)]
-            for number in (0, 1):
-                possible = not number or each.pair.is_harmless
-                about = (each.paths[number], each.pair.name, each.pair.property, possible, bool(number))
-                results.clips.append(ClipResult(row, *about, float(values[number]), names[number]))
+        self, row: str, val: Sequence[MeasuredPair], test: Sequence[MeasuredPair], setting: int
+    ) -> Iterator[CalibrationResult]:
+        for kind, values in by_kind(test, row, setting).items():
+            given = verdicts(values, thresholds_of(val, row, setting))
+            weights = resampled(len(given), self.seed)
+            parts = {name: given == number for number, name in enumerate(VERDICTS)}
+            fractions = {name: float(part.mean()) for name, part in parts.items()}
+            intervals = {name: interval_of(weights @ part) for name, part in parts.items()}
+            yield CalibrationResult(row, kind, len(given), fractions, intervals)
+
+
+def clip_lines(
+    row: str, val: Sequence[MeasuredPair], test: Sequence[MeasuredPair], setting: int
+) -> Iterator[dict[str, object]]:
+    """Each test clip's surprise and, where there are validation pairs, its verdict."""
+    for each in test:
+        values = aggregated(each, row)[:, setting]
+        names = [VERDICTS[k] for k in verdicts(values, thresholds_of(val, row, setting))] if val else ["", ""]
+        for odd, (path, value, name) in enumerate(zip(each.paths, values, names, strict=True)):
+            about = {"row": row, "path": path, "pair": each.pair.name, "property": each.pair.property}
+            possible = int(not odd or each.pair.is_harmless)
+            yield about | {"possible": possible, "odd": odd, "surprise": f"{value:.6g}", "verdict": name}
+
+
+def thresholds_of(val: Sequence[MeasuredPair], row: str, setting: int) -> Float64[np.ndarray, " k"]:
+    """The percentiles of possible validation clips."""
+    return np.percentile(by_kind(val, row, setting)["possible"], PERCENTILES)
 
 
 def aggregated(measured: MeasuredPair, row: str) -> Float64[np.ndarray, "2 candidates"]:
@@ -231,7 +222,7 @@ def aggregated(measured: MeasuredPair, row: str) -> Float64[np.ndarray, "2 candi
     return np.stack([np.stack((each.mean(1), each.max(1)), axis=1).ravel() for each in windows])
 
 
-def grouped(measured: Sequence[MeasuredPair], row: str) -> Iterator[tuple[list[MeasuredPair], bool, Any]]:
+def grouped(measured: Sequence[MeasuredPair], row: str) -> Iterator[tuple[list[MeasuredPair], bool, Sums]]:
     """By property, harmless pairs last: pairs, whether they are harmless, (pairs, 2, candidates) of `aggregated`."""
 
     def key(each: MeasuredPair) -> tuple[bool, str]:

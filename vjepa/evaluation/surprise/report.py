@@ -6,7 +6,6 @@ from vjepa.evaluation.results import print_table, write_results
 from vjepa.evaluation.surprise.evaluation import (
     MEAN,
     CalibrationResult,
-    ClipResult,
     PropertyResult,
     SurpriseResults,
 )
@@ -68,7 +67,7 @@ def write_files(results: SurpriseResults, folder: Path, facts: dict[str, object]
     """`results.csv` (a line per row and property), `calibration.csv`, `clips.csv`, and `results.json`."""
     properties = [_property_row(each) for each in results.properties]
     calibration = [_calibration_row(each) for each in results.calibration]
-    tables = {"results.csv": (tuple(properties[0]), properties), "clips.csv": (ClipResult._fields, _clips(results))}
+    tables = {"results.csv": (tuple(properties[0]), properties), "clips.csv": (tuple(results.clips[0]), results.clips)}
     if calibration:
         tables["calibration.csv"] = (CALIBRATION_COLUMNS, calibration)
     listed = [each._asdict() | {"scores": each.scores._asdict()} for each in results.properties]
@@ -99,13 +98,6 @@ def _calibration_row(each: CalibrationResult) -> dict[str, object]:
     for name in VERDICTS:
         row |= {name: _number(each.fractions[name]), **_ends(name, each.intervals[name])}
     return row
-
-
-def _clips(results: SurpriseResults) -> list[dict[str, object]]:
-    return [
-        each._asdict() | {"possible": int(each.possible), "odd": int(each.odd), "surprise": f"{each.surprise:.6g}"}
-        for each in results.clips
-    ]
 
 
 def _named(property: str, is_harmless: bool) -> str:

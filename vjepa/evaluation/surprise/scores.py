@@ -33,26 +33,27 @@ def odd_surprises(plain: Float64[np.ndarray, "..."], odd: Float64[np.ndarray, ".
     return np.heaviside(odd - plain, 0.5)
 
 
-def score_pairs(plain: Values, odd: Values, seed: int = 0) -> PairScores:
-    """Intervals are over pairs that are drawn with replacement, both clips of a pair together."""
-    is_odd = torch.cat((torch.zeros(len(plain)), torch.ones(len(odd)))).long()
+def mean_scores(properties: Sequence[Float64[np.ndarray, "_ 2"]], seed: int = 0) -> PairScores:
+    """The mean over properties, given the surprise of plain and odd clips of the pairs of each.
+
+    Intervals are over pairs of each property that are drawn with replacement, both clips of a pair together.
+    """
+    scores, resamples = [], []
+    for number, (plain, odd) in enumerate(each.T for each in properties):
+        scores.append((odd_surprises(plain, odd).mean(), auroc(plain, odd)))
+        resamples.append(resampled_scores(plain, odd, seed, number))
+    (accuracy, area), (accuracies, areas) = np.mean(scores, axis=0), np.mean(resamples, axis=0)
+    return PairScores(float(accuracy), interval_of(accuracies), float(area), interval_of(areas))
+
+
+def auroc(plain: Values, odd: Values) -> float:
     # Ranks between 0 and 1: torchmetrics takes other numbers for logits, and its sigmoid may make them equal.
     ranks = torch.from_numpy(np.unique(np.concatenate((plain, odd)), return_inverse=True)[1])
-    auroc = float(binary_auroc(ranks / max(1, int(ranks.max())), is_odd))
-    accuracies, aurocs = resampled_scores(plain, odd, seed)
-    return PairScores(float(odd_surprises(plain, odd).mean()), interval_of(accuracies), auroc, interval_of(aurocs))
+    is_odd = torch.arange(len(ranks)) >= len(plain)
+    return float(binary_auroc(ranks / max(1, int(ranks.max())), is_odd.long()))
 
 
-def mean_scores(properties: Sequence[tuple[Values, Values]], seed: int = 0) -> PairScores:
-    """The mean over properties, given plain and odd clips of each, whose pairs are resampled among themselves."""
-    scores = [score_pairs(*each, seed) for each in properties]
-    resamples = [resampled_scores(*each, seed, number) for number, each in enumerate(properties)]
-    accuracies, aurocs = np.mean(resamples, axis=0)
-    accuracy, auroc = np.mean([(each.accuracy, each.auroc) for each in scores], axis=0)
-    return PairScores(float(accuracy), interval_of(accuracies), float(auroc), interval_of(aurocs))
-
-
-def resampled_scores(plain: Values, odd: Values, seed: int, number: int = 0) -> Float64[np.ndarray, "2 resamples"]:
+def resampled_scores(plain: Values, odd: Values, seed: int, number: int) -> Float64[np.ndarray, "2 resamples"]:
     """Accuracy and AUROC of pairs drawn with replacement."""
     weights = resampled(len(plain), seed, number)
     wins = odd_surprises(plain[None], odd[:, None])  # AUROC is the mean of all comparisons
