@@ -73,9 +73,16 @@ def _frames_alike(first: Path, second: Path) -> int:
     if not files[0] or not files[1]:
         raise ValueError(f"{first if not files[0] else second} has no frames (scene_001.png and so on)")
     for number, (one, other) in enumerate(zip(*files, strict=False)):
-        if one.read_bytes() != other.read_bytes() and not np.array_equal(cv2.imread(str(one)), cv2.imread(str(other))):
+        if one.read_bytes() != other.read_bytes() and not np.array_equal(_pixels(one), _pixels(other)):
             return number
     return min(map(len, files))
+
+
+def _pixels(file: Path) -> np.ndarray:
+    pixels = cv2.imread(str(file))
+    if pixels is None:
+        raise ValueError(f"{file} is no picture that can be read")
+    return pixels
 
 
 def _is_possible(film: Path) -> bool:
