@@ -6,7 +6,7 @@ PYTHON ?= python3
 VENV ?= .venv
 IN_A_WORLD := $(firstword $(filter worldmodel plan,$(MAKECMDGOALS)))
 ON_VIDEOS := $(if $(filter finetune labels,$(MAKECMDGOALS)),$(firstword $(filter finetune labels,$(MAKECMDGOALS))),$(if $(filter probe compare,$(MAKECMDGOALS)),probe,pretrain))
-CONFIG ?= configs/$(if $(IN_A_WORLD),$(IN_A_WORLD)/two_rooms,$(ON_VIDEOS)/synthetic).yaml
+CONFIG ?= configs/$(if $(IN_A_WORLD),$(IN_A_WORLD)/two_rooms,$(if $(filter surprise,$(MAKECMDGOALS)),surprise/physics,$(ON_VIDEOS)/synthetic)).yaml
 CHECKPOINT ?=
 ARGS ?=
 RESUME ?=
@@ -19,7 +19,7 @@ LAYERS = $(shell recipe=$(CONFIG); for _ in 1 2 3 4 5 6 7 8; do echo $$recipe; \
 	base=$$(sed -n 's,^base: *\([^ ]*\).*,\1,p' $$recipe 2>/dev/null); \
 	[ -n "$$base" ] || break; recipe=$$(dirname $$recipe)/$$base; done)
 # The first one that is named: a recipe's own manifests come before those of the recipe that it starts from.
-DATA = $(addsuffix dataset.json,$(firstword $(shell sed -nE 's,^[^\#]*(data/synthetic(_hard)?/).*,\1,p' $(LAYERS) 2>/dev/null)))
+DATA = $(addsuffix dataset.json,$(firstword $(shell sed -nE 's,^[^\#]*(data/(synthetic(_hard)?|physics)/).*,\1,p' $(LAYERS) 2>/dev/null)))
 ROOT = $(firstword $(shell sed -n 's,^[^\#]*root: *\([^ ,}]*\).*,\1,p' $(LAYERS) 2>/dev/null))
 EPISODES = $(addsuffix /episodes.json,$(filter data/two_rooms%,$(ROOT)))
 
@@ -31,7 +31,7 @@ PYTEST = OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= \
 	$(VENV)/bin/python -m pytest --numprocesses=2 --dist=worksteal
 
 .SECONDEXPANSION:
-.PHONY: help install simulators data pretrain probe finetune compare labels worldmodel plan test test-quick test-without-decord bench bench-data recipes check \
+.PHONY: help install simulators data pretrain probe finetune compare labels surprise worldmodel plan test test-quick test-without-decord bench bench-data recipes check \
 	format clean
 
 help:  ## list the targets
@@ -62,6 +62,9 @@ data/synthetic/dataset.json: | $(INSTALLED)
 data/synthetic_hard/dataset.json: | $(INSTALLED)
 	$(VJEPA) make-data --difficulty=hard
 
+data/physics/dataset.json: | $(INSTALLED)
+	$(VJEPA) make-data --world=physics
+
 pretrain: $(INSTALLED) $$(DATA)  ## pretrain by CONFIG, with overrides ARGS; RESUME=1 goes on with the last run
 	$(VJEPA) fit -c $(CONFIG) $(if $(RESUME),--ckpt_path=last) $(ARGS)
 
@@ -76,6 +79,9 @@ compare: $(INSTALLED) $$(DATA)  ## the same encoder under several objectives, eq
 
 labels: $(INSTALLED) $$(DATA)  ## labels saved by pretraining, by CONFIG: docs/labels.md with a picture; hours on two cores
 	$(VJEPA) label-efficiency -c $(CONFIG) $(ARGS)
+
+surprise: $(INSTALLED) $$(DATA)  ## does CHECKPOINT, or the newest one, expect what happens? Possible and impossible films of CONFIG: docs/surprise.md
+	$(VJEPA) surprise -c $(CONFIG) $(if $(CHECKPOINT),--checkpoint=$(CHECKPOINT)) $(ARGS)
 
 worldmodel: $(INSTALLED) $$(EPISODES)  ## collect episodes of Two Rooms if CONFIG asks for them, and train a world model by CONFIG
 	$(VJEPA) fit -c $(CONFIG) $(if $(RESUME),--ckpt_path=last) $(ARGS)

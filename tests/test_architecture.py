@@ -37,6 +37,7 @@ ROOMS = {
         "comparison",
         "label_efficiency",
         "planning",
+        "surprise",
     ),
 }
 MOST_MODULES = 16  # of one folder

@@ -11,6 +11,7 @@ from vjepa.cli.anticipation_command import run_anticipation_command
 from vjepa.cli.finetune_command import run_finetune_command
 from vjepa.cli.parser import HelpfulParser
 from vjepa.cli.probe_command import run_probe_command
+from vjepa.cli.surprise_command import run_surprise_command
 from vjepa.evaluation.probes.sweep import Sweep
 
 ROOT = Path(__file__).parents[2]
@@ -20,6 +21,7 @@ RECIPES = sorted(
     for path in (ROOT / "configs" / room).glob("*.yaml")
 )
 COMMANDS = {"probe": run_probe_command, "anticipate": run_anticipation_command, "finetune": run_finetune_command}
+COMMANDS |= {"surprise": run_surprise_command}
 # Frames, rate, segments, views; of the published protocol.
 CLIPS = {
     "kinetics400": (16, 4, 8, 3),

@@ -20,6 +20,7 @@ from vjepa.cli.label_efficiency_command import label_efficiency
 from vjepa.cli.probe_command import probe
 from vjepa.cli.simulation.collect_command import collect_episodes
 from vjepa.cli.simulation.plan_command import plan
+from vjepa.cli.surprise_command import surprise
 from vjepa.cli.training import RUN_CALLBACKS
 from vjepa.data.clips.data_module import ClipDataModule
 from vjepa.data.clips.labelled_clips import LabelledClips
@@ -38,6 +39,7 @@ FUNCTIONS = {
     "plan": plan,
     "collect": collect_episodes,
     "anticipate": anticipate,
+    "surprise": surprise,
 }
 LISTING = {*inspect.signature(write_manifest).parameters} | {*inspect.signature(transcode).parameters}
 LISTING |= {*inspect.signature(examine).parameters}

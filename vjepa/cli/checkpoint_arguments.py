@@ -2,9 +2,20 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from vjepa.interop.opening import open_run
 from vjepa.interop.run_folder import EncoderName, PretrainedRun, newest_run
+
+
+class Opened(Protocol):
+    """A run, or a model in another format."""
+
+    @property
+    def checkpoint(self) -> Path: ...
+
+    @property
+    def step(self) -> int | None: ...
 
 
 @dataclass(frozen=True)
@@ -35,7 +46,7 @@ class CheckpointArguments:
         """Raises ValueError where there is no run, or it is broken."""
 
         def opened(path: Path) -> PretrainedRun:
-            run = open_run(path, self.encoder, self.num_heads, self.image_size, self.settings)
+            run = self.open(path)
             if with_predictor:
                 run.require_predictor()
             return run
@@ -45,11 +56,15 @@ class CheckpointArguments:
         purpose = "to anticipate with" if with_predictor else "to probe"
         return newest_run(self.runs, opened, purpose, "pretrain")
 
-    def folder(self, run: PretrainedRun, evaluation: str) -> Path:
+    def open(self, path: Path) -> PretrainedRun:
+        """Raises ValueError where there is no run, or it is broken."""
+        return open_run(path, self.encoder, self.num_heads, self.image_size, self.settings)
+
+    def folder(self, run: Opened, evaluation: str) -> Path:
         """The folder of results."""
         beside = self.runs / run.checkpoint.stem if run.step is None else run.checkpoint.parent.parent
         return self.output or beside / evaluation
 
-    def facts(self, run: PretrainedRun) -> dict[str, object]:
+    def facts(self, run: Opened) -> dict[str, object]:
         """The checkpoint, for files of results."""
         return {"checkpoint": str(run.checkpoint), "step": run.step, "encoder": self.encoder}

@@ -60,6 +60,11 @@ COMMANDS = {
         "frozen evaluation of encoder and predictor on future actions (EPIC-Kitchens-100)",
         quiet=True,
     ),
+    "surprise": Command(
+        "surprise_command:run_surprise_command",
+        "prediction error over time with past-only context: possible and impossible clips, beside baselines",
+        quiet=True,
+    ),
     "convert": Command(
         "convert_command:run_convert_command", "convert a model between formats: native, released, Hugging Face"
     ),

@@ -102,10 +102,12 @@ class ClosingSummary(Callback):
 
 # `vjepa` finds recipes by their names from every folder; `make` works in the checkout alone.
 def evaluation_of(manifests: list[str], checkpoint: Path) -> str:
-    """The command that evaluates an encoder: probes where it was trained on the embedded dataset, else features."""
+    """The command that evaluates a model: probes or surprise if it was trained on an embedded world, else features."""
     other = next((each for each in manifests if not (Path(each).parent / EMBEDDED).exists()), None)
     if other is None:
         folder = Path(manifests[0]).parent.name if manifests else ""
+        if folder and find_recipe(folder, ("surprise",)):
+            return f"vjepa surprise -c {folder} --checkpoint {shlex.quote(str(checkpoint))}"
         recipe = folder if folder and find_recipe(folder, ("probe",)) else "synthetic"
         return f"vjepa probe -c {recipe} --checkpoint {shlex.quote(str(checkpoint))}"
     return f"vjepa embed {shlex.quote(other)} -o features --checkpoint {shlex.quote(str(checkpoint))}"

@@ -8,6 +8,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 
 from vjepa.data.episodes.data_module import EpisodeDataModule
 from vjepa.interop.loading import load_all, read_run_checkpoint
+from vjepa.interop.networks import seeded
 from vjepa.interop.recipe import read_recipe
 from vjepa.interop.run_folder import checkpoint_in, settings_beside
 from vjepa.training.world_model import WorldModel
@@ -27,9 +28,29 @@ class WorldModelRun(NamedTuple):
         folder = self.checkpoint.resolve().parent.parent
         return f"{folder.parent.name}/{folder.name}"
 
+    @property
+    def title(self) -> str:
+        """Name and step, for tables."""
+        return f"{self.name}, step {self.step}"
+
+    def untrained_model(self) -> WorldModel:
+        """The model before training, drawn by the run's seed, with the same units of actions."""
+        seed = self.settings.get("seed_everything")
+        with seeded(seed if type(seed) is int else 0):
+            model: WorldModel = _built("model", WorldModel, self.settings, self.checkpoint)
+        model.actions.load_state_dict(self.model.actions.state_dict())
+        return model.eval().requires_grad_(False)
+
     def data(self) -> EpisodeDataModule:
         """Its training data. Raises ValueError where the settings have none."""
         return _built("data", EpisodeDataModule, self.settings, settings_beside(self.checkpoint))
+
+
+def holds_world_model(checkpoint: Path, settings: Path | None = None) -> bool:
+    """Whether a checkpoint is of a run on a world model, by its settings."""
+    file = settings or checkpoint.resolve().parent.parent / "config.yaml"
+    kind = _class_of_model(read_recipe(file)) if checkpoint.suffix == ".ckpt" and file.exists() else None
+    return kind is not None and issubclass(kind, WorldModel)
 
 
 def read_world_model(

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -89,6 +89,43 @@ class SlidingWindows:
         return windows[np.linspace(0, count - 1, self.max_windows).round().astype(np.int64)]
 
 
+class VideoWindows(Protocol):
+    """Decides which clips of a file there are."""
+
+    def of(self, facts: VideoFacts, part: tuple[int, int]) -> Windows:
+        """Windows of a range of frames, at least one."""
+        ...
+
+
+@dataclass(frozen=True)
+class WholeVideo:
+    """One window with all frames of a file at an even rate. Which frames come first does not depend on what follows.
+
+    Args:
+        fps: frames per second of the window; a slower file repeats frames.
+        frame_step: instead, frames of the file from one to the next.
+    """
+
+    fps: float | None = None
+    frame_step: float | None = None
+
+    def __post_init__(self) -> None:
+        FrameSampling(1, self.fps, self.frame_step)  # raises ValueError where the rate is none
+
+    def of(self, facts: VideoFacts, part: tuple[int, int]) -> Windows:
+        first, end = part
+        if facts.times is not None and self.fps is not None:
+            seconds = facts.times[first:end] - facts.times[first]
+            ticks = np.arange(int(seconds[-1] * self.fps + 1e-6) + 1) / self.fps
+            frame_ids = first + np.searchsorted(seconds, ticks + 1e-6, side="right") - 1
+        else:
+            step = self.frame_step if self.frame_step is not None else facts.fps / (self.fps or facts.fps)
+            ids = first + np.floor(np.arange(int((end - first) / step) + 1) * step + 1e-6).astype(np.int64)
+            frame_ids = ids[ids < end]
+        seconds_of_file = _seconds_of(facts)
+        return Windows(frame_ids[None], seconds_of_file[[first]], seconds_of_file[[end]])
+
+
 class Video(NamedTuple):
     """A file, or the part of it between two times (seconds from its first frame, None for its own ends)."""
 
@@ -135,7 +172,7 @@ class Unreadable(NamedTuple):
 class SlidingWindowDataset(Dataset[Stretch | Unreadable]):
     """Stretches of videos by `StretchKey`; the largest central crop of each frame."""
 
-    def __init__(self, windows: SlidingWindows, crop_size: tuple[int, int], readers: ReaderChain):
+    def __init__(self, windows: VideoWindows, crop_size: tuple[int, int], readers: ReaderChain):
         self.windows = windows
         self.crop_size = crop_size
         self.readers = readers

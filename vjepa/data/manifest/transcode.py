@@ -19,6 +19,7 @@ from vjepa.data.atomic_file import new_file, write_table
 from vjepa.data.manifest.annotations import COLUMNS
 from vjepa.data.manifest.killable_pool import Lost, map_killable
 from vjepa.data.manifest.manifest import read_manifest
+from vjepa.data.manifest.pair_layouts import PAIR_COLUMNS
 from vjepa.data.manifest.writing import FOUND_COLUMNS, found_columns, listed_columns, scan_files
 from vjepa.data.progress import report_progress
 from vjepa.data.video.facts import FileOrBytes, VideoError, VideoFacts, opened, reason_of, scan_video
@@ -78,7 +79,7 @@ def transcode(
     for name, rate in {"fps": fps, "frames_fps": frames_fps}.items():
         if rate is not None and not rate > 0:
             raise ValueError(f"{name} ({rate}) must be more than 0")
-    listed = read_manifest(manifest, root, split)
+    listed = read_manifest(manifest, root, split, ["label", *PAIR_COLUMNS])
     paths = list(listed.paths)
     targets = _targets(paths, output)
     tasks = [
@@ -104,7 +105,8 @@ def transcode(
     for row, report in zip(made, reports, strict=True):
         path = str(targets[paths[row]].relative_to(output))
         rows.append({"path": path, **listed_columns(listed, row), **found_columns(report)})
-    write_table(output / "manifest.csv", [*COLUMNS, *FOUND_COLUMNS], rows)
+    of_pairs = [column for column in PAIR_COLUMNS if any(row[column] for row in rows)]
+    write_table(output / "manifest.csv", [*COLUMNS, *of_pairs, *FOUND_COLUMNS], rows)
     print(f"{output / 'manifest.csv'}: {len(rows)} copies")
     if failed:
         failures = [{"path": path, "reason": reason} for path, reason in failed.items()]

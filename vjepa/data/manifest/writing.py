@@ -11,6 +11,7 @@ from vjepa.data.manifest.file_check import FileReport, FileTask, check_file
 from vjepa.data.manifest.killable_pool import Lost, map_killable
 from vjepa.data.manifest.listings import folder_of
 from vjepa.data.manifest.manifest import FACT_COLUMNS, ROOT_VARIABLE, Manifest, fact_columns, root_of
+from vjepa.data.manifest.pair_layouts import PAIR_COLUMNS, PairLayout, pair_rows
 from vjepa.data.optional import optional
 from vjepa.data.paths import expanded
 from vjepa.data.progress import report_progress
@@ -33,6 +34,7 @@ def write_manifest(
     records: str | None = None,
     columns: list[str] | None = None,
     delimiter: str = ",",
+    pairs: PairLayout | None = None,
     scan: bool = True,
     num_workers: int | None = None,
     time_limit: float = 60.0,
@@ -53,6 +55,7 @@ def write_manifest(
         records: key of the records in a JSON file.
         columns: names of columns of a file without a header.
         delimiter: between columns of such a file.
+        pairs: list the matched pairs in the folder of a benchmark instead: "intphys", "intphys2", "grasp", "inflevel".
         scan: scan each file; without it only paths are listed.
         num_workers: scanning processes; one per processor if None.
         time_limit: seconds for one file.
@@ -67,7 +70,8 @@ def write_manifest(
     rows = []
     for source in map(expanded, sources):
         base = folder_of(source) or root
-        for row in annotation_rows(source, given, records, columns, delimiter):
+        listed = pair_rows(pairs, source) if pairs else annotation_rows(source, given, records, columns, delimiter)
+        for row in listed:
             if base is None:
                 base = root_of(storage.parent(source), row["path"])
             file = storage.join(base, expanded(row["path"]))
@@ -76,7 +80,7 @@ def write_manifest(
     if not rows:
         raise ValueError(f"{', '.join(sources)} list no video")
     output.parent.mkdir(parents=True, exist_ok=True)
-    columns_in_use = [column for column in COLUMNS if any(row[column] for row in rows)]
+    columns_in_use = [column for column in (*COLUMNS, *PAIR_COLUMNS) if any(row.get(column) for row in rows)]
     if not scan:
         _write(output, columns_in_use, rows)
         print(f"{output}: {len(rows)} rows, not scanned")
@@ -89,7 +93,7 @@ def write_manifest(
             f"none of the {len(rows)} files can be read, the first is {rows[0]['file']}: {reports[0].reason}; "
             f"is the root right?"
         )
-    missing = [row["path"] for row in good if float(row["start"] or 0) >= float(row["duration"])]
+    missing = [row["path"] for row in good if float(row.get("start") or 0) >= float(row["duration"])]
     if missing:
         print(f"{len(missing)} rows are parts after a file's end, the first of {missing[0]}: training leaves them out")
     _write(output, [*columns_in_use, *FOUND_COLUMNS], good)
@@ -120,7 +124,8 @@ def scan_files(
 def listed_columns(listed: Manifest, row: int) -> dict[str, str]:
     """The columns of a row that do not come from a scan."""
     start, end = ("" if time is None else str(time) for time in listed.window(row))
-    return {"label": listed.label_name(row), "split": listed.split(row), "start": start, "end": end}
+    pairs = {column: each.name(row) for column, each in listed.columns.items() if column in PAIR_COLUMNS}
+    return {"label": listed.label_name(row), "split": listed.split(row), "start": start, "end": end, **pairs}
 
 
 def found_columns(report: FileReport) -> dict[str, str]:
@@ -149,4 +154,6 @@ def _write(output: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any
         return
     arrow, parquet = (optional(each, f"writing {output}", "parquet") for each in ("pyarrow", "pyarrow.parquet"))
     with new_file(output) as temporary:
-        parquet.write_table(arrow.table({column: [str(row[column]) for row in rows] for column in columns}), temporary)
+        parquet.write_table(
+            arrow.table({column: [str(row.get(column, "")) for row in rows] for column in columns}), temporary
+        )
