@@ -5,7 +5,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV ?= .venv
 IN_A_WORLD := $(firstword $(filter worldmodel plan,$(MAKECMDGOALS)))
-ON_VIDEOS := $(if $(filter finetune labels,$(MAKECMDGOALS)),$(firstword $(filter finetune labels,$(MAKECMDGOALS))),$(if $(filter probe compare,$(MAKECMDGOALS)),probe,pretrain))
+ON_VIDEOS := $(if $(filter finetune labels segment,$(MAKECMDGOALS)),$(firstword $(filter finetune labels segment,$(MAKECMDGOALS))),$(if $(filter probe compare,$(MAKECMDGOALS)),probe,pretrain))
 CONFIG ?= configs/$(if $(IN_A_WORLD),$(IN_A_WORLD)/two_rooms,$(ON_VIDEOS)/synthetic).yaml
 CHECKPOINT ?=
 ARGS ?=
@@ -31,7 +31,7 @@ PYTEST = OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= \
 	$(VENV)/bin/python -m pytest --numprocesses=2 --dist=worksteal
 
 .SECONDEXPANSION:
-.PHONY: help install simulators data pretrain probe finetune compare labels worldmodel plan test test-quick test-without-decord bench bench-data recipes check \
+.PHONY: help install simulators data pretrain probe finetune compare labels segment worldmodel plan test test-quick test-without-decord bench bench-data recipes check \
 	format clean
 
 help:  ## list the targets
@@ -76,6 +76,9 @@ compare: $(INSTALLED) $$(DATA)  ## the same encoder under several objectives, eq
 
 labels: $(INSTALLED) $$(DATA)  ## labels saved by pretraining, by CONFIG: docs/labels.md with a picture; hours on two cores
 	$(VJEPA) label-efficiency -c $(CONFIG) $(ARGS)
+
+segment: $(INSTALLED) $$(DATA)  ## objects in the features of CHECKPOINT, or the newest one, by CONFIG: tables, pictures, mp4; 3 minutes
+	$(VJEPA) segment -c $(CONFIG) $(if $(CHECKPOINT),--checkpoint=$(CHECKPOINT)) $(ARGS)
 
 worldmodel: $(INSTALLED) $$(EPISODES)  ## collect episodes of Two Rooms if CONFIG asks for them, and train a world model by CONFIG
 	$(VJEPA) fit -c $(CONFIG) $(if $(RESUME),--ckpt_path=last) $(ARGS)
