@@ -10,6 +10,7 @@ FOLDERS = {
     "pretrain": "Pretraining on video: `make pretrain CONFIG=...`",
     "probe": "Frozen evaluation of a checkpoint: `make probe CONFIG=...`",
     "finetune": "Fine-tuning of a checkpoint with labels: `make finetune CONFIG=...`",
+    "segment": "Objects in frozen features: `make segment CONFIG=...`",
     "labels": "Labels saved by pretraining: `make labels CONFIG=...`",
     "collect": "Episodes of a simulated world: `vjepa collect -c ...`",
     "worldmodel": "World models: `make worldmodel CONFIG=...`",
@@ -27,6 +28,7 @@ INTRODUCTION = """\
 | continue from released weights on your own videos | `pretrain/vjepa2_vitl16_continued.yaml` |
 | pretrain V-JEPA 1, 2 or 2.1 on a cluster | `pretrain/vjepa1_*`, `vjepa2_*`, `vjepa2_1_*`: 16 frames, then a cooldown |
 | train an encoder further with labels | `make finetune`; for your own clips `finetune/weizmann.yaml` |
+| see objects in frozen features | `make segment` (`segment/synthetic.yaml`); on real video `segment/jhmdb.yaml` |
 | count the labels that pretraining saves | `make labels` (`labels/synthetic.yaml`) |
 | compare objectives | `make compare`, which runs `pretrain/synthetic*` |
 | train a world model and plan with it | `make worldmodel` (`worldmodel/two_rooms.yaml`), then `make plan` |

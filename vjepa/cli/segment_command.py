@@ -53,7 +53,7 @@ def segment(
         num_frames: frames of the clips that a video is encoded in; those of the checkpoint's training if None.
         frame_step: frames of the video from one frame of a clip to the next; that of training if None. Every frame gets
             features, whatever the step.
-        stride: frames (of the thinned-out video) from one clip to the next; the odd number at or below half a clip if
+        stride: frames (of the thinned-out video) from one clip to the next; the odd number up to half a clip if
             None, so that each frame has features of its own.
         single_frames: encode each frame by itself, repeated over a tubelet: for images.
         levels: blocks whose tokens are concatenated, from 0; the last one if None.

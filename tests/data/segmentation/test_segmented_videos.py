@@ -103,7 +103,11 @@ def test_ade20k_images_have_classes_from_one(tmp_path: Path):
 
 def test_a_manifest_names_videos_and_masks(tiny_world: Path):
     videos = SegmentedVideos(test_manifest=str(tiny_world / "test.csv"), size=(32, 32), max_test=3)
-    assert [entry.name for entry in videos.test] == ["videos/test/00000.mp4", "videos/test/00002.mp4", "videos/test/00004.mp4"]
+    assert [entry.name for entry in videos.test] == [
+        "videos/test/00000.mp4",
+        "videos/test/00002.mp4",
+        "videos/test/00004.mp4",
+    ]
     video = videos.read(videos.test[1])
     assert video.frames.shape == (12, 3, 32, 32) and video.masks.shape == (12, 32, 32)
     assert np.unique(videos.classes(video.masks)).tolist() == [0, 1]
@@ -211,9 +215,11 @@ def test_masks_beside_a_video_are_counted(tmp_path: Path):
 )
 def test_settings_that_do_not_fit_are_named(davis: Path, settings, sentence: str):
     with pytest.raises(ValueError, match=sentence):
-        _ = as_davis(davis, **settings).test if "test_manifest" not in settings else SegmentedVideos(
-            videos="a/{name}", masks="b/{name}", **settings
-        ).test
+        _ = (
+            as_davis(davis, **settings).test
+            if "test_manifest" not in settings
+            else SegmentedVideos(videos="a/{name}", masks="b/{name}", **settings).test
+        )
 
 
 def test_a_manifest_without_masks_is_refused(tmp_path: Path):

@@ -6,16 +6,9 @@ import torch
 
 from vjepa.data.segmentation.mask_files import VOID
 from vjepa.data.segmentation.segmented_videos import SegmentedVideo, SegmentedVideos
-from vjepa.evaluation.dense.dense_evaluation import (
-    COPY,
-    DenseEvaluation,
-    DenseSettings,
-    chosen_frames,
-    given_masks,
-    motion_boundaries,
-    object_scores,
-)
+from vjepa.evaluation.dense.dense_evaluation import COPY, DenseEvaluation, DenseSettings
 from vjepa.evaluation.dense.frame_maps import MapSource
+from vjepa.evaluation.dense.scored_frames import chosen_frames, given_masks, motion_boundaries, object_scores
 from vjepa.evaluation.dense.segmentation_head import HeadTraining
 
 
@@ -99,7 +92,7 @@ def test_features_that_are_the_masks_win_every_task(videos: SegmentedVideos):
     settings = DenseSettings(
         ("foreground", "heads", "propagation"),
         labelled_frames=(8,),
-        heads=HeadTraining(heads=("linear",), num_steps=60, learning_rate=0.05),
+        heads=HeadTraining(kinds=("linear",), num_steps=60, learning_rate=0.05),
         num_clusters=2,
     )
     said: list[str] = []

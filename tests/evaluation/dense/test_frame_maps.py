@@ -78,7 +78,9 @@ def test_the_default_stride_is_odd():
     assert Windows(8).frame_ids(12, 2)[:, 0].tolist() == [0, 3, 4]
 
 
-@pytest.mark.parametrize(("windows", "video_frames"), [(Windows(16), 1), (Windows(16, frame_step=2), 3), (Windows(1), 8)])
+@pytest.mark.parametrize(
+    ("windows", "video_frames"), [(Windows(16), 1), (Windows(16, frame_step=2), 3), (Windows(1), 8)]
+)
 def test_a_video_shorter_than_a_tubelet_is_refused(windows: Windows, video_frames: int):
     with pytest.raises(ValueError, match="is shorter than a tubelet of 2 frames; single frames and images are encoded"):
         windows.frame_ids(video_frames, 2)

@@ -97,7 +97,7 @@ def test_an_interval_is_over_videos_and_of_differences_over_the_same_draws():
     assert found.value == pytest.approx(0.5)
     low, high = found.interval
     assert 0.2 <= low < 0.5 < high <= 0.9
-    higher = score(values + [0.1, 0.0], mean_of_sums)
+    higher = score(values + np.array([0.1, 0.0]), mean_of_sums)
     gap = higher.minus(found)
     assert gap.value == pytest.approx(0.1) and gap.interval == pytest.approx((0.1, 0.1))
     assert score(values[:1], mean_of_sums).interval == pytest.approx((0.2, 0.2))

@@ -1,4 +1,4 @@
-"""Masks that are carried by nearest tokens: kept where nothing changes, moved with what moves, as written out in a loop."""
+"""Masks carried by nearest tokens: kept where nothing changes, moved with what moves, as written out in a loop."""
 
 import numpy as np
 import pytest
@@ -69,9 +69,9 @@ def test_labels_are_those_of_a_loop_over_tokens():
             weights = np.exp([cosine / 0.1 for cosine, _ in best])
             now[row, column] = sum(w * label for w, (_, label) in zip(weights / weights.sum(), best, strict=True))
         labels.append(now)
-        scores = torch.nn.functional.interpolate(
-            torch.from_numpy(now).movedim(-1, 0)[None], (24, 24), mode="bilinear"
-        )[0].numpy()
+        scores = torch.nn.functional.interpolate(torch.from_numpy(now).movedim(-1, 0)[None], (24, 24), mode="bilinear")[
+            0
+        ].numpy()
         low, high = scores.min((1, 2), keepdims=True), scores.max((1, 2), keepdims=True)
         expected = ((scores - low) / (high - low)).argmax(0)
         assert (found[frame] == expected).mean() > 0.995  # ties may fall either way

@@ -48,7 +48,11 @@ def test_only_the_attentive_head_sees_other_tokens_of_the_frame():
 
 @pytest.mark.parametrize(
     ("settings", "sentence"),
-    [({"heads": ()}, "heads \\(none\\)"), ({"num_steps": 0}, "num_steps \\(0\\)"), ({"learning_rate": 0.0}, "\\(0.0\\)")],
+    [
+        ({"kinds": ()}, "kinds \\(none\\)"),
+        ({"num_steps": 0}, "num_steps \\(0\\)"),
+        ({"learning_rate": 0.0}, "\\(0.0\\)"),
+    ],
 )
 def test_settings_are_checked(settings, sentence: str):
     with pytest.raises(ValueError, match=sentence):

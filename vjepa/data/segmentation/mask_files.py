@@ -21,8 +21,8 @@ def read_masks(path: str, frame_names: Sequence[str]) -> Masks:
 
     Args:
         path: an `.npz` with `mask` (T, H, W) of whole numbers; a folder of images, named as the frames or, where there
-            is one for each frame, in their order; or one image, the mask of a single frame. Images of a palette hold its
-            indices, those of one bit 0 and 1.
+            is one for each frame, in their order; or one image, the mask of a single frame. Images of a palette hold
+            its indices, those of one bit 0 and 1.
         frame_names: of the video's frames, in order, without suffix.
 
     Raises ValueError, with the path, where there is no such file, or it does not hold masks of these frames.
@@ -48,7 +48,8 @@ def _archived(path: str) -> Masks:
         raise ValueError(f"{path} is no archive of masks with an array 'mask' ({error})") from None
     if masks.ndim != 3 or masks.dtype.kind not in "biu":
         raise ValueError(
-            f"'mask' in {path} is {masks.dtype} of shape {masks.shape}; it must be whole numbers of (frames, height, width)"
+            f"'mask' in {path} is {masks.dtype} of shape {masks.shape}; it must be whole numbers of (frames, height, "
+            f"width)"
         )
     return masks.astype(np.int32)
 

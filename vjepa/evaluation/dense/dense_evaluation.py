@@ -1,7 +1,7 @@
-"""Dense evaluation of frozen features beside baselines: every row of features meets the same videos, heads and scores."""
+"""Dense evaluation of frozen features beside baselines: all rows meet the same videos, heads and scores."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -11,23 +11,13 @@ from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from vjepa.data.randomness import Purpose, generator_for
-from vjepa.data.segmentation.mask_files import VOID, Masks
+from vjepa.data.segmentation.mask_files import VOID
 from vjepa.data.segmentation.segmented_videos import SegmentedVideo, SegmentedVideos
 from vjepa.evaluation.dense.foreground import cluster_foreground, component_foreground
 from vjepa.evaluation.dense.frame_maps import Maps, MapSource, upsampled
-from vjepa.evaluation.dense.mask_scores import (
-    Score,
-    boundary_measure,
-    boundary_of,
-    dilated,
-    disk_of,
-    last_class_iou,
-    mean_iou,
-    mean_of_sums,
-    region_similarity,
-    score,
-)
+from vjepa.evaluation.dense.mask_scores import Score, last_class_iou, mean_iou, mean_of_sums, region_similarity, score
 from vjepa.evaluation.dense.propagation import Propagation, copied_masks, propagated_masks
+from vjepa.evaluation.dense.scored_frames import chosen_frames, given_masks, motion_boundaries, object_scores
 from vjepa.evaluation.dense.segmentation_head import HeadTraining, SegmentationHead, class_fractions, train_head
 
 Task = Literal["foreground", "heads", "motion_boundary", "propagation"]
@@ -95,8 +85,8 @@ class DenseSettings:
     frames_per_video: int = 4
     seeds: tuple[int, ...] = (0,)
     num_clusters: int = 4
-    heads: HeadTraining = HeadTraining()
-    propagation: Propagation = Propagation()
+    heads: HeadTraining = field(default_factory=HeadTraining)
+    propagation: Propagation = field(default_factory=Propagation)
 
     def __post_init__(self) -> None:
         if not self.tasks or not set(self.tasks) <= set(TASKS):
@@ -207,7 +197,12 @@ class DenseEvaluation:
                     training = self.settings.heads
                     kind = method.name
                     heads[method, row.name] = train_head(
-                        kind, learned[frames], wanted[frames], training, method.seed, self.device  # type: ignore[arg-type]
+                        kind,
+                        learned[frames],
+                        wanted[frames],
+                        training,
+                        method.seed,
+                        self.device,  # type: ignore[arg-type]
                     )
             self.report(f"{row.name}: heads learned from {len(learned)} frames of {len(self.videos.train)} videos")
         return heads
@@ -216,14 +211,16 @@ class DenseEvaluation:
         return [
             Method(task, kind, count, seed)
             for count in self.settings.labelled_frames
-            for kind in self.settings.heads.heads
+            for kind in self.settings.heads.kinds
             for seed in self.settings.seeds
         ]
 
     def _labelled_frames(self, method: Method, num_frames: int) -> Int64[np.ndarray, " n"]:
         count = method.labelled_frames
         if count != "all" and count is not None and count > num_frames:
-            raise ValueError(f"labelled_frames ({count}) are more than the {num_frames} of all training videos; say all")
+            raise ValueError(
+                f"labelled_frames ({count}) are more than the {num_frames} of all training videos; say all"
+            )
         order = generator_for(method.seed, Purpose.LABELLED_ROWS, 4).permutation(num_frames)
         return order if count == "all" else order[:count]
 
@@ -281,59 +278,6 @@ class DenseEvaluation:
         if of_objects:
             drawn[f"{of_objects[-1].name} head"] = self._labelled(heads[of_objects[-1]], maps, size).int().numpy()
         return {**drawn, **masks, "truth": self.videos.classes(video.masks).astype(np.int32)}
-
-
-def chosen_frames(labelled: Bool[np.ndarray, " T"], count: int) -> Int64[np.ndarray, " n"]:
-    """At most so many labelled frames, evenly spaced: the middles of equal parts."""
-    numbers = np.flatnonzero(labelled)
-    count = min(count, len(numbers))
-    return numbers[((np.arange(count) + 0.5) * len(numbers) / count).astype(np.int64)]
-
-
-def motion_boundaries(masks: Masks, frames: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, "n H W"]:
-    """1 within a pixel of the outline of objects that are not where they were in the frame before, 0 elsewhere.
-
-    VOID in frames that have no frame before them, or where one of the two has no mask.
-    """
-    found = np.full((len(frames), *masks.shape[1:]), VOID, np.int64)
-    for boundaries, frame in zip(found, frames.tolist(), strict=True):
-        now, before = masks[frame], masks[frame - 1]
-        if frame == 0 or (now == VOID).all() or (before == VOID).all():
-            continue
-        moved = [n for n in np.unique(now).tolist() if n > 0 and ((now == n) != (before == n)).any()]
-        boundaries[:] = 0
-        for number in moved:
-            boundaries[dilated(boundary_of(now == number), disk_of(1))] = 1
-    return found
-
-
-def given_masks(video: SegmentedVideo) -> Masks:
-    """The mask of each frame that first shows an object, VOID in all others."""
-    given = np.full_like(video.masks, VOID)
-    known: set[int] = set()
-    for frame in np.flatnonzero(video.labelled).tolist():
-        new = {number for number in np.unique(video.masks[frame]).tolist() if number > 0} - known
-        if new or not known:
-            given[frame] = video.masks[frame]
-        known |= new
-    return given
-
-
-def object_scores(
-    predicted: Int32[np.ndarray, "T H W"],
-    true: Masks,  # (T, H, W)
-) -> list[tuple[float, float]]:  # J and F of each object
-    """Means over labelled frames after the first one that shows an object, without the video's last frame (DAVIS)."""
-    scores = []
-    shows = (true != VOID).any(axis=(1, 2))
-    for number in np.unique(true[true > 0]).tolist():
-        first = int((true == number).any(axis=(1, 2)).argmax())
-        frames = [frame for frame in range(first + 1, len(true) - 1) if shows[frame]]
-        pairs = [(predicted[frame] == number, true[frame] == number) for frame in frames]
-        if pairs:
-            j, f = ([measure(*pair) for pair in pairs] for measure in (region_similarity, boundary_measure))
-            scores.append((float(np.mean(j)), float(np.mean(f))))
-    return scores
 
 
 def _j_and_f(predicted: Int32[np.ndarray, "T H W"], video: SegmentedVideo) -> Float[np.ndarray, " 3"]:

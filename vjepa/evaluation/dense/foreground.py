@@ -30,9 +30,7 @@ def component_foreground(maps: Float[Tensor, "T h w D"]) -> Float[Tensor, "T h w
     return coordinates - ((threshold + 0.5) / 127.5 - 1) * scale
 
 
-def cluster_foreground(
-    maps: Float[Tensor, "T h w D"], num_clusters: int = 4, seed: int = 0
-) -> Float[Tensor, "T h w"]:
+def cluster_foreground(maps: Float[Tensor, "T h w D"], num_clusters: int = 4, seed: int = 0) -> Float[Tensor, "T h w"]:
     """1 where a token is foreground and -1 where it is ground, by k-means.
 
     A cluster is ground if it covers more of the border than of the inside.

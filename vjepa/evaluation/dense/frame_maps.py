@@ -1,8 +1,8 @@
 """Feature maps of the single frames of a video: from windows of a video encoder, image models, and baselines.
 
 The tokens of a tubelet belong to all of its frames. Windows slide over the whole video, by default by an odd number of
-frames, so that each frame is the first one of some tubelets and the second one of others. The map of a frame is the mean
-of all tokens that cover it; those of other frames are other means.
+frames, so that each frame is the first one of some tubelets and the second one of others. The map of a frame is the
+mean of all tokens that cover it; those of other frames are other means.
 """
 
 from collections.abc import Callable, Sequence
@@ -38,7 +38,7 @@ class Windows:
         num_frames: of a clip; a shorter video is one clip or two, of as many whole tubelets as it has.
         frame_step: frames of the video from one frame of a clip to the next; each of the videos that are thinned out in
             this way is encoded by itself, so that every frame has a map.
-        stride: frames of the thinned-out video from one clip to the next; the odd number at or below half a clip if None.
+        stride: frames of the thinned-out video from one clip to the next; the odd number up to half a clip if None.
         single_frames: encode each frame by itself, repeated over a tubelet, or as an image where the encoder has a
             tokenizer for images.
     """

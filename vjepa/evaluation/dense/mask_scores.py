@@ -12,9 +12,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
 from vjepa.data.randomness import Purpose, generator_for
+from vjepa.evaluation.probes.scores import RESAMPLES
 
 BOUNDARY_TOLERANCE = 0.008  # of the frame's diagonal, as published
-RESAMPLES = 1000
 
 
 def region_similarity(predicted: Bool[np.ndarray, "H W"], true: Bool[np.ndarray, "H W"]) -> float:
@@ -102,8 +102,6 @@ def score(
     seed: int = 0,
 ) -> Score:
     """A statistic of sums over videos (Efron 1979; videos and not frames are drawn, for frames of one are alike)."""
-    counts = generator_for(seed, Purpose.BOOTSTRAP).multinomial(
-        len(sums), np.full(len(sums), 1 / len(sums)), RESAMPLES
-    )
+    counts = generator_for(seed, Purpose.BOOTSTRAP).multinomial(len(sums), np.full(len(sums), 1 / len(sums)), RESAMPLES)
     resampled = statistic(counts.astype(np.float64) @ sums)
     return Score(float(statistic(sums.sum(0, keepdims=True).astype(np.float64))[0]), resampled)

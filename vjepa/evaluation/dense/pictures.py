@@ -1,4 +1,4 @@
-"""Pictures of dense evaluation: a sheet of test videos, and an mp4 of each with features as colours and masks drawn over."""
+"""Pictures of dense evaluation: a sheet of test videos, and an mp4 of each, with features as colours and masks."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -51,7 +51,7 @@ def differences(results: Sequence[Result], features: str) -> list[str]:
 
 
 def write_files(results: Sequence[Result], folder: Path, facts: Mapping[str, object]) -> None:
-    """`results.csv`, a line for each score with its interval and its difference to random weights, and `results.json`."""
+    """`results.csv`, a line for each score with interval and difference to random weights, and `results.json`."""
     rows = [_row(result, results) for result in results]
     write_results(folder, facts, rows, {"results.csv": ((*COLUMNS, *DIFFERENCES), rows)})
 

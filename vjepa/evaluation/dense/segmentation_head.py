@@ -1,9 +1,9 @@
 """Heads that label every token of a frame from frozen features, and their training.
 
-Linear: features that are standardised over the training tokens, as a batch norm would, then one linear map (the protocol
-of DINOv2 and V-JEPA 2.1). Attentive: the same behind one transformer block over the tokens of the frame, of one width for
-all features. A token learns the fraction of its area that each class covers, which is the cross-entropy of all its
-pixels; in use its scores are upsampled to pixels.
+Linear: features that are standardised over the training tokens, as a batch norm would, then one linear map (the
+protocol of DINOv2 and V-JEPA 2.1). Attentive: the same behind one transformer block over the tokens of the frame, of
+one width for all features. A token learns the fraction of its area that each class covers, which is the cross-entropy
+of all its pixels; in use its scores are upsampled to pixels.
 """
 
 from dataclasses import dataclass
@@ -26,22 +26,22 @@ class HeadTraining:
     """How heads are trained: AdamW, with a learning rate that falls to zero by a cosine.
 
     Args:
-        heads: kinds of heads.
+        kinds: "linear", "attentive".
         learning_rate: at the start.
         weight_decay: of the linear maps.
         num_steps: of training.
         batch_size: frames of one step.
     """
 
-    heads: tuple[HeadKind, ...] = ("linear", "attentive")
+    kinds: tuple[HeadKind, ...] = ("linear", "attentive")
     learning_rate: float = 2e-3
     weight_decay: float = 0.01
     num_steps: int = 300
     batch_size: int = 32
 
     def __post_init__(self) -> None:
-        if not self.heads or not set(self.heads) <= set(get_args(HeadKind)):
-            raise ValueError(f"heads ({', '.join(self.heads) or 'none'}) must be some of linear, attentive")
+        if not self.kinds or not set(self.kinds) <= set(get_args(HeadKind)):
+            raise ValueError(f"kinds ({', '.join(self.kinds) or 'none'}) of heads must be some of linear, attentive")
         if min(self.num_steps, self.batch_size) < 1 or not self.learning_rate > 0:
             raise ValueError(
                 f"num_steps ({self.num_steps}) and batch_size ({self.batch_size}) must be at least 1, and "
@@ -92,14 +92,10 @@ def train_head(
     with seeded(seed):
         std, mean = torch.std_mean(maps.float(), dim=(0, 1, 2))
         head = SegmentationHead(kind, mean, std, fractions.shape[-1]).to(device)
-        optimizer = torch.optim.AdamW(
-            head.parameters(), training.learning_rate, weight_decay=training.weight_decay
-        )
+        optimizer = torch.optim.AdamW(head.parameters(), training.learning_rate, weight_decay=training.weight_decay)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, training.num_steps)
         size = min(training.batch_size, len(maps))
-        order = torch.cat(
-            [torch.randperm(len(maps)) for _ in range(-(-training.num_steps * size // len(maps)))]
-        )
+        order = torch.cat([torch.randperm(len(maps)) for _ in range(-(-training.num_steps * size // len(maps)))])
         for rows in order[: training.num_steps * size].view(training.num_steps, size):
             wanted = fractions[rows].to(device)
             likelihoods = head(maps[rows].float().to(device)).log_softmax(dim=-1)
