@@ -91,8 +91,7 @@ def test_images_are_encoded_frame_by_frame(arguments, tmp_path, capsys):
 def test_slips_are_named(arguments, tiny_world, tmp_path, capsys):
     other = tmp_path / "other"
     shutil.copytree(tiny_world, other)
-    first = next(csv.DictReader((other / "test.csv").open()))
-    np.savez(other / first["mask"], mask=np.zeros((12, 16, 16), np.uint8))
+    np.savez(other / "masks/test/00000.npz", mask=np.zeros((12, 16, 16), np.uint8))
     (other / "unmasked.csv").write_text("path,label\nvideos/test/00000.mp4,1\n")
     (other / "missing.csv").write_text("path,mask\nvideos/test/none.mp4,masks/test/00000.npz\n")
     for flags, sentence in (

@@ -56,11 +56,10 @@ def test_frames_are_evenly_chosen_among_the_labelled_ones():
 def test_a_motion_boundary_is_the_outline_of_what_moves():
     masks = moving_box()
     masks[:, 12:15, 2:5] = 2  # stands still
-    masks[4:, 4:8] = np.where(masks[4:, 4:8] == 1, 1, 0)
     found = motion_boundaries(masks, np.array([0, 2]))
     assert (found[0] == VOID).all()
     assert (found[1][3, 3:8] == 1).all(), "the upper edge of the box"
-    assert found[1][5, 5] == 0 or found[1][5, 6] == 0, "not its inside"
+    assert found[1][5, 5] == 0, "not its inside"
     assert not found[1][10:].any(), "not what stands still"
     masks[1] = VOID
     assert (motion_boundaries(masks, np.array([2]))[0] == VOID).all()
@@ -83,11 +82,12 @@ def test_features_that_are_the_masks_win_every_task(videos: SegmentedVideos):
         video = videos.read(entry)
         truth[video.frames.sum().item()] = video.masks
 
-    def perfect(frames: torch.Tensor) -> torch.Tensor:  # one-hot numbers of objects, pixel by pixel
-        return torch.nn.functional.one_hot(torch.from_numpy(truth[frames.sum().item()]).long(), 6).float()
+    def perfect(frames: torch.Tensor) -> torch.Tensor:  # one-hot numbers of objects at every second pixel
+        masks = torch.from_numpy(truth[frames.sum().item()])[:, ::2, ::2]
+        return torch.nn.functional.one_hot(masks.long(), 6).float()
 
     def noise(frames: torch.Tensor) -> torch.Tensor:
-        return torch.randn(len(frames), 32, 32, 6, generator=torch.Generator().manual_seed(0))
+        return torch.randn(len(frames), 16, 16, 6, generator=torch.Generator().manual_seed(0))
 
     settings = DenseSettings(
         ("foreground", "heads", "propagation"),
@@ -101,8 +101,8 @@ def test_features_that_are_the_masks_win_every_task(videos: SegmentedVideos):
     )
     found = {(r.method.name, r.metric, r.features): r.score.value for r in evaluation.run()}
     for key in (("linear", "mIoU"), ("linear", "object IoU"), ("nearest tokens", "J"), ("nearest tokens", "F")):
-        assert found[(*key, "perfect")] > 0.97 > found[(*key, "noise")], key
-    assert found["PCA", "IoU", "perfect"] > 0.6 > found["PCA", "IoU", "noise"]
+        assert found[(*key, "perfect")] > 0.7 > found[(*key, "noise")], key
+    assert found["PCA", "IoU", "perfect"] > 0.5 > found["PCA", "IoU", "noise"]
     j, f, both = (found["nearest tokens", metric, COPY] for metric in ("J", "F", "J&F"))
     assert 0 < j < 1 and both == pytest.approx((j + f) / 2)
     (pictured,) = evaluation.pictured

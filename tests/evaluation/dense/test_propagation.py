@@ -78,9 +78,10 @@ def test_labels_are_those_of_a_loop_over_tokens():
 
 
 def test_an_object_that_appears_later_is_taken_over_where_it_is_given():
-    maps, first = drawn_maps(1).expand(5, -1, -1, -1), np.where(a_mask() == 1, 1, 0)
+    maps, first = drawn_maps(1).repeat(5, 1, 1, 1), np.where(a_mask() == 1, 1, 0)
+    maps[2:, 4, 2:6] = drawn_maps(2)[1, 4, 2:6]  # what object 2 looks like; before, its place showed ground
     given = one_mask(first, 5)
-    given[2] = a_mask()  # the mask of a frame in which object 2 appears
+    given[2] = a_mask()
     found = propagated_masks(maps, given, Propagation(num_neighbours=1))
     assert not (found[1] == 2).any()
     for frame in (2, 3, 4):

@@ -254,7 +254,7 @@ class DenseEvaluation:
             predicted = self._labelled(head, maps[chosen], size)
             num_classes = self._num_classes(method.task)
             counts = multiclass_confusion_matrix(predicted, target, num_classes, ignore_index=VOID)
-            found[method] = counts.flatten().numpy()
+            found[method] = counts.flatten().double().numpy()
         if "propagation" in tasks:
             first = int(video.labelled.argmax())
             after = propagated_masks(maps[first:], given_masks(video)[first:], self.settings.propagation)

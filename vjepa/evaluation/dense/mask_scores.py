@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float, UInt8
 
 from vjepa.data.randomness import Purpose, generator_for
 from vjepa.evaluation.probes.scores import RESAMPLES
@@ -17,7 +17,7 @@ from vjepa.evaluation.probes.scores import RESAMPLES
 BOUNDARY_TOLERANCE = 0.008  # of the frame's diagonal, as published
 
 
-def region_similarity(predicted: Bool[np.ndarray, "H W"], true: Bool[np.ndarray, "H W"]) -> float:
+def region_similarity(predicted: Bool[np.ndarray, "... H W"], true: Bool[np.ndarray, "... H W"]) -> float:
     """J: intersection over union; 1 where both masks are empty."""
     union = np.count_nonzero(predicted | true)
     return np.count_nonzero(predicted & true) / union if union else 1.0
@@ -97,11 +97,11 @@ class Score(NamedTuple):
 
 
 def score(
-    sums: Float[np.ndarray, "videos M"] | Int[np.ndarray, "videos M"],
+    sums: Float[np.ndarray, "videos M"],
     statistic: Callable[[Float[np.ndarray, "R M"]], Float[np.ndarray, " R"]],
     seed: int = 0,
 ) -> Score:
     """A statistic of sums over videos (Efron 1979; videos and not frames are drawn, for frames of one are alike)."""
     counts = generator_for(seed, Purpose.BOOTSTRAP).multinomial(len(sums), np.full(len(sums), 1 / len(sums)), RESAMPLES)
-    resampled = statistic(counts.astype(np.float64) @ sums)
-    return Score(float(statistic(sums.sum(0, keepdims=True).astype(np.float64))[0]), resampled)
+    resampled = statistic(counts @ sums)
+    return Score(float(statistic(sums.sum(0, keepdims=True))[0]), resampled)

@@ -69,7 +69,7 @@ def _strip(pictured: Pictured) -> Pixels:
     return np.concatenate([np.pad(part, ((0, 0), (0, 0), (0, GAP), (0, 0)), constant_values=255) for part in titled], 2)
 
 
-def _titled(frames: Pixels, title: str) -> Pixels:
+def _titled(frames: Pixels, title: str) -> UInt8[np.ndarray, "T rows W 3"]:
     bar = np.full((TEXT_HEIGHT, frames.shape[2], 3), 255, np.uint8)
     cv2.putText(bar, title, (2, TEXT_HEIGHT - 5), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (0, 0, 0), 1, cv2.LINE_AA)
     return np.concatenate((np.broadcast_to(bar, (len(frames), *bar.shape)), frames), axis=1)
