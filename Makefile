@@ -5,7 +5,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV ?= .venv
 IN_A_WORLD := $(firstword $(filter worldmodel plan,$(MAKECMDGOALS)))
-ON_VIDEOS := $(if $(filter finetune labels,$(MAKECMDGOALS)),$(firstword $(filter finetune labels,$(MAKECMDGOALS))),$(if $(filter probe compare,$(MAKECMDGOALS)),probe,pretrain))
+ON_VIDEOS := $(if $(filter finetune labels segment,$(MAKECMDGOALS)),$(firstword $(filter finetune labels segment,$(MAKECMDGOALS))),$(if $(filter probe compare,$(MAKECMDGOALS)),probe,pretrain))
 CONFIG ?= configs/$(if $(IN_A_WORLD),$(IN_A_WORLD)/two_rooms,$(if $(filter surprise,$(MAKECMDGOALS)),surprise/physics,$(ON_VIDEOS)/synthetic)).yaml
 CHECKPOINT ?=
 ARGS ?=
@@ -31,7 +31,7 @@ PYTEST = OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= \
 	$(VENV)/bin/python -m pytest --numprocesses=2 --dist=worksteal
 
 .SECONDEXPANSION:
-.PHONY: help install simulators data pretrain probe finetune compare labels surprise worldmodel plan test test-quick test-without-decord bench bench-data recipes check \
+.PHONY: help install simulators data pretrain probe finetune compare labels surprise segment worldmodel plan test test-quick test-without-decord bench bench-data recipes check \
 	format clean
 
 help:  ## list the targets
@@ -82,6 +82,9 @@ labels: $(INSTALLED) $$(DATA)  ## labels saved by pretraining, by CONFIG: docs/l
 
 surprise: $(INSTALLED) $$(DATA)  ## does CHECKPOINT, or the newest one, expect what happens? Possible and impossible films of CONFIG: docs/surprise.md
 	$(VJEPA) surprise -c $(CONFIG) $(if $(CHECKPOINT),--checkpoint=$(CHECKPOINT)) $(ARGS)
+
+segment: $(INSTALLED) $$(DATA)  ## objects in the features of CHECKPOINT, or the newest one, by CONFIG: tables, pictures, mp4; 3 minutes
+	$(VJEPA) segment -c $(CONFIG) $(if $(CHECKPOINT),--checkpoint=$(CHECKPOINT)) $(ARGS)
 
 worldmodel: $(INSTALLED) $$(EPISODES)  ## collect episodes of Two Rooms if CONFIG asks for them, and train a world model by CONFIG
 	$(VJEPA) fit -c $(CONFIG) $(if $(RESUME),--ckpt_path=last) $(ARGS)

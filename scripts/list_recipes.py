@@ -11,6 +11,7 @@ FOLDERS = {
     "probe": "Frozen evaluation of a checkpoint: `make probe CONFIG=...`",
     "finetune": "Fine-tuning of a checkpoint with labels: `make finetune CONFIG=...`",
     "surprise": "Possible and impossible films: `make surprise CONFIG=...`",
+    "segment": "Objects in frozen features: `make segment CONFIG=...`",
     "labels": "Labels saved by pretraining: `make labels CONFIG=...`",
     "collect": "Episodes of a simulated world: `vjepa collect -c ...`",
     "worldmodel": "World models: `make worldmodel CONFIG=...`",
@@ -29,6 +30,7 @@ INTRODUCTION = """\
 | pretrain V-JEPA 1, 2 or 2.1 on a cluster | `pretrain/vjepa1_*`, `vjepa2_*`, `vjepa2_1_*`: 16 frames, then a cooldown |
 | train an encoder further with labels | `make finetune`; for your own clips `finetune/weizmann.yaml` |
 | see whether a model is surprised by what is impossible | `make surprise` (`surprise/physics.yaml`) |
+| see objects in frozen features | `make segment` (`segment/synthetic.yaml`); on real video `segment/jhmdb.yaml` |
 | count the labels that pretraining saves | `make labels` (`labels/synthetic.yaml`) |
 | compare objectives | `make compare`, which runs `pretrain/synthetic*` |
 | train a world model and plan with it | `make worldmodel` (`worldmodel/two_rooms.yaml`), then `make plan` |

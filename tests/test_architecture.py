@@ -27,12 +27,13 @@ LAYERS = (
 )
 # The same inside a layer: a room imports only from rooms before it; "" is the layer's own folder.
 ROOMS = {
-    "data": ("", "video", "manifest", "clips", "episodes", "synthetic"),
+    "data": ("", "video", "manifest", "segmentation", "clips", "episodes", "synthetic"),
     "evaluation": (
         "",
         "probes",
         "finetuning",
         "anticipation",
+        "dense",
         "embedding",
         "comparison",
         "label_efficiency",

@@ -18,6 +18,7 @@ from vjepa.cli.checkpoint_arguments import CheckpointArguments
 from vjepa.cli.finetune_command import finetune
 from vjepa.cli.label_efficiency_command import label_efficiency
 from vjepa.cli.probe_command import probe
+from vjepa.cli.segment_command import segment
 from vjepa.cli.simulation.collect_command import collect_episodes
 from vjepa.cli.simulation.plan_command import plan
 from vjepa.cli.surprise_command import surprise
@@ -27,6 +28,7 @@ from vjepa.data.clips.labelled_clips import LabelledClips
 from vjepa.data.manifest.doctor import examine
 from vjepa.data.manifest.transcode import transcode
 from vjepa.data.manifest.writing import write_manifest
+from vjepa.evaluation.dense.dense_evaluation import DenseSettings
 from vjepa.interop.recipe import read_recipe
 
 ROOT = Path(__file__).parents[2]
@@ -40,6 +42,7 @@ FUNCTIONS = {
     "collect": collect_episodes,
     "anticipate": anticipate,
     "surprise": surprise,
+    "segment": segment,
 }
 LISTING = {*inspect.signature(write_manifest).parameters} | {*inspect.signature(transcode).parameters}
 LISTING |= {*inspect.signature(examine).parameters}
@@ -72,7 +75,9 @@ def test_flags_that_a_header_names_exist(recipe: Path):
     for flag in FLAG.findall(text):
         first, *rest = flag.split(".")
         if command in FUNCTIONS:
-            whole = takes(FUNCTIONS[command], settings, flag.split(".")) or takes(CheckpointArguments, {}, [first])
+            whole = takes(FUNCTIONS[command], settings, flag.split(".")) or any(
+                takes(part, {}, [first]) for part in (CheckpointArguments, DenseSettings)
+            )
         else:
             whole = first in FIT and takes(FIT[first], settings.get(first, {}), rest)
         assert whole or (first in LISTING and "vjepa manifest" in text) or first == "nodes", flag  # srun's

@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from vjepa.evaluation.principal_axes import principal_axes
 from vjepa.grid import TokenGrid
 from vjepa.masking import TubeMask
 from vjepa.monitoring.token_pictures import (
@@ -11,7 +12,6 @@ from vjepa.monitoring.token_pictures import (
     features_picture,
     masks_picture,
     neighbours_picture,
-    principal_axes,
 )
 
 GRID = TokenGrid(2, 2, 2)  # of clips of 4 frames and 8 x 8 pixels

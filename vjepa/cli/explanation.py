@@ -17,6 +17,7 @@ RECIPE_BY_KEY = {
     "labels_per_class": "probe/synthetic",
     "replan_every": "plan/two_rooms",
     "frame_interval": "collect/two_rooms",
+    "labelled_frames": "segment/synthetic",
 }
 # What other tools call our keys.
 COMMON_NAMES = {

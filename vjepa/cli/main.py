@@ -38,6 +38,11 @@ COMMANDS = {
         "train a checkpoint's encoder with labels, whole or by low-rank adapters, beside frozen and from scratch",
         quiet=True,
     ),
+    "segment": Command(
+        "segment_command:run_segment_command",
+        "objects in frozen features: without labels, by heads, by propagation of masks, beside baselines",
+        quiet=True,
+    ),
     "compare": Command(
         "compare_command:run_compare_command",
         "one encoder under several objectives: a table, and pictures of blurred pixels and of collapse",

@@ -18,13 +18,7 @@ from vjepa.interop.recipe import find_recipe, parse_recipe
 from vjepa.interop.renamed import renamed_flags
 
 # Folders of `configs` by command; of all others it is "probe".
-ROOMS = {
-    "plan": "plan",
-    "collect": "collect",
-    "finetune": "finetune",
-    "label-efficiency": "labels",
-    "surprise": "surprise",
-}
+ROOMS = {name: name for name in ("plan", "collect", "finetune", "surprise", "segment")} | {"label-efficiency": "labels"}
 
 
 class HelpfulParser(ArgumentParser):

@@ -8,6 +8,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 from vjepa.data.clips.batch import ClipBatch
+from vjepa.evaluation.principal_axes import principal_axes
 from vjepa.grid import gather_tokens
 from vjepa.monitoring.health.prediction_statistics import token_losses
 from vjepa.monitoring.token_pictures import (
@@ -15,7 +16,6 @@ from vjepa.monitoring.token_pictures import (
     features_picture,
     masks_picture,
     neighbours_picture,
-    principal_axes,
 )
 from vjepa.objectives import ClipStep
 from vjepa.training import JEPA

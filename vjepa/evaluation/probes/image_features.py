@@ -56,10 +56,24 @@ class ImageBackboneFeatures(FrozenFeatures):
         frames = clips[:, :, :: self.frame_step].transpose(1, 2)  # (B, T, 3, H, W)
         num_frames = frames.shape[1]
         tokens = self.backbone.forward_features(self._resized(frames.flatten(0, 1).float() / 255))
-        if tokens.ndim == 4:  # of a network of convolutions, (B * T, D, H, W), or of windows, (B * T, H, W, D)
-            places_last = tokens.shape[1] == self.backbone.num_features
-            tokens = tokens.flatten(2).transpose(1, 2) if places_last else tokens.flatten(1, 2)
+        if tokens.ndim == 4:
+            tokens = self._places(tokens).flatten(1, 2)
         return tokens.unflatten(0, (-1, num_frames)).flatten(1, 2)
+
+    @torch.no_grad()
+    def maps(self, frames: UInt8[Tensor, "n 3 H W"]) -> Float[Tensor, "n h w D"]:
+        """The tokens of patches by place, of single frames."""
+        resized = self._resized(frames.float() / 255)
+        tokens = self.backbone.forward_features(resized)
+        if tokens.ndim == 4:
+            return self._places(tokens)
+        patch = self.backbone.patch_embed.patch_size
+        grid = [side // step for side, step in zip(resized.shape[-2:], patch, strict=True)]
+        return tokens[:, self.backbone.num_prefix_tokens :].unflatten(1, grid)
+
+    def _places(self, tokens: Tensor) -> Float[Tensor, "n h w D"]:
+        """Of a network of convolutions, (n, D, h, w), or of windows, (n, h, w, D)."""
+        return tokens.movedim(1, -1) if tokens.shape[1] == self.backbone.num_features else tokens
 
     def _resized(self, frames: Float[Tensor, "n 3 H W"]) -> Float[Tensor, "n 3 h w"]:
         """At the model's size and by its own statistics of pixels."""

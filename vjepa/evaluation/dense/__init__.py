@@ -1,0 +1,1 @@
+"""Dense evaluation of frozen features: objects without labels, segmentation heads, propagation of masks."""
