@@ -19,7 +19,7 @@ LAYERS = $(shell recipe=$(CONFIG); for _ in 1 2 3 4 5 6 7 8; do echo $$recipe; \
 	base=$$(sed -n 's,^base: *\([^ ]*\).*,\1,p' $$recipe 2>/dev/null); \
 	[ -n "$$base" ] || break; recipe=$$(dirname $$recipe)/$$base; done)
 # The first one that is named: a recipe's own manifests come before those of the recipe that it starts from.
-DATA = $(addsuffix dataset.json,$(firstword $(shell sed -nE 's,^[^\#]*(data/synthetic(_hard)?/).*,\1,p' $(LAYERS) 2>/dev/null)))
+DATA = $(addsuffix dataset.json,$(firstword $(shell sed -nE 's,^[^\#]*(data/(synthetic(_hard)?|physics)/).*,\1,p' $(LAYERS) 2>/dev/null)))
 ROOT = $(firstword $(shell sed -n 's,^[^\#]*root: *\([^ ,}]*\).*,\1,p' $(LAYERS) 2>/dev/null))
 EPISODES = $(addsuffix /episodes.json,$(filter data/two_rooms%,$(ROOT)))
 
@@ -61,6 +61,9 @@ data/synthetic/dataset.json: | $(INSTALLED)
 
 data/synthetic_hard/dataset.json: | $(INSTALLED)
 	$(VJEPA) make-data --difficulty=hard
+
+data/physics/dataset.json: | $(INSTALLED)
+	$(VJEPA) make-data --world=physics
 
 pretrain: $(INSTALLED) $$(DATA)  ## pretrain by CONFIG, with overrides ARGS; RESUME=1 goes on with the last run
 	$(VJEPA) fit -c $(CONFIG) $(if $(RESUME),--ckpt_path=last) $(ARGS)
@@ -114,4 +117,4 @@ format: $(INSTALLED)  ## format the code
 	$(VENV)/bin/ruff format .
 
 clean:  ## remove the environment, the embedded datasets and collected episodes; runs stay
-	rm -rf $(VENV) data/two_rooms* data/synthetic_hard data/synthetic/{videos,masks} data/synthetic/*.{csv,json}
+	rm -rf $(VENV) data/two_rooms* data/synthetic_hard data/{synthetic,physics}/{videos,masks} data/{synthetic,physics}/*.{csv,json}
