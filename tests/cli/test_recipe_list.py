@@ -109,6 +109,7 @@ def test_the_list_of_recipes_is_made_from_their_headers():
         ("pretrain/synthetic_sigreg", [""]),
         ("pretrain/synthetic_hard", [" --difficulty=hard"]),
         ("probe/synthetic_hard", [" --difficulty=hard"]),
+        ("pretrain/physics", [" --world=physics"]),
         ("pretrain/small_videos", []),
         ("pretrain/vjepa2_vith16_256px_64f_cooldown", []),
     ],

@@ -19,6 +19,13 @@ from vjepa.data.atomic_file import new_file, write_json, write_table
 from vjepa.data.manifest.manifest import FACT_COLUMNS, fact_columns
 from vjepa.data.progress import report_progress
 from vjepa.data.synthetic import hard_world
+from vjepa.data.synthetic.matched_pairs import (
+    PAIR_COLUMNS,
+    TRAIN_COLUMNS,
+    check_physics_arguments,
+    draw_physics_clip,
+)
+from vjepa.data.synthetic.physics import PROPERTIES
 from vjepa.data.synthetic.render import render
 from vjepa.data.synthetic.world import MOTIONS, WorldState, roll_out, sample_world
 from vjepa.data.video.encoding import KEYFRAME_INTERVAL, encode_video
@@ -26,20 +33,23 @@ from vjepa.data.video.facts import VideoFacts
 from vjepa.processors import count_processors
 
 FORMAT_VERSION = 3  # raise it when the same arguments give other files
+World = Literal["motions", "physics"]
 Difficulty = Literal["normal", "hard"]
-FOLDERS: dict[Difficulty, str] = {"normal": "data/synthetic", "hard": "data/synthetic_hard"}
+FOLDERS: dict[str, str] = {"motions": "data/synthetic", "hard": "data/synthetic_hard", "physics": "data/physics"}
 MOTIONS_OF: dict[Difficulty, tuple[str, ...]] = {"normal": MOTIONS, "hard": tuple(hard_world.MOTIONS)}
 SPLITS = ("train", "val", "test")
 COLUMNS = ("path", "label", "motion_id", "shape", "texture", "colour", "num_objects", "mask", *FACT_COLUMNS)
+PHYSICS_COLUMNS = {split: ("path", *PAIR_COLUMNS, "mask", *FACT_COLUMNS) for split in ("val", "test")}
+PHYSICS_COLUMNS["train"] = ("path", *TRAIN_COLUMNS, "mask", *FACT_COLUMNS)
 CLIPS_PER_TASK = 25  # that one worker renders at a time
 
 Row = dict[str, str | int]
-Arguments = dict[str, Any]  # numbers, and the difficulty unless it is normal
+Arguments = dict[str, Any]  # numbers; difficulty and world unless they are normal and motions
 Bytes = NDArray[np.uint8]
 
 
 def write_dataset(
-    folder: str | Path | None = None,  # None is data/synthetic, or data/synthetic_hard
+    folder: str | Path | None = None,  # None is data/synthetic, data/synthetic_hard or data/physics
     num_train: int = 4000,  # clips
     num_val: int = 500,
     num_test: int = 1000,
@@ -47,22 +57,29 @@ def write_dataset(
     size: int = 64,  # pixels, width and height
     fps: int = 16,
     seed: int = 0,
-    difficulty: Difficulty = "normal",  # hard: 24 motions, moving camera, distractors
+    difficulty: Difficulty = "normal",  # of motions; hard: 24 of them, moving camera, distractors
+    world: World = "motions",  # physics: possible films, and in val and test matched pairs of possible and impossible
     num_workers: int | None = None,  # processes; None is one per processor, 0 or 1 is this process alone
     progress: bool = True,
 ) -> Path:
     """Make the dataset in `folder` unless it exists, and return the folder.
 
     Writes `videos/{split}/{00000}.mp4`, `masks/{split}/{00000}.npz` (key `mask`, (T, H, W) uint8), `{split}.csv` with
-    the columns of COLUMNS, and finally `dataset.json`. An interrupted call is resumed. A script that calls this needs
-    the usual `if __name__ == "__main__":`, because its worker processes import it.
+    the columns of COLUMNS or PHYSICS_COLUMNS, and finally `dataset.json`. An interrupted call is resumed. A script that
+    calls this needs the usual `if __name__ == "__main__":`, because its worker processes import it.
     """
-    folder = Path(folder or FOLDERS[difficulty])
+    if world == "physics" and difficulty != "normal":
+        raise ValueError(
+            f"difficulty ({difficulty}) belongs to the world of motions; leave it out, or give world=motions"
+        )
+    folder = Path(folder or FOLDERS["hard" if difficulty == "hard" else world])
     counts = {"train": num_train, "val": num_val, "test": num_test}
     arguments: Arguments = {"num_train": num_train, "num_val": num_val, "num_test": num_test}
     arguments |= {"num_frames": num_frames, "size": size, "fps": fps, "seed": seed}
     if difficulty != "normal":  # which older datasets do not name
         arguments["difficulty"] = difficulty
+    if world != "motions":
+        arguments["world"] = world
     check_arguments(arguments)
     if is_finished(folder, arguments):
         return folder
@@ -70,9 +87,9 @@ def write_dataset(
     for split in SPLITS:
         (folder / "videos" / split).mkdir(parents=True, exist_ok=True)
         (folder / "masks" / split).mkdir(parents=True, exist_ok=True)
-    world = (num_frames, size, fps, seed, difficulty)
+    settings = (num_frames, size, fps, seed, difficulty, world)
     tasks = [
-        Task(folder, split, range(first, min(first + CLIPS_PER_TASK, counts[split])), *world)
+        Task(folder, split, range(first, min(first + CLIPS_PER_TASK, counts[split])), *settings)
         for split in SPLITS
         for first in range(0, counts[split], CLIPS_PER_TASK)
     ]
@@ -84,10 +101,12 @@ def write_dataset(
         rows[task.split] += task_rows
 
     for split in SPLITS:
-        write_table(folder / f"{split}.csv", COLUMNS, rows[split])
+        write_table(folder / f"{split}.csv", PHYSICS_COLUMNS[split] if world == "physics" else COLUMNS, rows[split])
     for leftover in folder.glob("*/*/.*.tmp"):  # of writers that were killed
         leftover.unlink(missing_ok=True)
     facts: dict[str, Any] = {"columns": COLUMNS, "motions": MOTIONS_OF[difficulty]}
+    if world == "physics":
+        facts = {"columns": PHYSICS_COLUMNS, "properties": PROPERTIES}
     facts["counts"] = {split: len(rows[split]) for split in SPLITS}
     write_json(folder / "dataset.json", {"format_version": FORMAT_VERSION, "arguments": arguments, **facts}, indent=2)
     (folder / "dataset.partial.json").unlink(missing_ok=True)
@@ -121,15 +140,21 @@ class Task:
     fps: int
     seed: int
     difficulty: Difficulty
+    world: World
 
-    def draw(self, index: int) -> tuple[WorldState, Callable[[], tuple[Bytes, Bytes]]]:
-        """The first state of a clip, and what renders its frames and masks."""
+    def draw(self, index: int) -> tuple[Row, Callable[[], tuple[Bytes, Bytes]]]:
+        """Manifest columns of a clip, and what renders its frames and masks."""
+        if self.world == "physics":
+            seed = (self.seed, SPLITS.index(self.split))
+            clip = draw_physics_clip(seed, index, self.split != "train", self.num_frames, self.size)
+            return clip.facts, lambda: (clip.frames, clip.masks)
+        motions = MOTIONS_OF[self.difficulty]
         if self.difficulty == "hard":
-            rng, motion = clip_draws(MOTIONS_OF["hard"], self.seed, self.split, index)
-            clip = hard_world.draw_clip(rng, motion, self.size, self.num_frames)
-            return clip.states[0], lambda: hard_world.render_hard(clip)
+            rng, motion = clip_draws(motions, self.seed, self.split, index)
+            hard = hard_world.draw_clip(rng, motion, self.size, self.num_frames)
+            return motion_columns(hard.states[0], motions), lambda: hard_world.render_hard(hard)
         state = clip_state(self.seed, self.split, index, self.size)
-        return state, lambda: render(roll_out(state, self.num_frames))
+        return motion_columns(state, motions), lambda: render(roll_out(state, self.num_frames))
 
 
 def write_clips(task: Task) -> list[Row]:
@@ -140,14 +165,13 @@ def write_clips(task: Task) -> list[Row]:
 def write_clip(task: Task, index: int) -> Row:
     """Write a clip and its masks unless they exist; return its manifest row."""
     video, mask = f"videos/{task.split}/{index:05d}.mp4", f"masks/{task.split}/{index:05d}.npz"
-    state, render_clip = task.draw(index)
+    known, render_clip = task.draw(index)
     if not ((task.folder / video).exists() and (task.folder / mask).exists()):
         frames, object_masks = render_clip()
         with new_file(task.folder / mask) as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, mask=object_masks)
         with new_file(task.folder / video) as temporary:
-            encode_video(temporary, frames, task.fps)
-    shape = state.shapes[0]
+            encode_video(temporary, frames, task.fps, lookahead=task.world == "motions")
     # As a scan would find them (a test compares), so that no training run needs to scan.
     facts = VideoFacts(
         num_frames=task.num_frames,
@@ -159,16 +183,19 @@ def write_clip(task: Task, index: int) -> Row:
         pixel_format="yuv420p",
         keyframe_interval=min(KEYFRAME_INTERVAL, task.num_frames),
     )
+    return {"path": video, **known, "mask": mask, **fact_columns(facts)}
+
+
+def motion_columns(state: WorldState, motions: Sequence[str]) -> Row:
+    """The manifest columns of a clip with this first state."""
+    shape = state.shapes[0]
     return {
-        "path": video,
         "label": state.motion,
-        "motion_id": MOTIONS_OF[task.difficulty].index(state.motion),
+        "motion_id": motions.index(state.motion),
         "shape": shape.kind,
         "texture": shape.texture,
         "colour": shape.colour,
         "num_objects": len(state.shapes),
-        "mask": mask,
-        **fact_columns(facts),
     }
 
 
@@ -192,6 +219,8 @@ def check_arguments(arguments: Arguments) -> None:
     for name in ("num_train", "num_val", "num_test", "seed"):
         if arguments[name] < 0:
             raise ValueError(f"{name} ({arguments[name]}) must not be negative; try {name}=0")
+    if arguments.get("world") == "physics":
+        check_physics_arguments(num_frames, num_val=arguments["num_val"], num_test=arguments["num_test"])
 
 
 def is_finished(folder: Path, arguments: Arguments) -> bool:
@@ -214,7 +243,7 @@ def is_finished(folder: Path, arguments: Arguments) -> bool:
 
 def _require_same(folder: Path, found: dict[str, Any], arguments: Arguments) -> None:
     """Raise ValueError if the folder's dataset has other arguments or another version."""
-    normal = {"difficulty": "normal"}
+    normal = {"difficulty": "normal", "world": "motions"}
     before = normal | {"format_version": found.get("format_version"), **found.get("arguments", {})}
     now = normal | {"format_version": FORMAT_VERSION, **arguments}
     differences = [f"{k}={before.get(k)} instead of {value}" for k, value in now.items() if before.get(k) != value]
