@@ -7,11 +7,11 @@ import pytest
 import yaml
 from jsonargparse import Namespace
 
-from vjepa.cli.anticipation_command import run_anticipation_command
-from vjepa.cli.finetune_command import run_finetune_command
+from vjepa.cli.evaluation.anticipation_command import run_anticipation_command
+from vjepa.cli.evaluation.finetune_command import run_finetune_command
+from vjepa.cli.evaluation.probe_command import run_probe_command
+from vjepa.cli.evaluation.surprise_command import run_surprise_command
 from vjepa.cli.parser import HelpfulParser
-from vjepa.cli.probe_command import run_probe_command
-from vjepa.cli.surprise_command import run_surprise_command
 from vjepa.evaluation.probes.sweep import Sweep
 
 ROOT = Path(__file__).parents[2]

@@ -13,15 +13,15 @@ import pytest
 import yaml
 from lightning.pytorch import Trainer
 
-from vjepa.cli.anticipation_command import anticipate
 from vjepa.cli.checkpoint_arguments import CheckpointArguments
-from vjepa.cli.finetune_command import finetune
-from vjepa.cli.label_efficiency_command import label_efficiency
-from vjepa.cli.probe_command import probe
-from vjepa.cli.segment_command import segment
+from vjepa.cli.evaluation.anticipation_command import anticipate
+from vjepa.cli.evaluation.finetune_command import finetune
+from vjepa.cli.evaluation.label_efficiency_command import label_efficiency
+from vjepa.cli.evaluation.probe_command import probe
+from vjepa.cli.evaluation.segment_command import segment
+from vjepa.cli.evaluation.surprise_command import surprise
 from vjepa.cli.simulation.collect_command import collect_episodes
 from vjepa.cli.simulation.plan_command import plan
-from vjepa.cli.surprise_command import surprise
 from vjepa.cli.training import RUN_CALLBACKS
 from vjepa.data.clips.data_module import ClipDataModule
 from vjepa.data.clips.labelled_clips import LabelledClips

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from jsonargparse import Namespace
 
+from vjepa.cli.evaluation.segment_command import run_segment_command
 from vjepa.cli.parser import HelpfulParser
-from vjepa.cli.segment_command import run_segment_command
 
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "configs" / "segment").glob("*.yaml"))

@@ -11,7 +11,12 @@ import sys
 import time
 from typing import Any
 
-IMPORTED = ("vjepa.cli.training", "vjepa.cli.probe_command", "vjepa.cli.compare_command", "vjepa.__main__")
+IMPORTED = (
+    "vjepa.cli.training",
+    "vjepa.cli.evaluation.probe_command",
+    "vjepa.cli.evaluation.compare_command",
+    "vjepa.__main__",
+)
 
 
 def serve() -> None:

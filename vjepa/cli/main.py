@@ -29,27 +29,27 @@ COMMANDS = {
     "test": Command(TRAINING, "one pass over the test clips"),
     "predict": Command(TRAINING, "write the target encoder's tokens of the validation clips"),
     "probe": Command(
-        "probe_command:run_probe_command",
+        "evaluation.probe_command:run_probe_command",
         "frozen evaluation of a checkpoint: kNN, linear and attentive probes beside baselines",
         quiet=True,
     ),
     "finetune": Command(
-        "finetune_command:run_finetune_command",
+        "evaluation.finetune_command:run_finetune_command",
         "train a checkpoint's encoder with labels, whole or by low-rank adapters, beside frozen and from scratch",
         quiet=True,
     ),
     "segment": Command(
-        "segment_command:run_segment_command",
+        "evaluation.segment_command:run_segment_command",
         "objects in frozen features: without labels, by heads, by propagation of masks, beside baselines",
         quiet=True,
     ),
     "compare": Command(
-        "compare_command:run_compare_command",
+        "evaluation.compare_command:run_compare_command",
         "one encoder under several objectives: a table, and pictures of blurred pixels and of collapse",
         quiet=True,
     ),
     "label-efficiency": Command(
-        "label_efficiency_command:run_label_efficiency_command",
+        "evaluation.label_efficiency_command:run_label_efficiency_command",
         "labels saved by pretraining: accuracy against labels and unlabelled clips, and a picture",
         quiet=True,
     ),
@@ -61,12 +61,12 @@ COMMANDS = {
         "closed-loop planning with world models beside baselines: table, JSON, pictures",
     ),
     "anticipate": Command(
-        "anticipation_command:run_anticipation_command",
+        "evaluation.anticipation_command:run_anticipation_command",
         "frozen evaluation of encoder and predictor on future actions (EPIC-Kitchens-100)",
         quiet=True,
     ),
     "surprise": Command(
-        "surprise_command:run_surprise_command",
+        "evaluation.surprise_command:run_surprise_command",
         "prediction error over time with past-only context: possible and impossible clips, beside baselines",
         quiet=True,
     ),

@@ -8,7 +8,7 @@ import torch
 from tests.interop.tiny_models import tiny_model
 from tests.tiny_pairs import tiny_pairs, write_pairs
 from vjepa.cli.checkpoint_arguments import CheckpointArguments
-from vjepa.cli.surprise_command import _masked_rows, _opened
+from vjepa.cli.evaluation.surprise_command import _masked_rows, _opened
 from vjepa.evaluation.surprise.windows import PastWindows
 from vjepa.interop.portable import Family
 from vjepa.interop.released import to_released

@@ -1,0 +1,1 @@
+"""The commands that evaluate a checkpoint, or runs beside each other."""
