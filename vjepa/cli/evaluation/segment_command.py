@@ -112,8 +112,10 @@ def _windows(
     run: PretrainedRun, num_frames: int | None, frame_step: int | None, stride: int | None, single_frames: bool
 ) -> Windows:
     trained = preprocessing_of(run.settings.data) if run.settings.data else None
-    frames = num_frames or (trained and trained.num_frames)
-    step = frame_step or (1 if single_frames else trained and trained.frame_step)
+    frames: int | None = num_frames
+    step: float | None = frame_step or (1 if single_frames else None)
+    if trained is not None:
+        frames, step = frames or trained.num_frames, step or trained.frame_step
     if frames is None or step is None or step != int(step):
         raise ValueError(
             f"{run.checkpoint} does not tell how many frames its clips had, or how many frames apart; give "

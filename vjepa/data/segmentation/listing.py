@@ -67,7 +67,7 @@ def entries_of_folder(source: str, patterns: FolderPatterns, split: str | None) 
     for pattern in patterns:
         if pattern and "{split}" in pattern and split is None:
             raise ValueError(f"'{pattern}' depends on the split, and none is given")
-    videos, masks, names = (pattern and pattern.replace("{split}", split or "") for pattern in patterns)
+    videos, masks, names = ((pattern or "").replace("{split}", split or "") for pattern in patterns)
     for pattern in (videos, masks):
         if pattern.count("{name}") != 1:
             raise ValueError(f"'{pattern}' must have {{name}} once, for the name of a video")

@@ -18,7 +18,13 @@ from vjepa.evaluation.dense.frame_maps import Maps, MapSource, upsampled
 from vjepa.evaluation.dense.mask_scores import Score, last_class_iou, mean_iou, mean_of_sums, region_similarity, score
 from vjepa.evaluation.dense.propagation import Propagation, copied_masks, propagated_masks
 from vjepa.evaluation.dense.scored_frames import chosen_frames, given_masks, motion_boundaries, object_scores
-from vjepa.evaluation.dense.segmentation_head import HeadTraining, SegmentationHead, class_fractions, train_head
+from vjepa.evaluation.dense.segmentation_head import (
+    HeadKind,
+    HeadTraining,
+    SegmentationHead,
+    class_fractions,
+    train_head,
+)
 
 Task = Literal["foreground", "heads", "motion_boundary", "propagation"]
 TASKS: tuple[Task, ...] = ("foreground", "heads", "motion_boundary", "propagation")
@@ -192,24 +198,17 @@ class DenseEvaluation:
             learned = torch.cat(maps[row.name])
             for task in self.labelled_tasks:
                 wanted = torch.cat(fractions[row.name, task]).float()
-                for method in self._methods(task):
+                for kind, method in self._heads(task):
                     frames = self._labelled_frames(method, len(learned))
-                    training = self.settings.heads
-                    kind = method.name
                     heads[method, row.name] = train_head(
-                        kind,
-                        learned[frames],
-                        wanted[frames],
-                        training,
-                        method.seed,
-                        self.device,  # type: ignore[arg-type]
+                        kind, learned[frames], wanted[frames], self.settings.heads, method.seed, self.device
                     )
             self.report(f"{row.name}: heads learned from {len(learned)} frames of {len(self.videos.train)} videos")
         return heads
 
-    def _methods(self, task: Task) -> list[Method]:
+    def _heads(self, task: Task) -> list[tuple[HeadKind, Method]]:
         return [
-            Method(task, kind, count, seed)
+            (kind, Method(task, kind, count, seed))
             for count in self.settings.labelled_frames
             for kind in self.settings.heads.kinds
             for seed in self.settings.seeds
@@ -251,9 +250,8 @@ class DenseEvaluation:
                 found[Method("foreground", name)] = np.array([np.mean(ious), 1.0])
         for method, head in heads.items():
             target = torch.from_numpy(self._target(method.task, video, chosen))
-            predicted = self._labelled(head, maps[chosen], size)
-            num_classes = self._num_classes(method.task)
-            counts = multiclass_confusion_matrix(predicted, target, num_classes, ignore_index=VOID)
+            classes, num_classes = self._labelled(head, maps[chosen], size), self._num_classes(method.task)
+            counts = multiclass_confusion_matrix(classes, target, num_classes, ignore_index=VOID)
             found[method] = counts.flatten().double().numpy()
         if "propagation" in tasks:
             first = int(video.labelled.argmax())

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from vjepa.evaluation.dense.dense_evaluation import Method, Result, Task
+from vjepa.evaluation.dense.dense_evaluation import Result, Task
 from vjepa.evaluation.results import print_table, spread, write_results
 
 TITLES: dict[Task, str] = {
@@ -75,12 +75,12 @@ def _cell(results: Sequence[Result]) -> str:
 
 
 def _row(result: Result, results: Sequence[Result]) -> dict[str, object]:
-    numbers = (result.score.value, *result.score.interval)
+    numbers = [result.score.value, *result.score.interval]
     random = [r for r in results if (r.method, r.metric, r.features) == (result.method, result.metric, RANDOM)]
     if random and result.features != RANDOM:
         gap = result.score.minus(random[0].score)
-        numbers += (gap.value, *gap.interval)
-    method: Method = result.method
+        numbers += [gap.value, *gap.interval]
+    method = result.method
     cell = (method.task, method.name, method.labelled_frames or "", method.seed, result.features, result.metric)
     shown = (f"{number:.4f}" for number in numbers)
     return dict(zip((*COLUMNS, *DIFFERENCES), (*cell, *shown), strict=False))

@@ -54,6 +54,8 @@ class SegmentationHead(nn.Module):
 
     def __init__(self, kind: HeadKind, mean: Float[Tensor, " D"], std: Float[Tensor, " D"], num_classes: int):
         super().__init__()
+        self.mean: Tensor
+        self.std: Tensor
         self.register_buffer("mean", mean)
         self.register_buffer("std", std.clamp_min(1e-6))
         self.layers: nn.Module = nn.Linear(len(mean), num_classes)
