@@ -7,7 +7,7 @@ import torch
 
 from vjepa.data.clips.batch import normalize_clips
 from vjepa.data.clips.matched_pairs import WholeClip
-from vjepa.evaluation.surprise.latent_surprise import COPY, VELOCITY, LatentSurprise, encode_past, predicted_by
+from vjepa.evaluation.surprise.latent_surprise import COPY, VELOCITY, LatentSurprise, encode_past, hypotheses_of
 from vjepa.evaluation.surprise.ridge_predictor import fit_ridge
 from vjepa.evaluation.surprise.windows import PastWindows
 from vjepa.models import Predictor, VideoEncoder, encode_levels
@@ -21,6 +21,7 @@ KINDS = {
     "changes alone": {"difference_gain": 3.0},
     "causal with class token": {"attention": "causal", "class_token": True},
     "class token": {"class_token": True},
+    "hypotheses": {},
     "levels": {"output_levels": (0, 1), "image_tokenizer": True, "modality_embeddings": True},
 }
 by_kind = pytest.mark.parametrize("kind", KINDS)
@@ -32,14 +33,17 @@ def networks(kind: str) -> tuple[VideoEncoder, Predictor]:
     encoder = VideoEncoder(embed_dim=24, depth=2, num_heads=2, tubelet=(2, 8, 8), **settings)
     position = {key: value for key, value in settings.items() if key in ("position", "position_grid")}
     levels = 2 if kind == "levels" else 1
-    predictor = Predictor(24, 24, depth=1, num_heads=2, num_levels=levels, zero_init_mask_tokens=False, **position)
+    several = {"num_hypotheses": 2} if kind == "hypotheses" else {}
+    predictor = Predictor(
+        24, 24, depth=1, num_heads=2, num_levels=levels, zero_init_mask_tokens=False, **position, **several
+    )
     return encoder.eval().requires_grad_(False), predictor.eval().requires_grad_(False)
 
 
 def latents(kind: str, windows: PastWindows, rules: tuple[str, ...] = ()) -> LatentSurprise:
     encoder, predictor = networks(kind)
     found = LatentSurprise(encoder, encoder, predictor.num_levels, windows, rules, torch.device("cpu"), "32-true")
-    found.add_row("model", predicted_by(predictor, 0))
+    found.add_row("model", hypotheses_of(predictor, 0))
     return found
 
 
@@ -63,8 +67,9 @@ def test_no_later_frame_changes_context_or_prediction(kind: str):
         for changed in range(frames, T):
             after = scorer.contexts(normalize_clips(changed_after(pixels, changed)))[number]
             assert torch.equal(before[number].tokens, after.tokens), (frames, changed)
-            for row, predict in scorer.predictions.items():
-                assert torch.equal(predict(before[number]), predict(after)), (row, frames, changed)
+            for row, hypotheses in scorer.predictions.items():
+                for predict in hypotheses:
+                    assert torch.equal(predict(before[number]), predict(after)), (row, frames, changed)
         # The frame before the context's end does matter: the test could fail.
         other = scorer.contexts(normalize_clips(changed_after(pixels, frames - 1)))[number]
         assert not torch.equal(before[number].tokens, other.tokens)

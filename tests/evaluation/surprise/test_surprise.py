@@ -158,10 +158,21 @@ def test_latents_are_copied_or_go_on_changing():
     windows = normalize_clips(torch.randint(0, 256, (2, 3, 6, 16, 16)).to(torch.uint8))
     short, long = scorer.contexts(windows)
     tubelets = normalized_targets(long.tokens).unflatten(1, (2, 4))
-    torch.testing.assert_close(scorer.predictions[COPY](long), tubelets[:, 1])
-    torch.testing.assert_close(scorer.predictions[VELOCITY](long), 2 * tubelets[:, 1] - tubelets[:, 0])
-    assert torch.equal(scorer.predictions[VELOCITY](short), scorer.predictions[COPY](short))
-    assert scorer.predictions[COPY](short).shape == (2, 8, 24)
+    torch.testing.assert_close(scorer.predictions[COPY][0](long), tubelets[:, 1])
+    torch.testing.assert_close(scorer.predictions[VELOCITY][0](long), 2 * tubelets[:, 1] - tubelets[:, 0])
+    assert torch.equal(scorer.predictions[VELOCITY][0](short), scorer.predictions[COPY][0](short))
+    assert scorer.predictions[COPY][0](short).shape == (2, 8, 24)
+
+
+def test_of_several_hypotheses_a_window_has_the_best():
+    scorer = latents(rules=(), windows=PastWindows(4, (2,), stride=2))
+    clip = whole(np.random.default_rng(0).integers(0, 256, (6, 16, 16, 3), np.uint8))
+    copied, moved = (lambda context, add=add: context.tokens + add for add in (0.0, 0.3))
+    rows = {"first": [copied], "second": [moved], "both": [copied, moved]}
+    for name, hypotheses in rows.items():
+        scorer.add_row(name, hypotheses)
+    found = {row: surprise.windows[0] for row, surprise in scorer(clip).items()}
+    assert torch.equal(found["both"], torch.minimum(found["first"], found["second"]))
 
 
 def test_a_still_clip_surprises_no_rule():

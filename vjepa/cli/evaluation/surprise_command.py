@@ -13,7 +13,7 @@ from vjepa.data.clips.matched_pairs import PairClips
 from vjepa.evaluation.accelerator import Precision, torch_device
 from vjepa.evaluation.results import print_unreadable
 from vjepa.evaluation.surprise.evaluation import SurpriseEvaluation, SurpriseResults
-from vjepa.evaluation.surprise.latent_surprise import COPY, VELOCITY, LatentSurprise, predicted_by
+from vjepa.evaluation.surprise.latent_surprise import COPY, VELOCITY, LatentSurprise, hypotheses_of
 from vjepa.evaluation.surprise.pictures import PairSheets
 from vjepa.evaluation.surprise.pixel_surprise import (
     DIFFERENCE,
@@ -27,6 +27,7 @@ from vjepa.evaluation.surprise.report import print_tables, write_files
 from vjepa.evaluation.surprise.ridge_predictor import MOST_CLIPS, fit_ridge
 from vjepa.evaluation.surprise.windows import PastWindows, Scorer
 from vjepa.evaluation.surprise.world_model_surprise import WorldModelSurprise
+from vjepa.interop.loading import read_checkpoint
 from vjepa.interop.opening import open_run
 from vjepa.interop.run_folder import PretrainedRun, checkpoint_in, newest_run
 from vjepa.models import VideoEncoder
@@ -128,21 +129,20 @@ def _masked_rows(
         num_levels = 1 if its_predictor is None else its_predictor.num_levels
         latents = LatentSurprise(encoder, target_encoder, num_levels, windows, its_rules, device, precision)
         if its_predictor is None:
-            latents.add_row(f"{name}, ridge", fit_ridge(latents, data.training_clips(MOST_CLIPS), MOST_CLIPS))
+            latents.add_row(f"{name}, ridge", [fit_ridge(latents, data.training_clips(MOST_CLIPS), MOST_CLIPS)])
         else:
-            latents.add_row(name, predicted_by(its_predictor.to(device).eval(), windows.mask_token))
+            latents.add_row(name, hypotheses_of(its_predictor.to(device).eval(), windows.mask_token))
         scorers.append(latents)
     return scorers
 
 
 def _context_encoder(run: PretrainedRun, source: CheckpointArguments) -> VideoEncoder:
     """The online encoder, which the predictor was trained on; the moving average where a file has no other."""
-    if run.step is not None:
-        return run.encoder("context")
-    try:
-        return open_run(run.checkpoint, "context", source.num_heads, source.image_size).encoder("context")
-    except ValueError:  # a file of one encoder
-        return run.encoder("target")
+    file = run.checkpoint
+    is_released = run.step is None and file.is_file() and file.suffix in (".pt", ".pth", ".tar")
+    if is_released and "encoder" in read_checkpoint(file, lazily=True):
+        run = open_run(file, "context", source.num_heads, source.image_size)
+    return run.encoder("context")
 
 
 def _world_model_rows(

@@ -1,6 +1,7 @@
 """Surprise of a masked model: how far the tokens of later frames are from those predicted from the past alone."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -82,16 +83,16 @@ class LatentSurprise:
         self.device = device
         self.precision: Precision = precision
         known: dict[str, Predict] = {COPY: self._copied, VELOCITY: self._extrapolated}
-        self.predictions = {rule: known[rule] for rule in rules}
+        self.predictions: dict[str, Sequence[Predict]] = {rule: [known[rule]] for rule in rules}
         self.settings = setting_names([f"context {frames}" for frames in windows.context_lengths])
 
     @property
     def rows(self) -> list[str]:
         return list(self.predictions)
 
-    def add_row(self, name: str, predict: Predict) -> None:
-        """Before the other rows; `predict` gives normalised target tokens."""
-        self.predictions = {name: predict} | self.predictions
+    def add_row(self, name: str, hypotheses: Sequence[Predict]) -> None:
+        """Before the other rows. Each hypothesis gives normalised target tokens; of several, a window has the best."""
+        self.predictions = {name: hypotheses} | self.predictions
 
     @torch.inference_mode()
     def __call__(self, clip: WholeClip) -> dict[str, Surprise]:
@@ -104,9 +105,9 @@ class LatentSurprise:
                 targets = self.targets(clips)
                 for number, context in enumerate(self.contexts(clips)):
                     expected = targets[:, context.tokens.shape[1] :]
-                    for row, predict in self.predictions.items():
-                        distances = self._distances(predict(context), expected)
-                        errors[row][number].append(pooled(distances.unflatten(1, (-1, plane_of(context.grid)))))
+                    for row, hypotheses in self.predictions.items():
+                        least = self._least_distances([predict(context) for predict in hypotheses], expected)
+                        errors[row][number].append(pooled(least.unflatten(1, (-1, plane_of(context.grid)))))
         return {
             row: assembled(
                 [torch.cat(parts, dim=1) for parts in found],
@@ -141,8 +142,14 @@ class LatentSurprise:
         unknown = found[0].new_full((len(clips), first // length * plane_of(grid), found[0].shape[-1]), torch.nan)
         return torch.cat((unknown, *(normalized_targets(each, self.num_levels) for each in found)), dim=1)
 
-    def _distances(self, predicted: Tensor, expected: Tensor) -> Float[Tensor, "B Nt"]:
-        return token_distances(predicted, expected, self.windows.exponent, self.windows.distance).mean(-1)
+    def _least_distances(
+        self, hypotheses: Sequence[Tensor], expected: Float[Tensor, "B Nt levels_D"]
+    ) -> Float[Tensor, "B Nt"]:
+        """Of the hypothesis that is nearest to each window as a whole: at a fork each true future is expected."""
+        how = self.windows.exponent, self.windows.distance
+        distances = torch.stack([token_distances(each, expected, *how).mean(-1) for each in hypotheses])
+        best = distances.mean(-1).argmin(0)  # (B,)
+        return distances[best, torch.arange(len(best), device=best.device)]
 
     def _tubelets(self, context: Context) -> Float[Tensor, "B t P levels_D"]:
         return normalized_targets(context.tokens, self.num_levels).unflatten(1, (-1, plane_of(context.grid)))
@@ -166,6 +173,10 @@ def plane_of(grid: TokenGrid) -> int:
     return grid.height * grid.width
 
 
-def predicted_by(predictor: Predictor, mask_token: int) -> Predict:
+def hypotheses_of(predictor: Predictor, mask_token: int) -> list[Predict]:
     """Predictions as in training, where the mask hides the future."""
-    return lambda context: predictor(context.tokens, context.mask, context.grid, mask_token)
+
+    def predict(context: Context, hypothesis: int) -> Tensor:
+        return predictor(context.tokens, context.mask, context.grid, mask_token, hypothesis=hypothesis)
+
+    return [partial(predict, hypothesis=number) for number in range(predictor.num_hypotheses)]
