@@ -63,13 +63,13 @@ def test_a_run_is_scored_beside_baselines(tiny_recipe, pairs, tmp_path, capsys):
     rows = rows_of(output / "results.csv")
     assert list(dict.fromkeys(row["row"] for row in rows)) == [
         "pretrained",
-        "copy of last latents",
-        "constant velocity of latents",
+        "copy of latents",
+        "velocity of latents",
         "random weights",
-        "copy of last frame",
-        "constant velocity of pixels",
-        "pixel difference",
-        "optical flow change",
+        "copy of pixels",
+        "velocity of pixels",
+        "change of pixels",
+        "change of flow",
     ]
     assert {(row["property"], row["harmless"], row["pairs"]) for row in rows} == {
         ("continuity", "0", "2"),

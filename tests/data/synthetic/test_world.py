@@ -354,9 +354,9 @@ def test_an_interrupted_call_is_taken_up_where_it_stopped(
 ) -> None:
     encode_video, calls = synthetic_dataset.encode_video, []
 
-    def encode_five_and_stop(path: Path, frames: NDArray[np.uint8], fps: int) -> None:
+    def encode_five_and_stop(path: Path, frames: NDArray[np.uint8], fps: int, lookahead: bool = True) -> None:
         calls.append(path)
-        encode_video(path, frames, fps)
+        encode_video(path, frames, fps, lookahead)
         if len(calls) == 6:
             raise KeyboardInterrupt
 

@@ -30,7 +30,7 @@ from vjepa.evaluation.surprise.scores import (
 from vjepa.evaluation.surprise.windows import POOLS, Scorer, Surprise
 
 AGGREGATES = ("average", "maximum")  # over windows
-MEAN = "mean of properties"
+MEAN = "mean"
 Sums = Float64[np.ndarray, "pairs 2 candidates"]  # of plain and odd clips
 
 

@@ -18,7 +18,7 @@ from vjepa.models import Predictor, VideoEncoder, encode_levels
 from vjepa.objectives import normalized_targets
 from vjepa.objectives.latent_prediction import token_distances
 
-COPY, VELOCITY = "copy of last latents", "constant velocity of latents"
+COPY, VELOCITY = "copy of latents", "velocity of latents"
 
 
 class Context(NamedTuple):

@@ -10,8 +10,8 @@ from vjepa.data.clips.matched_pairs import WholeClip
 from vjepa.evaluation.probes.histogram_features import optical_flow
 from vjepa.evaluation.surprise.windows import PastWindows, Surprise, assembled, cut, pooled, setting_names
 
-PIXEL_COPY, PIXEL_VELOCITY = "copy of last frame", "constant velocity of pixels"
-DIFFERENCE, FLOW = "pixel difference", "optical flow change"
+PIXEL_COPY, PIXEL_VELOCITY = "copy of pixels", "velocity of pixels"
+DIFFERENCE, FLOW = "change of pixels", "change of flow"
 
 
 class PixelSurprise:

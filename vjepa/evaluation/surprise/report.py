@@ -30,6 +30,7 @@ def print_tables(results: SurpriseResults, title: str) -> None:
             ]
             for key in properties
         ],
+        no_wrap=1,
     )
     model = [cells[*key, rows[0]] for key in properties]
     print_table(
