@@ -43,7 +43,7 @@ def test_each_format_is_written_with_its_card(released: Path, tmp_path: Path, ca
 def test_a_card_tells_a_recipe_and_the_licence_that_is_given(tmp_path: Path):
     main(["convert", "synthetic", str(tmp_path / "model"), "--to=native", "--licence=CC0"])
     card = (tmp_path / "model" / "README.md").read_text()
-    assert "Licence: CC0" in card and "random weights, seed 0" in card and "8 frames, one of 2 frames" in card
+    assert "Licence: CC0" in card and "random weights, seed 0" in card and "16 frames, one of 2 frames" in card
     assert vjepa.load_encoder(tmp_path / "model").family == "vjepa"
 
 

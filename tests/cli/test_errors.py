@@ -162,8 +162,9 @@ def test_files_that_are_no_checkpoints_are_named(tiny_recipe, tmp_path, capsys):
 def test_an_unknown_command_is_named(capsys):
     assert slip(capsys, "fitt") == (
         "unknown command 'fitt'; did you mean 'fit'? "
-        "(commands: fit, validate, test, predict, probe, finetune, compare, label-efficiency, collect, plan, "
-        "anticipate, surprise, convert, embed, import-recipe, health-bands, make-data, manifest, doctor, transcode)"
+        "(commands: fit, validate, test, predict, probe, finetune, segment, compare, label-efficiency, collect, "
+        "plan, anticipate, surprise, convert, embed, import-recipe, health-bands, make-data, manifest, doctor, "
+        "transcode)"
     )
     assert "unknown command 'train'; did you mean 'fit'?" in slip(capsys, "train")
     assert "unknown key 'num_trian'; did you mean 'num_train'?" in slip(capsys, "make-data", "--num_trian=3")
