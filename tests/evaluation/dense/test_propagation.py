@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from vjepa.data.segmentation.mask_files import VOID
-from vjepa.evaluation.dense.propagation import Propagation, copied_masks, propagated_masks
+from vjepa.evaluation.dense.propagation import Propagation, copied_masks, propagated_masks, whitened
 
 SIDE = 4  # pixels of a token
 
@@ -88,6 +88,26 @@ def test_an_object_that_appears_later_is_taken_over_where_it_is_given():
         assert (tokens_of(found[frame]) == tokens_of(a_mask())).all()
     copied = copied_masks(given)
     assert (copied[1] == first).all() and (copied[4] == a_mask()).all()
+
+
+def test_whitened_tokens_tell_apart_what_a_shared_direction_hides():
+    """Tokens are one long vector plus small differences, most of them along a direction that tells nothing."""
+    generator = torch.Generator().manual_seed(0)
+    kinds = torch.from_numpy(np.eye(3, 16)[tokens_of(a_mask())]).float()
+    maps = 20 + kinds + 3 * torch.randn(6, 6, 6, 1, generator=generator) * torch.linspace(0, 1, 16)
+    wanted = tokens_of(a_mask())
+    right = []
+    for whiten in (False, True):
+        settings = Propagation(neighbourhood=None, whiten=whiten)
+        right.append((tokens_of(propagated_masks(maps, one_mask(a_mask(), 6), settings)[-1]) == wanted).mean())
+    assert right[1] == 1.0 > 0.9 > right[0]
+    features = whitened(maps)[..., :-1].flatten(0, 2)
+    assert features.mean(0).abs().max() < 1e-4
+    by_pca = maps.flatten(0, 2) - maps.mean((0, 1, 2))
+    variances = torch.linalg.svdvals(by_pca).square() / len(by_pca)
+    shrunk = variances / (variances + 0.01 * variances.mean())
+    covariance = features.T @ features / len(features)
+    torch.testing.assert_close(covariance, torch.diag(shrunk.flip(0)), atol=1e-3, rtol=0)
 
 
 def test_without_a_first_mask_there_is_nothing_to_propagate():

@@ -112,8 +112,8 @@ def colour_and_position(token: tuple[int, int], frames: Frames) -> Maps:
     places = torch.stack(torch.meshgrid(rows, columns, indexing="ij"), dim=-1).expand(len(frames), -1, -1, -1)
     both = torch.cat((colours, places), dim=-1)
     scaled = (both - both.mean((0, 1, 2))) / both.std((0, 1, 2)).clamp_min(1e-6)
-    # With a large constant beside them the nearest ones by cosine are those at the least distance.
-    return F.pad(scaled, (0, 1), value=10.0)
+    # With a constant beside them the nearest ones by cosine are about those at the least distance.
+    return F.pad(scaled, (0, 1), value=2.0)
 
 
 def identical_features(token: tuple[int, int], frames: Frames) -> Maps:

@@ -27,12 +27,15 @@ class Propagation:
         num_neighbours: nearest tokens whose labels are averaged.
         neighbourhood: nearest tokens are at most so many rows and so many columns away; anywhere if None.
         temperature: of the softmax over cosines.
+        whiten: compare tokens by features that are uncorrelated and of one variance over the video. Not in DINO's
+            protocol; tokens of small encoders share most of their length, and are told apart by the rest.
     """
 
     num_last_frames: int = 7
     num_neighbours: int = 5
     neighbourhood: int | None = 3
     temperature: float = 0.1
+    whiten: bool = False
 
     def __post_init__(self) -> None:
         if min(self.num_last_frames, self.num_neighbours) < 1 or not self.temperature > 0:
@@ -62,7 +65,8 @@ def propagated_masks(maps: Float[Tensor, "T h w D"], given: Masks, settings: Pro
     grid, size = maps.shape[1:3], given.shape[1:]
     objects = [number for number in np.unique(given).tolist() if number > 0]
     numbers = np.array([0, *objects], np.int32)
-    tokens = F.normalize(maps.flatten(1, 2), dim=-1)  # (T, N, D)
+    tokens = whitened(maps) if settings.whiten else maps
+    tokens = F.normalize(tokens.flatten(1, 2), dim=-1)  # (T, N, D)
     near = _near(grid, settings.neighbourhood)
     labels = torch.zeros(len(maps), tokens.shape[1], len(numbers))
     masks = np.zeros(given.shape, np.int32)
@@ -82,6 +86,17 @@ def propagated_masks(maps: Float[Tensor, "T h w D"], given: Masks, settings: Pro
             one_hot = torch.from_numpy(masks[frame][..., None] == numbers).float()  # (H, W, objects)
             labels[frame] = F.interpolate(one_hot.movedim(-1, 0)[None], grid, mode="area")[0].flatten(1).T
     return masks
+
+
+def whitened(maps: Float[Tensor, "T h w D"]) -> Float[Tensor, "T h w D2"]:
+    """Uncorrelated features of one variance over all tokens, and a constant.
+
+    Of few features the constant makes neighbours by cosine those at the least distance; of many it does not matter.
+    """
+    tokens = (maps - maps.mean((0, 1, 2))).double()
+    variances, axes = torch.linalg.eigh(tokens.flatten(0, 2).T @ tokens.flatten(0, 2) / tokens[..., 0].numel())
+    scale = (variances + 1e-2 * variances.mean()).clamp_min(1e-12).rsqrt()
+    return F.pad((tokens @ (axes * scale)).float(), (0, 1), value=2.0)
 
 
 def _from_neighbours(
