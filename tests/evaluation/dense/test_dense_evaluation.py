@@ -6,7 +6,7 @@ import torch
 
 from vjepa.data.segmentation.mask_files import VOID
 from vjepa.data.segmentation.segmented_videos import SegmentedVideo, SegmentedVideos
-from vjepa.evaluation.dense.dense_evaluation import COPY, DenseEvaluation, DenseSettings
+from vjepa.evaluation.dense.dense_evaluation import COPY, DenseEvaluation, DenseSettings, _average_precision
 from vjepa.evaluation.dense.frame_maps import MapSource
 from vjepa.evaluation.dense.scored_frames import chosen_frames, given_masks, motion_boundaries, object_scores
 from vjepa.evaluation.dense.segmentation_head import HeadTraining
@@ -63,6 +63,13 @@ def test_a_motion_boundary_is_the_outline_of_what_moves():
     assert not found[1][10:].any(), "not what stands still"
     masks[1] = VOID
     assert (motion_boundaries(masks, np.array([2]))[0] == VOID).all()
+
+
+def test_average_precision_of_a_boundary_is_torchmetrics_over_labelled_pixels():
+    scores = torch.tensor([[[3.0, 2.0], [1.0, 9.0]]])
+    boundary = torch.tensor([[[1, 0], [1, VOID]]])
+    assert _average_precision(scores, boundary).tolist() == [pytest.approx((1 + 2 / 3) / 2), 1.0]
+    assert _average_precision(scores, torch.zeros_like(boundary)).tolist() == [0.0, 0.0], "nothing moves"
 
 
 @pytest.fixture

@@ -104,5 +104,5 @@ def test_an_interval_is_over_videos_and_of_differences_over_the_same_draws():
 
 
 def test_a_video_counts_by_its_objects():
-    """Two objects in one video and one in another: the mean is over three objects."""
-    assert score(np.array([[0.2 + 0.4, 2.0], [0.9, 1.0]]), mean_of_sums).value == pytest.approx(0.5)
+    """Two objects in one video and one in another: the mean is over three objects; a video without any has no part."""
+    assert score(np.array([[0.2 + 0.4, 2.0], [0.9, 1.0], [0.0, 0.0]]), mean_of_sums).value == pytest.approx(0.5)

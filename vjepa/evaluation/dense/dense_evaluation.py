@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int32, Int64
 from torch import Tensor
-from torchmetrics.functional.classification import multiclass_confusion_matrix
+from torchmetrics.functional.classification import binary_average_precision, multiclass_confusion_matrix
 
 from vjepa.data.randomness import Purpose, generator_for
 from vjepa.data.segmentation.mask_files import VOID
@@ -35,10 +35,10 @@ STATISTICS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "IoU": mean_of_sums,
     "mIoU": mean_iou,
     "object IoU": last_class_iou,
-    "boundary IoU": last_class_iou,
-    "J&F": lambda sums: (sums[:, 0] + sums[:, 1]) / 2 / sums[:, 2],
-    "J": lambda sums: sums[:, 0] / sums[:, 2],
-    "F": lambda sums: sums[:, 1] / sums[:, 2],
+    "AP": mean_of_sums,
+    "J&F": lambda sums: (mean_of_sums(sums) + mean_of_sums(sums[:, 1:])) / 2,  # of sums of J, of F, and a number
+    "J": mean_of_sums,
+    "F": lambda sums: mean_of_sums(sums[:, 1:]),
 }
 
 
@@ -175,7 +175,7 @@ class DenseEvaluation:
         return {
             "foreground": ["IoU"],
             "heads": ["mIoU", *objects],
-            "motion_boundary": ["boundary IoU"],
+            "motion_boundary": ["AP"],
             "propagation": ["J&F", "J", "F"],
         }[task]
 
@@ -250,9 +250,12 @@ class DenseEvaluation:
                 found[Method("foreground", name)] = np.array([np.mean(ious), 1.0])
         for method, head in heads.items():
             target = torch.from_numpy(self._target(method.task, video, chosen))
-            classes, num_classes = self._labelled(head, maps[chosen], size), self._num_classes(method.task)
-            counts = multiclass_confusion_matrix(classes, target, num_classes, ignore_index=VOID)
-            found[method] = counts.flatten().double().numpy()
+            scores = self._class_scores(head, maps[chosen], size)
+            if method.task == "motion_boundary":
+                found[method] = _average_precision(scores[:, 1] - scores[:, 0], target)
+            else:
+                counts = multiclass_confusion_matrix(scores, target, scores.shape[1], ignore_index=VOID)
+                found[method] = counts.flatten().double().numpy()
         if "propagation" in tasks:
             first = int(video.labelled.argmax())
             after = propagated_masks(maps[first:], given_masks(video)[first:], self.settings.propagation)
@@ -263,8 +266,8 @@ class DenseEvaluation:
     def _foreground(self, maps: Maps) -> dict[str, Float[Tensor, "T h w"]]:
         return {"PCA": component_foreground(maps), "k-means": cluster_foreground(maps, self.settings.num_clusters)}
 
-    def _labelled(self, head: SegmentationHead, maps: Maps, size: tuple[int, int]) -> Int64[Tensor, "n H W"]:
-        return upsampled(head(maps.to(self.device)).cpu(), size).argmax(dim=1)
+    def _class_scores(self, head: SegmentationHead, maps: Maps, size: tuple[int, int]) -> Float[Tensor, "n K H W"]:
+        return upsampled(head(maps.to(self.device)).cpu(), size)
 
     def _drawn(
         self, video: SegmentedVideo, maps: Maps, heads: dict[Method, SegmentationHead], masks: dict[str, np.ndarray]
@@ -274,7 +277,9 @@ class DenseEvaluation:
             drawn["without labels"] = _pixels(self._foreground(maps)["PCA"], size).astype(np.int32)
         of_objects = [method for method in heads if method.task == "heads"]
         if of_objects:
-            drawn[f"{of_objects[-1].name} head"] = self._labelled(heads[of_objects[-1]], maps, size).int().numpy()
+            drawn[f"{of_objects[-1].name} head"] = (
+                self._class_scores(heads[of_objects[-1]], maps, size).argmax(1).int().numpy()
+            )
         return {**drawn, **masks, "truth": self.videos.classes(video.masks).astype(np.int32)}
 
 
@@ -283,13 +288,21 @@ def _j_and_f(predicted: Int32[np.ndarray, "T H W"], video: SegmentedVideo) -> Fl
     return np.array([sum(j for j, _ in scores), sum(f for _, f in scores), len(scores)], np.float64)
 
 
+def _average_precision(scores: Float[Tensor, "n H W"], boundary: Int64[Tensor, "n H W"]) -> Float[np.ndarray, " 2"]:
+    """Average precision over the pixels of a video and 1, or 0 and 0 where nothing moves."""
+    if not (boundary == 1).any():
+        return np.zeros(2)
+    return np.array([float(binary_average_precision(scores, boundary, ignore_index=VOID)), 1.0])
+
+
 def _pixels(scores: Float[Tensor, "n h w"], size: tuple[int, int]) -> Bool[np.ndarray, "n H W"]:
     return (upsampled(scores.unsqueeze(-1), size)[:, 0] > 0).numpy()
 
 
 def _score(sums: Float[np.ndarray, "videos M"], metric: str, method: Method) -> Score:
-    if not sums[:, -1].any() and method.task == "propagation":
-        raise ValueError(
-            "no test video has a mask between its first and its last frame, so that propagation can't be scored"
+    if method.task in ("propagation", "motion_boundary") and not sums[:, -1].any():
+        lacking = (
+            "a mask between its first and its last frame" if method.task == "propagation" else "an object that moves"
         )
+        raise ValueError(f"no test video has {lacking}; leave {method.task} out of tasks")
     return score(sums, STATISTICS[metric])

@@ -74,9 +74,9 @@ def last_class_iou(sums: Float[np.ndarray, "R K_K"]) -> Float[np.ndarray, " R"]:
     return class_ious(sums.reshape(-1, num_classes, num_classes))[..., -1]
 
 
-def mean_of_sums(sums: Float[np.ndarray, "R 2"]) -> Float[np.ndarray, " R"]:
-    """A mean from sums and numbers of values."""
-    return sums[:, 0] / sums[:, 1]
+def mean_of_sums(sums: Float[np.ndarray, "R M"]) -> Float[np.ndarray, " R"]:
+    """The mean from a sum (first column) and the number of its values (last column); NaN of none."""
+    return np.divide(sums[:, 0], sums[:, -1], out=np.full(len(sums), np.nan), where=sums[:, -1] > 0)
 
 
 class Score(NamedTuple):
