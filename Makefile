@@ -31,7 +31,7 @@ PYTEST = OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= \
 	$(VENV)/bin/python -m pytest --numprocesses=2 --dist=worksteal
 
 .SECONDEXPANSION:
-.PHONY: help install simulators data pretrain probe finetune compare labels surprise segment worldmodel plan test test-quick test-without-decord bench bench-data recipes check \
+.PHONY: help install simulators data pretrain probe finetune compare labels surprise segment worldmodel plan test test-quick test-without-decord bench bench-data recipes docs notebooks check \
 	format clean
 
 help:  ## list the targets
@@ -112,6 +112,18 @@ bench: $(INSTALLED)  ## time a sweep of probes on cached features against encodi
 
 recipes: $(INSTALLED)  ## write configs/README.md, the list of recipes, from their headers
 	$(VENV)/bin/python scripts/list_recipes.py
+
+# Each has an extra of its own, installed when it is first wanted.
+docs: $(VENV)/.docs  ## build the documentation site, links checked: site/index.html
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build
+	@echo 'open site/index.html'
+
+notebooks: $(VENV)/.notebooks data  ## run all notebooks in a copy; ARGS="features" for some of them
+	$(VENV)/bin/python scripts/run_notebooks.py $(ARGS)
+
+$(VENV)/.docs $(VENV)/.notebooks: $(VENV)/.%: $(INSTALLED)
+	$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable '.[$*]'
+	@touch $@
 
 check: $(INSTALLED)  ## formatting, lint and types
 	$(VENV)/bin/ruff format --check .
