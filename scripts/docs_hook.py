@@ -1,8 +1,8 @@
 """A hook of MkDocs: pages outside docs/ (README, recipes, changes), and the files that pages link to.
 
-A link is written for readers of the repository, relative to its page. On the site `docs/` is the root and all else keeps its
-path, so links that leave or enter `docs/` are rewritten; what they name is added to the site. A link to a file that does not
-exist stays as it is, and the strict build refuses it.
+A link is written for readers of the repository, relative to its page. On the site `docs/` is the root and all else
+keeps its path, so links that leave or enter `docs/` are rewritten; what they name is added to the site. A link to a
+file that does not exist stays as it is, and the strict build refuses it.
 """
 
 import re

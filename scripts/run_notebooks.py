@@ -1,7 +1,7 @@
-"""Run the notebooks from top to bottom, in a copy: `make notebooks`, or `python scripts/run_notebooks.py features masks` for some.
+"""Run the notebooks from top to bottom, in a copy: `make notebooks`, or `make notebooks ARGS="features masks"`.
 
-Recipes, data and runs of this folder are seen through links; what a notebook writes is gone afterwards. Notebooks run one after
-another in one copy, so that a model that one of them trains is there for the next.
+Recipes, data and runs of this folder are seen through links; what a notebook writes is gone afterwards. Notebooks run
+one after another in one copy, so that a model that one of them trains is there for the next.
 """
 
 import sys

@@ -1,8 +1,9 @@
 """The code blocks of README and of each page of the documentation are true.
 
-Every `vjepa` and `make` command is parsed by the real parser, with recipes and class paths, and refused keys fail. Python blocks
-run from top to bottom, a page at a time, in a folder with a few clips and a tiny file in the released layout. Commands below
-`<!-- run -->` run, too. Before what can't run here stands `<!-- not run here: the reason -->`; it is still parsed or compiled.
+Every `vjepa` and `make` command is parsed by the real parser, with recipes and class paths; refused keys fail. Python
+blocks run from top to bottom, a page at a time, in a folder with a few clips and a tiny file in the released layout.
+Commands below `<!-- run -->` run, too. Before what can't run here stands `<!-- not run here: the reason -->`; it is
+still parsed or compiled.
 """
 
 import csv
@@ -12,20 +13,16 @@ import shutil
 import subprocess
 import tomllib
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 import torch
-import yaml
 
 from vjepa.cli import training
 from vjepa.cli.main import COMMANDS, main
 from vjepa.cli.parser import HelpfulParser
-from vjepa.interop import open_model
-from vjepa.interop.released import write_released
 
 ROOT = Path(__file__).parents[1]
 OF_THE_PAST = ("decisions.md", "log.md")
@@ -37,6 +34,15 @@ SETTING = re.compile(r"[A-Z_]+=\S*$")  # of the environment, before a command
 SEED = re.compile(r"(?<=[=\[_])S\b")  # `--seed=S`: any number
 # Programs of others, whose arguments are not looked at.
 OTHERS = {"cd", "export", "git", "hf", "jupyter", "source", "tensorboard", "wget"}
+
+TINY = f"""
+base: {ROOT}/configs/pretrain/synthetic.yaml
+model.init_args:
+  encoder: {{size: tiny, embed_dim: 192, depth: 2, num_heads: 3, tubelet: [2, 16, 16], position: rotary_tiled}}
+  predictor: {{embed_dim: 384, depth: 1, num_heads: 12, position: rotary_tiled}}
+  terms.views: null
+data.init_args.views: null
+"""
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 
@@ -186,17 +192,10 @@ def is_run(block: Block) -> bool:
 
 @pytest.fixture(scope="module")
 def released_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A ViT in the layout of vitl.pt, with 192 channels, 2 blocks and random weights."""
+    """A file in the layout of vitl.pt, with 192 channels, 2 blocks and random weights."""
     folder = tmp_path_factory.mktemp("released")
-    recipe = folder / "tiny.yaml"
-    content = yaml.safe_load((ROOT / "configs" / "pretrain" / "synthetic.yaml").read_text())
-    model = content["model"]["init_args"]
-    model["encoder"] = {"size": "tiny", "depth": 2, "tubelet": [2, 16, 16], "position": "rotary_tiled"}
-    model["predictor"] = {"encoder_dim": 192, "embed_dim": 384, "depth": 1, "num_heads": 12, "position": "rotary_tiled"}
-    model["terms"] = {"prediction": {"class_path": "vjepa.objectives.LatentPrediction"}}
-    recipe.write_text(yaml.safe_dump(content))
-    opened, _ = open_model(recipe)
-    write_released(replace(opened, family="V-JEPA 2"), folder / "vitl.pt")
+    (folder / "tiny.yaml").write_text(TINY)
+    main(["convert", str(folder / "tiny.yaml"), str(folder / "vitl.pt"), "--to", "meta"])
     return folder / "vitl.pt"
 
 
@@ -204,16 +203,18 @@ def released_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def folder_of_a_reader(
     tiny_world: Path, released_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[dict[str, Any]]:
-    """Stand where a reader stands: recipes, clips in folders of their classes, vitl.pt. Gives what pages take as given."""
+    """Stand where a reader stands: recipes, clips in folders of their classes, vitl.pt. Gives what pages assume."""
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     shutil.copy(released_file, tmp_path / "vitl.pt")
     for split in ("train", "test"):
         with (tiny_world / f"{split}.csv").open() as file:
             rows = list(csv.DictReader(file))
         for number, row in enumerate(rows[:8]):
-            target = tmp_path / "my_clips" / split / ("walk", "run")[number % 2] / f"{number}.mp4"
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(tiny_world / row["path"], target)
+            kept = tmp_path / "my_clips" / split / ("walk", "run")[number % 2] / f"{number}.mp4"
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(tiny_world / row["path"], kept)
+    (tmp_path / "clips" / "run").mkdir(parents=True)
+    shutil.copy(kept, tmp_path / "clips" / "run" / "a.mp4")
     monkeypatch.chdir(tmp_path)
     frames = np.random.default_rng(0).integers(0, 256, (20, 32, 32, 3), np.uint8)
     yield {"__name__": "page", "clips": torch.randint(0, 256, (2, 3, 4, 32, 32), dtype=torch.uint8), "frames": frames}

@@ -1,12 +1,17 @@
 """The documentation links to files that exist and names classes as they are defined."""
 
+import csv
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "data").rglob("README.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "data").rglob("README.md")])
+PAGES.append(ROOT / "notebooks" / "README.md")
 OF_THE_PAST = ("CHANGELOG.md", "decisions.md", "log.md")
 FILE = re.compile(
     r"\b((?:vjepa|configs|docs|tests|benchmarks|scripts)/[\w/.-]*\w\.(?:py|yaml|md|csv|json|png|sbatch))\b"
@@ -53,3 +58,72 @@ def test_every_table_of_results_is_linked():
     pages = "".join((ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("results.md", "loss-curves.md"))
     tables = [path.name for path in (ROOT / "docs" / "results").glob("*.csv")]
     assert [name for name in tables if f"(results/{name})" not in pages] == []
+
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+RESULTS = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+NUMBER = re.compile(r"(?<![\w.])\d+\.\d+(?:e-\d+)?(?: ± \d+\.\d+)?")
+
+
+def section_of(link: str) -> str:
+    """Text of the section of docs/results.md that a link names, as GitHub writes anchors."""
+    for section in re.split(r"^## ", RESULTS, flags=re.MULTILINE)[1:]:
+        title = section.partition("\n")[0]
+        if re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") == link:
+            return section
+    raise AssertionError(f"docs/results.md has no section #{link}")
+
+
+def rows_of_measurements() -> list[list[str]]:
+    table = README.partition("## Measured")[2].partition("\n## ")[0]
+    return [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines() if line.startswith("| [")
+    ]
+
+
+@pytest.mark.parametrize("row", rows_of_measurements(), ids=lambda row: row[0].partition("]")[0][1:])
+def test_figures_of_readme_are_those_of_the_results(row: list[str]):
+    task, result, beside, _ = row
+    [link] = re.findall(r"docs/results\.md#([\w-]+)", task)
+    figures = NUMBER.findall(f"{result} {beside}")
+    assert figures, f"no figure in '{result}'"
+    assert [figure for figure in figures if figure not in section_of(link)] == []
+
+
+def test_the_headline_of_readme_is_in_the_table_of_results():
+    with (ROOT / "docs" / "results" / "two_rooms.csv").open() as file:
+        rows = {(row["layouts"], row["policy"]): row for row in csv.DictReader(file)}
+    reached = [
+        rows["random, as in training", policy]["touched_4.5px"] for policy in ("world model", "behaviour cloning")
+    ]
+    assert re.findall(r"\*\*([\d.]+) %\*\*", README) == reached == ["98.8", "53.5"]
+
+
+def test_every_page_is_in_the_navigation_of_the_site():
+    nav = yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]
+    pages = re.findall(r"[\w/.-]+\.md", str(nav))
+    expected = {str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md")}
+    assert expected <= set(pages) and len(pages) == len(set(pages))
+    outside = set(pages) - expected - {"index.md"}
+    assert all((ROOT / page).exists() for page in outside)
+
+
+@pytest.mark.slow
+def test_the_site_builds_with_all_links_and_nothing_from_the_network(tmp_path: Path):
+    pytest.importorskip("mkdocstrings", reason="the site needs the extra docs: make docs")
+    command = [sys.executable, "-m", "mkdocs", "build", "--site-dir", str(tmp_path / "site")]
+    built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert built.returncode == 0, built.stderr
+    for page in (tmp_path / "site").rglob("*.html"):
+        fetched = re.findall(
+            r"<(?:script|img|link rel=.(?:stylesheet|preload)\S*)[^>]*=.?https?://[^>]*>", page.read_text()
+        )
+        assert not fetched, f"{page.name} fetches {fetched[0]}"
+
+
+def test_pre_commit_runs_the_commands_of_make_check():
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
+    target = re.search(r"^check:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert target is not None
+    commands = [line.strip().replace("$(VENV)", ".venv") for line in target[1].splitlines()]
+    assert [hook["entry"] for hook in hooks] == commands
