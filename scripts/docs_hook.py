@@ -32,6 +32,8 @@ def on_files(files: Files, config: Any) -> Files:
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Rewrite the relative links of a page to where their files are on the site."""
+    if page.file.src_uri == "index.md":
+        page.meta["hide"] = ["navigation"]  # it would list this page alone
     folder = str(PurePosixPath(page.file.src_uri).parent)
 
     def rewritten(link: re.Match[str]) -> str:
