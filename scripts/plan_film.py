@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("film", type=Path)
     parser.add_argument("--layouts", choices=["fixed", "random"], default="fixed")
     parser.add_argument("--episodes", type=int, default=4)
-    parser.add_argument("--steps", type=int, default=64)
+    parser.add_argument("--steps", type=int, default=72)
     parser.add_argument("--seed", type=int, default=1_000_003)
     given = parser.parse_args()
     model, suite = read_world_model(given.run).model, TwoRooms(given.layouts)
