@@ -83,6 +83,9 @@ COMMANDS = {
         "health_bands_command:run_health_bands_command",
         "curves of healthy runs of a recipe, and pictures of runs over them",
     ),
+    "report": Command(
+        "report_command:run_report_command", "everything about a run, or several side by side, on one HTML page"
+    ),
     "make-data": Command("data_commands:make_data", "render the embedded dataset to mp4 files"),
     "manifest": Command("data_commands:manifest", "list videos in a manifest, with the facts of each file"),
     "doctor": Command("data_commands:doctor", "check every file of a dataset, and list the good ones"),

@@ -29,6 +29,7 @@ from vjepa.monitoring import (
     TokenWriter,
     WorldModelHealth,
 )
+from vjepa.monitoring.card.origin import add_origin
 from vjepa.monitoring.interruption import interruptible
 from vjepa.monitoring.run_logger import RunLogger, is_requeued, requeued_folder
 from vjepa.processors import LAUNCHERS, started_processes
@@ -49,6 +50,18 @@ MASKED_CLIP_CALLBACKS = (CollapseMonitor, Pictures)
 CLIP_CALLBACKS = (*MASKED_CLIP_CALLBACKS, OnlineProbe)
 WORLD_MODEL_CALLBACKS = (WorldModelHealth,)
 
+
+# Where they differ from those of Lightning's trainer.
+TRAINER_DEFAULTS = {
+    # Steps count the length of a run and the interval between validations.
+    "max_epochs": -1,
+    "check_val_every_n_epoch": None,
+    "val_check_interval": 100,
+    "log_every_n_steps": 10,
+    "num_sanity_val_steps": 0,
+    "use_distributed_sampler": False,  # our own order is already split over ranks
+    "enable_model_summary": False,
+}
 
 HALF_PRECISIONS = ("bf16-true", "16-true", "transformer-engine", "transformer-engine-float16")
 
@@ -89,14 +102,7 @@ class TrainingCLI(LightningCLI):
             seed_everything_default=0,
             save_config_callback=SaveSettings,
             trainer_defaults={
-                # Steps count the length of a run and the interval between validations.
-                "max_epochs": -1,
-                "check_val_every_n_epoch": None,
-                "val_check_interval": 100,
-                "log_every_n_steps": 10,
-                "num_sanity_val_steps": 0,
-                "use_distributed_sampler": False,  # our own order is already split over ranks
-                "enable_model_summary": False,
+                **TRAINER_DEFAULTS,
                 "callbacks": [GradientNorm(), Throughput(), DataUsage(), TokenWriter(), ClosingSummary()],
             },
             args=arguments,
@@ -284,6 +290,10 @@ class SaveSettings(SaveConfigCallback):
         trainer._default_root_dir = str(folder)  # type: ignore[attr-defined]
         self.overwrite = True
         super().setup(trainer, module, stage)
+
+    def save_config(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
+        """Keep where the run comes from beside its settings; on rank 0."""
+        add_origin(Path(str(trainer.log_dir)), trainer, trainer.datamodule)  # type: ignore[attr-defined]
 
 
 def _is_claimed(file: Path) -> bool:

@@ -1,0 +1,153 @@
+"""Tables of the evaluations in a run's folder: probes, fine-tuning, anticipation, surprise, segmentation, planning."""
+
+import csv
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from vjepa.evaluation.bar_chart import Bar, BarRow
+from vjepa.evaluation.results import spread
+
+Row = Mapping[str, str]
+
+
+class ResultTable(NamedTuple):
+    """Scores as an evaluation printed them, in %."""
+
+    evaluation: str  # the folder
+    title: str
+    columns: list[str]
+    rows: list[tuple[str, list[str]]]  # name and cells
+    bars: list[BarRow] = []  # noqa: RUF012 (never changed)
+    chance: float | None = None
+    note: str = ""  # under the table
+
+
+def result_tables(run: Path) -> list[ResultTable]:
+    """Those of all evaluations that wrote into a run's folder."""
+    tables = [*_of_heads(run, "probe"), *_of_heads(run, "finetune")]
+    if rows := _read(run / "anticipation" / "results.csv"):
+        title = "class-mean recall@5 in %"
+        tables.append(_table("anticipation", title, rows, "features", ("task",), "recall@5"))
+    tables += _of_surprise(run)
+    for task, rows in _grouped(_read(run / "segment" / "results.csv"), ("task",)).items():
+        columns = ("method", "labelled_frames", "metric")
+        tables.append(_table("segment", f"{task[0].replace('_', ' ')}, in %", rows, "features", columns, "value"))
+    return [*tables, *_of_planning(run)]
+
+
+def _of_heads(run: Path, evaluation: str) -> Iterator[ResultTable]:
+    for (task, labels), rows in _grouped(_read(run / evaluation / "results.csv"), ("task", "labels")).items():
+        amount = {"all": "all labels"}.get(labels, f"{labels} labels per class")
+        title = f"{task if task != 'classes' else amount}: accuracy on test clips in %"
+        table = _table(evaluation, title, rows, "features", ("probe",), "top1", with_bars=True)
+        yield table._replace(chance=float(rows[0]["chance"]) if rows[0].get("chance") else None)
+
+
+def _of_surprise(run: Path) -> Iterator[ResultTable]:
+    rows = [
+        {**row, "property": row["property"] + (", harmless" if row["harmless"] == "1" else "")}
+        for row in _read(run / "surprise" / "results.csv")
+    ]
+    if rows:
+        note = "harmless changes should be near 50; intervals are 95 % over pairs"
+        title = "pairs whose impossible clip surprises more, in %"
+        yield _table("surprise", title, rows, "property", ("row",), "accuracy")._replace(note=note)
+    rows = [{**row, "name": f"{row['row']}, {row['kind']}"} for row in _read(run / "surprise" / "calibration.csv")]
+    if rows:
+        verdicts = ("likely", "plausible", "impossible")
+        cells = [(row["name"], [f"{100 * float(row[verdict]):.1f}" for verdict in verdicts]) for row in rows]
+        yield ResultTable("surprise", "single test clips in %", list(verdicts), cells)
+
+
+def _of_planning(run: Path) -> Iterator[ResultTable]:
+    file = run / "plan" / "goal_reaching.json"
+    if not file.exists():
+        return
+    content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    for split in dict.fromkeys(result["split"] for result in content["results"]):
+        policies: dict[str, list[dict[str, Any]]] = {}
+        for result in content["results"]:
+            if result["split"] == split:
+                policies.setdefault(result["policy"], []).append(result["scores"])
+        columns = [
+            f"{way} < {radius:g} {content['unit']}" for way in ("touched", "at end") for radius in content["radii"]
+        ]
+        rows, drawn = [], []
+        for policy, scores in policies.items():
+            cells = [
+                spread([100 * each["at"][number][way]["share"] for each in scores])
+                for way in ("touched", "at_end")
+                for number in range(len(content["radii"]))
+            ]
+            rows.append((policy, [*cells, str(scores[0]["episodes"])]))
+            share = scores[0]["at"][0]["touched"]
+            drawn.append(BarRow(policy, [Bar(columns[0], share["share"], share["low"], share["high"])]))
+        title = f"{content['suite']}, {split}: goals reached in %"
+        yield ResultTable("plan", title, [*columns, "episodes"], rows, drawn)
+
+
+def _table(
+    evaluation: str,
+    title: str,
+    rows: Sequence[Row],
+    row: str,  # column of the file that names rows
+    columns: Sequence[str],  # columns of the file that name a column
+    value: str,
+    with_bars: bool = False,
+) -> ResultTable:
+    """A cell is the mean over seeds with its deviation, or one value with its interval."""
+    by_column = _grouped(rows, columns)
+    headings = {key: ", ".join(part for part in key if part) for key in by_column}
+    table, drawn = [], []
+    for (name,), of_row in _grouped(rows, (row,)).items():
+        cells, of_bars = [], []
+        for key, heading in headings.items():
+            here = [each for each in of_row if tuple(each[column] for column in columns) == key and each[value]]
+            cells.append(_cell(here, value))
+            if here:
+                of_bars.append(Bar(heading, *_ends(here, value)))
+        table.append((name, cells))
+        drawn.append(BarRow(name, of_bars))
+    return ResultTable(evaluation, title, list(headings.values()), table, drawn if with_bars else [])
+
+
+def _cell(rows: Sequence[Row], value: str) -> str:
+    if not rows:
+        return "–"
+    text = spread([100 * float(row[value]) for row in rows])
+    low, high = _names_of_interval(rows[0], value)
+    if len(rows) > 1 or not rows[0].get(low):
+        return text
+    return f"{text} [{100 * float(rows[0][low]):.1f}, {100 * float(rows[0][high]):.1f}]"
+
+
+def _ends(rows: Sequence[Row], value: str) -> tuple[float, float, float]:
+    """Value with the ends of its interval, or mean with one deviation over seeds, from 0 to 1."""
+    values = [float(row[value]) for row in rows]
+    if len(values) > 1:
+        mean, deviation = float(np.mean(values)), float(np.std(values, ddof=1))
+        return mean, max(0.0, mean - deviation), min(1.0, mean + deviation)
+    low, high = (rows[0].get(name) for name in _names_of_interval(rows[0], value))
+    return values[0], float(low or values[0]), float(high or values[0])
+
+
+def _names_of_interval(row: Row, value: str) -> tuple[str, str]:
+    return (f"{value}_low", f"{value}_high") if f"{value}_low" in row else ("low", "high")
+
+
+def _grouped(rows: Sequence[Row], columns: Sequence[str]) -> dict[tuple[str, ...], list[Row]]:
+    groups: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[column] for column in columns), []).append(row)
+    return groups
+
+
+def _read(file: Path) -> list[dict[str, str]]:
+    if not file.exists():
+        return []
+    with file.open(newline="", encoding="utf-8") as lines:
+        return list(csv.DictReader(lines))
