@@ -83,6 +83,11 @@ COMMANDS = {
         "health_bands_command:run_health_bands_command",
         "curves of healthy runs of a recipe, and pictures of runs over them",
     ),
+    "show": Command(
+        "show_command:run_show_command",
+        "look before you train: a recipe's augmented clips, masks and views as PNG or mp4",
+        quiet=True,
+    ),
     "report": Command(
         "report_command:run_report_command", "everything about a run, or several side by side, on one HTML page"
     ),

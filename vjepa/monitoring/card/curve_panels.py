@@ -11,7 +11,7 @@ COLOURS = ("#1f6fb4", "#d9541e", "#2e8b57", "#8e4bb8", "#b8860b", "#c2185b")  # 
 WIDTH, HEIGHT = 340, 190
 LEFT, RIGHT, TOP, BOTTOM = 52, 10, 8, 24  # margins of the plot
 MOST_POINTS = 240  # of a line; more are averaged
-LOG_RATIO = 200  # largest over smallest value from which on an axis is logarithmic
+LOG_RATIO = 50  # largest over smallest value from which on an axis is logarithmic
 
 Curve = Mapping[int, float]  # by step
 
@@ -32,12 +32,12 @@ class Band(NamedTuple):
     high: np.ndarray
 
 
-def panel(title: str, caption: str, lines: Sequence[Line], band: Band | None = None) -> str:
-    """A figure of HTML with an SVG plot, its title and what the quantity means."""
+def panel(title: str, caption: str, lines: Sequence[Line], steps: int, band: Band | None = None) -> str:
+    """A figure of HTML with an SVG plot from step 0 to `steps`, its title and what the quantity means."""
+    steps = max(1, steps)
     drawn = [(line, *_thinned(line.curve)) for line in lines]
     values = np.concatenate([each for _, _, each in drawn] + ([] if band is None else [band.low, band.high]))
     values = values[np.isfinite(values)]
-    steps = max((float(each[-1]) for _, each, _ in drawn if len(each)), default=1.0) or 1.0
     last = ", ".join(_number(line.curve[max(line.curve)]) for line in lines if line.curve)
     head = f'<figcaption><b>{escape(title)}</b> <span class="last">{last}</span><br>{escape(caption)}</figcaption>'
     if not len(values):

@@ -125,6 +125,9 @@ def _overview(runs: Sequence[Run]) -> str:
                 facts[name] = f"{curve[min(curve)]:.4g} → {curve[max(curve)]:.4g}"
         if curve := run.curves.get("speed/clips_per_second"):
             facts["speed"] = f"{np.median(list(curve.values())):.3g} clips per second (median)"
+        for table in result_tables(run.folder):
+            if said := table.headline:
+                facts[f"{table.evaluation}: {table.title}"] = escape(said)
         facts["started"] = escape(str(run.starts[0]["started"])) if run.starts else "not recorded"
         checkpoint = run.folder / "checkpoints" / "last.ckpt"
         facts["checkpoint"] = "none"
@@ -149,7 +152,11 @@ def _curves(runs: Sequence[Run]) -> str:
         for name in LOSSES
         if name in run.curves
     ]
-    first = [panel("loss", "training (line) and validation (dashes)", loss, _band(runs, "train/loss"))] if loss else []
+    first = (
+        [panel("loss", "training (line) and validation (dashes)", loss, _steps_of(runs), _band(runs, "train/loss"))]
+        if loss
+        else []
+    )
     main = "".join(first + [_panel(runs, name) for name in judged])
     others = "".join(_panel(runs, name) for name in rest)
     more = (
@@ -167,7 +174,7 @@ def _curves(runs: Sequence[Run]) -> str:
 
 def _panel(runs: Sequence[Run], name: str) -> str:
     lines = [Line(run.title, run.curves[name], _colour(k)) for k, run in enumerate(runs) if name in run.curves]
-    return panel(name.removeprefix("health/"), MEANINGS.get(name, ""), lines, _band(runs, name))
+    return panel(name.removeprefix("health/"), MEANINGS.get(name, ""), lines, _steps_of(runs), _band(runs, name))
 
 
 def _band(runs: Sequence[Run], name: str) -> Band | None:
@@ -217,7 +224,7 @@ def _pictures(runs: Sequence[Run]) -> str:
         figures = "".join(
             _figure(picture, f"{run.title}, {picture.caption}" if len(runs) > 1 else picture.caption)
             for run, pictures in zip(runs, logged, strict=True)
-            for picture in pictures.get(name, [])
+            for picture in pictures.get(name, [])[-1 if name.startswith("mask") else 0 :]  # masks do not develop
         )
         parts.append(f'<h3>{escape(name)}</h3><p class="none">{escape(meaning)}</p><div class="media">{figures}</div>')
     for run in runs:
@@ -315,6 +322,10 @@ def _run_table(runs: Sequence[Run], rows: Mapping[str, Sequence[str]], kind: str
         for name, cells in rows.items()
     )
     return f'<div class="wide"><table>{head}{body}</table></div>'
+
+
+def _steps_of(runs: Sequence[Run]) -> int:
+    return max(run.last_step for run in runs)
 
 
 def _steps(run: Run) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 
 from vjepa.evaluation.bar_chart import Bar, BarRow
 from vjepa.evaluation.results import spread
+from vjepa.evaluation.surprise.evaluation import MEAN
 
 Row = Mapping[str, str]
 
@@ -24,6 +25,14 @@ class ResultTable(NamedTuple):
     bars: list[BarRow] = []  # noqa: RUF012 (never changed)
     chance: float | None = None
     note: str = ""  # under the table
+
+    @property
+    def headline(self) -> str:
+        """What the model itself has: the first row, or the first column of the mean where rows are properties."""
+        means = [cells[0] for name, cells in self.rows if name.startswith(MEAN)]
+        if self.evaluation == "surprise":
+            return f"mean {means[0]}" if means else ""
+        return ", ".join(f"{column} {cell}" for column, cell in zip(self.columns, self.rows[0][1], strict=True))
 
 
 def result_tables(run: Path) -> list[ResultTable]:
