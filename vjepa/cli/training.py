@@ -31,7 +31,7 @@ from vjepa.monitoring import (
 )
 from vjepa.monitoring.card.origin import add_origin
 from vjepa.monitoring.interruption import interruptible
-from vjepa.monitoring.run_logger import RunLogger, is_requeued, requeued_folder
+from vjepa.monitoring.run_logger import RunLogger, is_requeued, log_settings, requeued_folder, with_run_folder
 from vjepa.processors import LAUNCHERS, started_processes
 from vjepa.training import ImageSelfDistillation, WorldModel
 from vjepa.training.checkpoint import AtomicCheckpointIO
@@ -159,7 +159,9 @@ class TrainingCLI(LightningCLI):
         run_logger = RunLogger(settings.runs, settings.name, _version_of_checkpoint(settings))
         if given.logger in (None, True):
             kwargs["logger"] = run_logger
-        elif given.logger is False and given.default_root_dir is None:
+        elif given.logger is not False:
+            kwargs["logger"] = with_run_folder(run_logger, given.logger)
+        elif given.default_root_dir is None:
             kwargs["default_root_dir"] = run_logger.log_dir
         if str(given.precision) in HALF_PRECISIONS:
             raise ValueError(
@@ -292,7 +294,10 @@ class SaveSettings(SaveConfigCallback):
         super().setup(trainer, module, stage)
 
     def save_config(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
-        """Keep where the run comes from beside its settings; on rank 0."""
+        """Keep where the run comes from beside its settings, and tell the loggers of these; on rank 0."""
+        settings = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
+        for logger in trainer.loggers:
+            log_settings(logger, settings)
         add_origin(Path(str(trainer.log_dir)), trainer, trainer.datamodule)  # type: ignore[attr-defined]
 
 

@@ -1,21 +1,22 @@
-"""Pictures of a run while it trains, in TensorBoard: masks, features, errors of the predictor, clips that are near."""
+"""Pictures of a run while it trains: masks, features, errors of the predictor, clips that are near."""
 
 from typing import Any
 
 import numpy as np
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 from vjepa.data.clips.batch import ClipBatch
 from vjepa.evaluation.principal_axes import principal_axes
 from vjepa.grid import gather_tokens
 from vjepa.monitoring.health.prediction_statistics import token_losses
+from vjepa.monitoring.run_logger import log_picture, picture_loggers
 from vjepa.monitoring.token_pictures import (
     errors_picture,
     features_picture,
     masks_picture,
     neighbours_picture,
+    with_caption,
 )
 from vjepa.objectives import ClipStep
 from vjepa.training import JEPA
@@ -23,7 +24,7 @@ from vjepa.training.clip_model import ClipModel
 
 
 class Pictures(Callback):
-    """Draws the training step's own tensors every `every_n_steps` steps, on rank 0, for TensorBoard.
+    """Draws the training step's own tensors every `every_n_steps` steps, on rank 0, for its loggers.
 
     Masks and errors are drawn for each mask; what a step does not have is not drawn. Colours of features keep their
     meaning over the run: their axes are turned to those of the time before.
@@ -53,7 +54,12 @@ class Pictures(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, module: ClipModel, batch: ClipBatch, batch_idx: int) -> None:
         step = trainer.global_step
-        if self.every_n_steps and step % self.every_n_steps == 0 and step != self._drawn_step and _boards(trainer):
+        if (
+            self.every_n_steps
+            and step % self.every_n_steps == 0
+            and step != self._drawn_step
+            and picture_loggers(trainer)
+        ):
             self._drawn_step = step
             self._draws_batch = True
 
@@ -64,9 +70,9 @@ class Pictures(Callback):
             return
         self._draws_batch = False
         pictures = self._draw(outputs["step"], batch, module)
-        for board in _boards(trainer):
+        for logger in picture_loggers(trainer):
             for name, picture in pictures.items():
-                board.experiment.add_image(f"pictures/{name}", picture, trainer.global_step, dataformats="HWC")
+                log_picture(logger, name, picture, trainer.global_step)
 
     def _draw(self, step: ClipStep, batch: ClipBatch, module: ClipModel) -> dict[str, np.ndarray]:
         few, grid, tokens = slice(self.num_clips), step.grid, step.whole_tokens
@@ -77,23 +83,20 @@ class Pictures(Callback):
             self._axes = principal_axes(tokens, None if self._axes is None else self._axes.to(tokens.device))
             pictures["features"] = features_picture(clips[few], tokens[few], grid, self._axes)
             self._axes = self._axes.cpu()
+        largest: dict[str, float] = {}
         embeddings = _embeddings_of_clips(step)
-        if len(batch.clips) > 1 and embeddings is not None:
+        if embeddings is not None and len(embeddings) > 1:
             pictures["neighbours"] = neighbours_picture(batch.clips[: len(embeddings)], embeddings, self.num_clips)
         if isinstance(module, JEPA) and module.prediction is not None and step.targets is not None:
             for number, (predicted, mask) in enumerate(zip(step.predictions, step.masks, strict=True)):
                 hidden_targets = gather_tokens(step.targets[few], mask.target_ids[few])
                 losses = token_losses(predicted[few], hidden_targets, module.prediction)
                 pictures[f"error{number}"] = errors_picture(clips[few], losses.cpu(), masks[number], grid)
-        return pictures
+                largest[f"error{number}"] = float(losses.max())
+        return {name: with_caption(picture, name, largest.get(name)) for name, picture in pictures.items()}
 
 
 def _embeddings_of_clips(step: ClipStep) -> Tensor | None:  # (B, D)
     if step.whole_tokens is not None:
         return step.whole_tokens.mean(dim=1)
     return None if step.views is None else step.views.mean(dim=0)
-
-
-def _boards(trainer: Trainer) -> list[TensorBoardLogger]:
-    """Where pictures can go, on rank 0."""
-    return [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger) and trainer.is_global_zero]

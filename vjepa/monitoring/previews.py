@@ -1,4 +1,4 @@
-"""What a model will see, before it is trained: clips with their masks and views, windows of episodes, as sheet or film."""
+"""What a model will see: clips with their masks and views, windows of episodes, as a sheet or a film."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -19,7 +19,7 @@ Frames = UInt8[np.ndarray, "T H W 3"]
 GAP = 4  # white pixels between frames and between panels
 LEAST_HEIGHT, MOST_HEIGHT = 96, 160  # pixels of a frame on the page
 MOST_FRAMES = 8  # of a strip
-MOST_VIEWS = 3  # of each kind
+MOST_VIEWS = 2  # of each kind
 GREY = 128
 
 
@@ -59,7 +59,8 @@ def previews_of_clips(
             hidden = "grey is hidden, dark is neither seen nor predicted"
             panels.append(Panel(f"mask {number}: {counts} ({hidden})", masked(clip, grid, context, target)))
         for kind, views in enumerate(batch.views):
-            panels += _views(clip, views.clips, views.token_ids, row, len(batch.clips), kind, grid, tubelet)
+            named = f"kind {kind + 1}, " if len(batch.views) > 1 else ""
+            panels += _views(clip, views.clips, views.token_ids, row, len(batch.clips), named, grid, tubelet)
         label = f", label {int(batch.labels[row])}" if int(batch.labels[row]) >= 0 else ""
         previews.append(Preview(f"{name}{label}", panels))
     return previews
@@ -154,7 +155,7 @@ def _views(
     token_ids: Tensor | None,
     row: int,
     num_clips: int,
-    kind: int,
+    kind: str,
     grid: TokenGrid,
     tubelet: tuple[int, int, int],
 ) -> list[Panel]:
@@ -173,7 +174,7 @@ def _views(
             ids = token_ids[row * number + view].numpy()
             frames, kept = masked(frames, its_grid, ids), f": keeps {len(ids)} of {its_grid.num_tokens} tokens"
         size = f", {frames.shape[2]} x {frames.shape[1]} pixels" if crops is not None else ""
-        panels.append(Panel(f"view {view + 1} of {number}, kind {kind}{kept}{size}", frames))
+        panels.append(Panel(f"{kind}view {view + 1} of {number}{kept}{size}", frames))
     return panels
 
 

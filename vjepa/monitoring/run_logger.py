@@ -1,16 +1,24 @@
-"""The folder of a run, which no two runs share: `{runs}/{name}/version_{k}`, under SLURM `job_{number}`."""
+"""The loggers of a run and its folder, which no two runs share: `{runs}/{name}/version_{k}`, under SLURM `job_{n}`."""
 
 import itertools
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
-from lightning.pytorch.loggers import TensorBoardLogger
+from jaxtyping import UInt8
+from lightning.pytorch import Trainer
+from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.plugins.environments import SLURMEnvironment  # type: ignore[attr-defined]
 from lightning.pytorch.utilities import rank_zero_only
+from PIL import Image
 
+from vjepa.data.atomic_file import new_file
+
+WITH_FOLDER = (TensorBoardLogger, CSVLogger)  # whose folder is that of the run
+WITH_PICTURES = (*WITH_FOLDER, MLFlowLogger, WandbLogger)
 EXPERIMENT = ("model", "data", "seed_everything")  # sections of config.yaml by which a requeued run knows its folder
 
 
@@ -31,6 +39,38 @@ class RunLogger(TensorBoardLogger):
         if self._version is None:
             self._version = _new_folder(Path(self.root_dir))
         return str(self._version)
+
+
+def with_run_folder(own: RunLogger, given: Logger | Iterable[Logger]) -> list[Logger]:
+    """The loggers of `--trainer.logger`, after the run's own unless the first of them has a folder for the run."""
+    loggers = [given] if isinstance(given, Logger) else list(given)
+    return loggers if loggers and isinstance(loggers[0], WITH_FOLDER) else [own, *loggers]
+
+
+def log_picture(logger: Logger, name: str, picture: UInt8[np.ndarray, "rows columns 3"], step: int) -> None:
+    """Hand a picture to a logger; CSVLogger has it as `pictures/{name}_step_{step}.png`. Others have none."""
+    if isinstance(logger, TensorBoardLogger):
+        logger.experiment.add_image(f"pictures/{name}", picture, step, dataformats="HWC")
+    elif isinstance(logger, WandbLogger):
+        logger.log_image(f"pictures/{name}", [picture], step)
+    elif isinstance(logger, MLFlowLogger):
+        logger.experiment.log_image(logger.run_id, picture, key=f"pictures/{name}", step=step)
+    elif isinstance(logger, CSVLogger):
+        file = Path(logger.log_dir, "pictures", f"{name}_step_{step}.png")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with new_file(file) as temporary:
+            Image.fromarray(picture).save(temporary, format="png")
+
+
+def picture_loggers(trainer: Trainer) -> list[Logger]:
+    """Where pictures can go; none but on rank 0."""
+    return [logger for logger in trainer.loggers if isinstance(logger, WITH_PICTURES) and trainer.is_global_zero]
+
+
+def log_settings(logger: Logger, settings: Mapping[str, Any]) -> None:
+    """Hand a run's settings to a logger that has no folder, in which `config.yaml` were."""
+    if not isinstance(logger, WITH_FOLDER):
+        logger.log_hyperparams(dict(settings))
 
 
 def is_requeued() -> bool:

@@ -3,16 +3,14 @@
 A clip is a strip with one frame for each tubelet of time; the strips of several clips are below each other.
 """
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
+from vjepa.evaluation.captions import Picture, Scale, Swatch, captioned
 from vjepa.grid import TokenGrid
 from vjepa.masking import TubeMask
-
-Picture = UInt8[np.ndarray, "rows columns 3"]
 
 GAP = 2  # white pixels between frames and between clips
 
@@ -24,7 +22,7 @@ def masks_picture(clips: UInt8[Tensor, "B 3 T H W"], mask: TubeMask, grid: Token
     visible, hidden = (_drawn_at(ids, torch.ones_like(ids, dtype=torch.float32), grid) for ids in mask)
     visible, hidden = (_over_frames(each, frames) > 0.5 for each in (visible, hidden))  # (B, F, H, W, 1)
     seen = torch.where(visible, frames, torch.where(hidden, torch.full_like(frames, 0.5), 0.25 * frames))
-    return _strips(torch.stack((frames, seen), dim=1).flatten(0, 1))
+    return strips(torch.stack((frames, seen), dim=1).flatten(0, 1))
 
 
 @torch.no_grad()
@@ -40,7 +38,7 @@ def features_picture(
     # Six standard deviations fill the range of a colour, so that an outlier does not turn all others grey.
     colours = 0.5 + coordinates / (6 * coordinates.std(dim=(0, 1)).clamp_min(1e-12))
     drawn = _over_frames(colours.clamp(0, 1).unflatten(1, grid), frames)
-    return _strips(torch.stack((frames, drawn), dim=1).flatten(0, 1))
+    return strips(torch.stack((frames, drawn), dim=1).flatten(0, 1))
 
 
 @torch.no_grad()
@@ -55,8 +53,7 @@ def errors_picture(
     ratio = losses.detach().float() / losses.max().clamp_min(1e-12)
     hidden = _over_frames(_drawn_at(mask.target_ids, torch.ones_like(ratio), grid), frames) > 0.5
     error = _over_frames(_drawn_at(mask.target_ids, ratio, grid), frames)
-    colours = torch.cat(((2 * error).clamp(0, 1), 1 - (2 * error - 1).abs(), (2 - 2 * error).clamp(0, 1)), dim=-1)
-    return _strips(torch.where(hidden, 0.3 * frames + 0.7 * colours, frames))
+    return strips(torch.where(hidden, 0.3 * frames + 0.7 * _blue_to_red(error), frames))
 
 
 @torch.no_grad()
@@ -77,7 +74,44 @@ def neighbours_picture(
     queries = torch.arange(len(nearest)).unsqueeze(1)
     first_and_middle = clips.detach().cpu()[:, :, [0, clips.shape[2] // 2]].permute(0, 2, 3, 4, 1).float() / 255
     rows = first_and_middle[torch.cat((queries, nearest), dim=1)]  # (Q, 1 + K, 2, H, W, 3)
-    return _strips(rows.flatten(1, 2))
+    return strips(rows.flatten(1, 2))
+
+
+def with_caption(picture: Picture, name: str, largest: float | None = None) -> Picture:
+    """A picture under its title, over what is drawn and the meaning of its colours.
+
+    Args:
+        name: `mask0`, `features`, `error1`, `neighbours`.
+        largest: loss of the reddest tokens of an `error` picture.
+    """
+    number = name.lstrip("abcdefghijklmnopqrstuvwxyz")
+    strip = "A strip is a clip, one frame for each tubelet of time."
+    if name.startswith("mask"):
+        swatches = [
+            Swatch((128, 128, 128), "hidden: to be predicted"),
+            Swatch((40, 40, 40), "neither seen nor predicted"),
+        ]
+        sentence = f"{strip} Below it, what the context encoder sees of it."
+        return captioned(picture, f"mask {number}: visible and hidden tokens", [sentence], swatches)
+    if name == "features":
+        sentence = f"{strip} Below it, its tokens: those of one colour are alike to the encoder. Colours are the first "
+        sentence += "three principal components, from -3 to 3 standard deviations:"
+        colours = ((220, 60, 60), (60, 180, 60), (60, 60, 220))
+        swatches = [Swatch(each, place) for each, place in zip(colours, ("first", "second", "third"), strict=True)]
+        return captioned(picture, "features of whole clips", [sentence], swatches)
+    if name.startswith("error"):
+        scale = Scale(
+            (_blue_to_red(torch.linspace(0, 1, 32)[:, None]) * 255).byte().numpy(), "loss 0", f"{largest:.3g}"
+        )
+        sentence = f"{strip} Hidden tokens have the colour of their loss; visible ones are grey."
+        return captioned(picture, f"error {number}: loss of predicted tokens", [sentence], scale=scale)
+    sentence = "Each row: a clip (its first and middle frame), then the three clips whose mean tokens are nearest."
+    return captioned(picture, "nearest clips, by the cosine of centred embeddings", [sentence])
+
+
+def _blue_to_red(ratio: Float[Tensor, "*shape 1"]) -> Float[Tensor, "*shape 3"]:
+    """Blue at 0, white-green between, red at 1."""
+    return torch.cat(((2 * ratio).clamp(0, 1), 1 - (2 * ratio - 1).abs(), (2 - 2 * ratio).clamp(0, 1)), dim=-1)
 
 
 def _frames(clips: Tensor, grid: TokenGrid) -> Float[Tensor, "B F H W 3"]:  # 0 to 1, the first frame of each tubelet
@@ -97,7 +131,8 @@ def _over_frames(values: Float[Tensor, "B F h w C"], frames: Float[Tensor, "B F 
     return values.cpu().repeat_interleave(rows, dim=2).repeat_interleave(columns, dim=3)
 
 
-def _strips(frames: Float[Tensor, "R F H W 3"]) -> Picture:  # frames from 0 to 1, a row for each R
+def strips(frames: Float[Tensor, "R F H W 3"]) -> Picture:
+    """A picture of frames from 0 to 1, a row for each R."""
     spaced = F.pad(frames, (0, 0, 0, GAP, 0, GAP), value=1.0)  # to the right of each frame, and below it
     picture = spaced.permute(0, 2, 1, 3, 4).flatten(2, 3).flatten(0, 1)[:-GAP, :-GAP]
     return (picture.clamp(0, 1) * 255).round().to(torch.uint8).numpy()

@@ -10,6 +10,7 @@ from torch import Tensor
 from vjepa.data.episodes.batch import EpisodeBatch, gather_windows
 from vjepa.data.episodes.data_module import EpisodeDataModule
 from vjepa.data.episodes.windows import Windows as WindowPlaces
+from vjepa.evaluation.captions import Picture
 from vjepa.evaluation.planning.model_health import (
     Examples,
     HealthLimitsOfWorldModel,
@@ -17,8 +18,12 @@ from vjepa.evaluation.planning.model_health import (
     verdict,
     world_model_health,
 )
+from vjepa.monitoring.health.imagined_picture import imagined_picture
 from vjepa.monitoring.log_now import log_at_end
+from vjepa.monitoring.run_logger import log_picture, picture_loggers
 from vjepa.training import WorldModel
+
+IN_PICTURE = 40  # windows whose frames stand for what is imagined; all in one part of `_read_windows`
 
 
 class WorldModelHealth(Callback):
@@ -29,6 +34,7 @@ class WorldModelHealth(Callback):
         num_windows: of validation episodes, and as many of training episodes to fit read-outs; of training episodes
             alone where there is no validation split.
         limits: of a healthy model.
+        pictured_windows: windows of validation in the picture of imagined against real frames; 0 draws none.
     """
 
     def __init__(
@@ -36,6 +42,7 @@ class WorldModelHealth(Callback):
         every_n_steps: int = 500,
         num_windows: int = 240,
         limits: HealthLimitsOfWorldModel = HealthLimitsOfWorldModel(),  # noqa: B008 (frozen)
+        pictured_windows: int = 4,
     ):
         if every_n_steps < 0 or num_windows < 3:
             raise ValueError(
@@ -44,6 +51,7 @@ class WorldModelHealth(Callback):
         self.every_n_steps = every_n_steps
         self.num_windows = num_windows
         self.limits = limits
+        self.pictured_windows = pictured_windows
         self.health: dict[str, float] = {}
         self._read_at: int | None = None
 
@@ -85,8 +93,13 @@ class WorldModelHealth(Callback):
         was_training = module.training
         module.eval()
         with torch.no_grad():
-            self.health = self._health(trainer.datamodule, module)  # type: ignore[attr-defined]
+            data: EpisodeDataModule = trainer.datamodule  # type: ignore[attr-defined]
+            self.health = self._health(data, module)
+            loggers = picture_loggers(trainer) if self.pictured_windows else []
+            picture = self._picture(data, module) if loggers else None
         module.train(was_training)
+        for logger in loggers if picture is not None else ():
+            log_picture(logger, "imagined", picture, trainer.global_step)
         log_at_end(trainer, {f"health/{name}": value for name, value in self.health.items()})
 
     def _health(self, data: EpisodeDataModule, module: WorldModel) -> dict[str, float]:
@@ -94,6 +107,13 @@ class WorldModelHealth(Callback):
         if not len(val):
             return world_model_health(self._windows(data, train, module))
         return world_model_health(self._windows(data, val, module), self._examples(data, train, module))
+
+    def _picture(self, data: EpisodeDataModule, module: WorldModel) -> Picture:
+        train, val = data.split
+        batch, seen, done = next(self._read_windows(data, val if len(val) else train, module, IN_PICTURE))
+        states, extrinsics = self._known(batch, module)
+        rolled = module.imagine(seen[:, 0], done, states, extrinsics)
+        return imagined_picture(batch.frames, seen, rolled, self.pictured_windows)
 
     def _examples(self, data: EpisodeDataModule, episodes: np.ndarray, module: WorldModel) -> Examples:
         parts = [
@@ -105,21 +125,26 @@ class WorldModelHealth(Callback):
     def _windows(self, data: EpisodeDataModule, episodes: np.ndarray, module: WorldModel) -> Windows:
         parts = []
         for batch, seen, done in self._read_windows(data, episodes, module):
-            # Only the first state: a planner does not have later ones, which show the effect of actions.
-            known = (batch.states[:, :1], batch.extrinsics)
-            given = [each.to(module.device) if each.shape[-1] else None for each in known]
+            given = self._known(batch, module)
             rolled = module.imagine(seen[:, 0], done, *given)
             # Actions of windows half a part away: those of neighbours overlap and are similar.
             by_others = module.imagine(seen[:, 0], done.roll(len(done) // 2, 0), *given)
             parts.append((seen, rolled, by_others, module.actions.normalized(done), batch.states))
         return Windows(*(torch.cat(each) for each in zip(*parts, strict=True)))
 
+    def _known(self, batch: EpisodeBatch, module: WorldModel) -> tuple[Tensor | None, Tensor | None]:
+        """States and extrinsics that a planner has: later states would show the effect of actions."""
+        states, extrinsics = (
+            each.to(module.device) if each.shape[-1] else None for each in (batch.states[:, :1], batch.extrinsics)
+        )
+        return states, extrinsics
+
     def _read_windows(
-        self, data: EpisodeDataModule, episodes: np.ndarray, module: WorldModel
+        self, data: EpisodeDataModule, episodes: np.ndarray, module: WorldModel, num_windows: int | None = None
     ) -> Iterator[tuple[EpisodeBatch, Tensor, Tensor]]:
         """In parts: windows, latents of their frames (B, T, N, D), action chunks (B, T - 1, A)."""
         places = WindowPlaces(data.store, episodes, data.num_steps, data.frame_step)
-        rows = np.unique(np.linspace(0, len(places) - 1, self.num_windows).astype(int))
+        rows = np.unique(np.linspace(0, len(places) - 1, num_windows or self.num_windows).astype(int))
         chosen, starts = places.at(rows)
         for part in np.array_split(np.arange(len(rows)), max(1, len(rows) // 40)):
             batch = gather_windows(data.store, chosen[part], starts[part], data.num_steps, data.frame_step)
