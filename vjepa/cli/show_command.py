@@ -77,6 +77,7 @@ def previews_of(data: LightningDataModule, samples: int, image_views: ImageViews
         data.setup("fit")
         loader = data.train_dataloader()
         if isinstance(data, EpisodeDataModule):
+            assert loader.batch_sampler is not None
             keys = next(iter(loader.batch_sampler))[:samples]
             return previews_of_windows(loader.dataset.__getitems__(keys), samples)
         assert isinstance(data, ClipDataModule)
@@ -98,7 +99,8 @@ def _batches(data: ClipDataModule, samples: int) -> Iterator[ClipBatch]:
     """The first clips of each length in the order of the run."""
     loader = data.train_dataloader()
     lengths = {source.frames.num_frames for source in data.train}
-    for keys in islice(iter(loader.batch_sampler), MOST_BATCHES):
+    assert loader.batch_sampler is not None
+    for keys in islice(loader.batch_sampler, MOST_BATCHES):
         source, _ = data.order.draw(keys[0].position)
         length = data.train[source].frames.num_frames
         if length in lengths:

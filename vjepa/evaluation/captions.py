@@ -36,7 +36,7 @@ def captioned(
     sentences: Sequence[str] = (),
     swatches: Sequence[Swatch] = (),
     scale: Scale | None = None,
-) -> Picture:
+) -> UInt8[np.ndarray, "more_rows more_columns 3"]:
     """A picture under its title, and over sentences and the meaning of its colours. White is added at the right."""
     width = max(picture.shape[1], LEAST_WIDTH)
     wide = np.pad(picture, ((0, 0), (0, width - picture.shape[1]), (0, 0)), constant_values=255)

@@ -113,7 +113,7 @@ def masked(
 
 def sheet(previews: Sequence[Preview]) -> UInt8[np.ndarray, "rows columns 3"]:
     """A picture: under each heading a strip of frames for each panel."""
-    strips = []
+    strips: list[tuple[str, UInt8[np.ndarray, "rows columns 3"] | None]] = []  # with their titles; None: a heading
     for preview in previews:
         strips.append((preview.heading, None))
         for panel in preview.panels:
@@ -190,7 +190,7 @@ def _fitted(frame: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "h w 3"]:
         return frame.repeat(times, axis=0).repeat(times, axis=1)
     if height > MOST_HEIGHT:
         size = (round(width * MOST_HEIGHT / height), MOST_HEIGHT)
-        return cv2.resize(frame, size, interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
+        return cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
     return frame
 
 
@@ -198,6 +198,6 @@ def _padded(frame: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "H w 3"]:
     return np.pad(frame, ((0, 0), (0, GAP), (0, 0)), constant_values=255)
 
 
-def _white(frames: Frames, height: int, width: int) -> Frames:
+def _white(frames: Frames, height: int, width: int) -> UInt8[np.ndarray, "T h w 3"]:
     room = ((0, 0), (0, height - frames.shape[1]), (0, width - frames.shape[2]), (0, 0))
     return np.pad(frames, room, constant_values=255)

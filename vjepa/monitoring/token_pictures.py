@@ -3,6 +3,7 @@
 A clip is a strip with one frame for each tubelet of time; the strips of several clips are below each other.
 """
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64, UInt8
@@ -77,7 +78,9 @@ def neighbours_picture(
     return strips(rows.flatten(1, 2))
 
 
-def with_caption(picture: Picture, name: str, largest: float | None = None) -> Picture:
+def with_caption(
+    picture: Picture, name: str, largest: float | None = None
+) -> UInt8[np.ndarray, "more_rows more_columns 3"]:
     """A picture under its title, over what is drawn and the meaning of its colours.
 
     Args:

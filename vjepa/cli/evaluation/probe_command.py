@@ -111,7 +111,7 @@ def probe(
         print(f"{describe(CLASSES, amount)}, {hardest(results, rows[0].name, amount)}")
     print_unreadable(data.unreadable)
     print("intervals are 95 % over test clips (bootstrap)")
-    print(f"results are in {folder}, after {time.monotonic() - started:.0f} s")
+    print(f"results are in {folder} (chart.svg is the table as a picture), after {time.monotonic() - started:.0f} s")
 
 
 def run_probe_command(arguments: list[str]) -> None:

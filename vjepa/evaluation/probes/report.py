@@ -3,6 +3,10 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
+
+from vjepa.data.atomic_file import write_text
+from vjepa.evaluation.bar_chart import Bar, BarRow, Chart, bar_charts
 from vjepa.evaluation.probes.frozen_evaluation import CLASSES, Amount, Result, describe
 from vjepa.evaluation.results import print_table, spread, write_results
 
@@ -12,7 +16,7 @@ ACCURACIES = ("top1", "low", "high", "top5", "mean_class", "val", "chance")
 
 def print_tables(results: Sequence[Result], title: str) -> None:
     """A table for each amount of labels and each temporal task: a row for each kind of features, a column per probe."""
-    for task, amount in dict.fromkeys((result.task, result.amount) for result in results):
+    for task, amount in _settings(results):
         here = [result for result in results if (result.task, result.amount) == (task, amount)]
         probes = list(dict.fromkeys(result.probe for result in here))
         scores = here[0].scores
@@ -37,7 +41,8 @@ def cell(results: Sequence[Result]) -> str:
 
 
 def write_files(results: Sequence[Result], folder: Path, facts: dict[str, object]) -> None:
-    """`results.csv` (a line per cell), `per_class.csv`, and `results.json` with all of it and confusion matrices."""
+    """`results.csv` (a line per cell), `per_class.csv`, `results.json` with all of it and confusion matrices, and
+    `chart.svg`."""
     write_results(
         folder,
         facts,
@@ -47,6 +52,7 @@ def write_files(results: Sequence[Result], folder: Path, facts: dict[str, object
             "per_class.csv": ((*CELL, "class", "accuracy"), _rows_by_class(results)),
         },
     )
+    write_text(folder / "chart.svg", bar_charts([_chart(results, *key) for key in _settings(results)]))
 
 
 def hardest(results: Sequence[Result], features: str, amount: Amount) -> str:
@@ -55,6 +61,31 @@ def hardest(results: Sequence[Result], features: str, amount: Amount) -> str:
     best = max(here, key=lambda result: result.scores.top1)
     worst = sorted(best.scores.per_class.items(), key=lambda item: item[1])[:3]
     return f"hardest by {best.probe}: " + ", ".join(f"{name} {accuracy:.0%}" for name, accuracy in worst)
+
+
+def _settings(results: Sequence[Result]) -> list[tuple[str, Amount]]:
+    """Tasks with their amounts of labels."""
+    return list(dict.fromkeys((result.task, result.amount) for result in results))
+
+
+def _chart(results: Sequence[Result], task: str, amount: Amount) -> Chart:
+    """The table of a task with an amount of labels; over several seeds a bar's line is one standard deviation."""
+    cells: dict[str, dict[str, list[Result]]] = {}
+    for result in results:
+        if (result.task, result.amount) == (task, amount):
+            cells.setdefault(result.features, {}).setdefault(result.probe, []).append(result)
+    rows = [BarRow(name, [_bar(probe, each) for probe, each in probes.items()]) for name, probes in cells.items()]
+    any_result = next(result for result in results if (result.task, result.amount) == (task, amount))
+    return Chart(f"{describe(task, amount)}: accuracy on test clips", rows, any_result.scores.chance)
+
+
+def _bar(probe: str, results: Sequence[Result]) -> Bar:
+    values = [result.scores.top1 for result in results]
+    mean = float(np.mean(values))
+    if len(values) == 1:
+        return Bar(probe, mean, *results[0].scores.interval)
+    deviation = float(np.std(values, ddof=1))
+    return Bar(probe, mean, max(0.0, mean - deviation), min(1.0, mean + deviation))
 
 
 def _row(result: Result) -> dict[str, object]:

@@ -78,7 +78,7 @@ def _hints(of_class: type | None) -> dict[str, Any]:
     if of_class is None:
         return {}
     try:
-        return get_type_hints(of_class if is_dataclass(of_class) else of_class.__init__)
+        return get_type_hints(of_class if is_dataclass(of_class) else inspect.getattr_static(of_class, "__init__"))
     except (NameError, TypeError, SyntaxError):  # shapes, in the words of jaxtyping
         return {}
 

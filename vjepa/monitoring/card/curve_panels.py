@@ -56,8 +56,8 @@ def panel(title: str, caption: str, lines: Sequence[Line], steps: int, band: Ban
         dash = ' stroke-dasharray="5 3"' if line.dashed else ""
         points = _points(_x(at[known], steps), axis.y(each[known]))
         if len(points) == 1:
-            x, y = points[0].split(",")
-            parts.append(f'<circle cx="{x}" cy="{y}" r="3" fill="{line.colour}"/>')
+            left, top = points[0].split(",")
+            parts.append(f'<circle cx="{left}" cy="{top}" r="3" fill="{line.colour}"/>')
         style = f'fill="none" stroke="{line.colour}" stroke-width="1.6"{dash}'
         parts.append(f'<polyline points="{" ".join(points)}" {style}><title>{escape(line.name)}</title></polyline>')
     svg = f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">{"".join(parts)}</svg>'

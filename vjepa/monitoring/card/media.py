@@ -33,7 +33,8 @@ def logged_pictures(run: Path) -> dict[str, list[Medium]]:
 
 def written_media(run: Path) -> tuple[list[Medium], list[str]]:
     """Pictures and films of evaluations, and the names of those that are left out for their size or number."""
-    media, left_out = [], []
+    media: list[Medium] = []
+    left_out: list[str] = []
     files = [file for file in sorted(run.rglob("*")) if file.suffix.lower() in TYPES and file.is_file()]
     for file in files:
         name = str(file.relative_to(run))

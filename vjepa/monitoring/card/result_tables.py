@@ -38,9 +38,9 @@ class ResultTable(NamedTuple):
 def result_tables(run: Path) -> list[ResultTable]:
     """Those of all evaluations that wrote into a run's folder."""
     tables = [*_of_heads(run, "probe"), *_of_heads(run, "finetune")]
-    if rows := _read(run / "anticipation" / "results.csv"):
+    if anticipated := _read(run / "anticipation" / "results.csv"):
         title = "class-mean recall@5 in %"
-        tables.append(_table("anticipation", title, rows, "features", ("task",), "recall@5"))
+        tables.append(_table("anticipation", title, anticipated, "features", ("task",), "recall@5"))
     tables += _of_surprise(run)
     for task, rows in _grouped(_read(run / "segment" / "results.csv"), ("task",)).items():
         columns = ("method", "labelled_frames", "metric")

@@ -96,10 +96,10 @@ class WorldModelHealth(Callback):
             data: EpisodeDataModule = trainer.datamodule  # type: ignore[attr-defined]
             self.health = self._health(data, module)
             loggers = picture_loggers(trainer) if self.pictured_windows else []
-            picture = self._picture(data, module) if loggers else None
+            pictures = [self._picture(data, module)] if loggers else []
         module.train(was_training)
-        for logger in loggers if picture is not None else ():
-            log_picture(logger, "imagined", picture, trainer.global_step)
+        for logger in loggers:
+            log_picture(logger, "imagined", pictures[0], trainer.global_step)
         log_at_end(trainer, {f"health/{name}": value for name, value in self.health.items()})
 
     def _health(self, data: EpisodeDataModule, module: WorldModel) -> dict[str, float]:
