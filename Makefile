@@ -31,7 +31,7 @@ PYTEST = OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= \
 	$(VENV)/bin/python -m pytest --numprocesses=2 --dist=worksteal
 
 .SECONDEXPANSION:
-.PHONY: help install simulators data pretrain probe finetune compare labels surprise segment worldmodel plan test test-quick test-without-decord bench bench-data recipes docs notebooks check \
+.PHONY: help install simulators data report pretrain probe finetune compare labels surprise segment worldmodel plan test test-quick test-without-decord bench bench-data recipes docs notebooks check \
 	format clean
 
 help:  ## list the targets
@@ -64,6 +64,9 @@ data/synthetic_hard/dataset.json: | $(INSTALLED)
 
 data/physics/dataset.json: | $(INSTALLED)
 	$(VJEPA) make-data --world=physics
+
+report: $(INSTALLED)  ## everything about the newest run, or of RUNS="folder folder" side by side, on one HTML page
+	$(VJEPA) report $(or $(RUNS),runs) $(ARGS)
 
 pretrain: $(INSTALLED) $$(DATA)  ## pretrain by CONFIG, with overrides ARGS; RESUME=1 goes on with the last run
 	$(VJEPA) fit -c $(CONFIG) $(if $(RESUME),--ckpt_path=last) $(ARGS)

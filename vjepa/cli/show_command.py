@@ -63,7 +63,8 @@ class ShowCLI(TrainingCLI):
         data = self.parser.instantiate(Namespace({self.subcommand: Namespace(data=given.data)}))[self.subcommand].data
         previews = previews_of(data, given.samples, ImageViews(**views.as_dict()) if views is not None else None)
         write_previews(previews, given.output)
-        print(f"{given.output}: {len(previews)} samples of training, as the model gets them")
+        number = f"{len(previews)} training sample{'s' if len(previews) > 1 else ''}"
+        print(f"{given.output}: {number} as the model gets them")
 
     def _run_subcommand(self, subcommand: str) -> None:
         """All is done."""

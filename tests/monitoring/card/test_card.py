@@ -238,7 +238,7 @@ def test_a_browser_shows_the_page_without_errors_or_requests(tmp_path):
         (
             "[...document.images].filter(each => each.naturalWidth == 8).length",
             "document.querySelectorAll('section').length",
-            "[...document.querySelectorAll('figure.panel svg')].every(each => each.getBoundingClientRect().height > 50)",
+            "[...document.querySelectorAll('.panel svg')].every(each => each.getBoundingClientRect().height > 50)",
             "document.documentElement.scrollWidth <= window.innerWidth",
         ),
     )
