@@ -5,6 +5,7 @@ import torch
 
 from tests.training.tiny_dot_world import write_dot_world
 from vjepa.cli.main import main
+from vjepa.monitoring.card.media import logged_pictures
 
 pytestmark = pytest.mark.slow
 
@@ -56,6 +57,8 @@ def test_a_run_says_whether_its_model_is_fit_to_plan_with(recipe, capsys):
     said = capsys.readouterr().out
     for line in ("Finished at step 8", "of the change in an action chunk", "health ", "docs/own-robot-data.md"):
         assert line in said
+    run = recipe.parent / "runs" / "whole" / "version_0"
+    assert [each.caption for each in logged_pictures(run)["imagined"]] == ["step 4", "step 8"]
 
 
 def test_a_resumed_run_is_the_unbroken_one_into_the_dynamics_phase(recipe):

@@ -13,6 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch.utils.data import DataLoader
 
 from tests.training.test_jepa import batch, jepa, train
+from vjepa.evaluation.captions import LINE, MARGIN
 from vjepa.monitoring import Pictures
 
 
@@ -29,6 +30,7 @@ def test_pictures_are_in_tensorboard_at_each_due_step(tmp_path):
     drawn = events.Images("pictures/mask0")
     assert [event.step for event in drawn] == [1, 3, 5]
     picture = np.asarray(Image.open(io.BytesIO(drawn[0].encoded_image_string)))
+    picture = picture[LINE + MARGIN :]  # below its title
     assert np.array_equal(picture[:16, :16], batch(0).clips[0, :, 0].permute(1, 2, 0).numpy())
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from vjepa.evaluation.captions import LINE, MARGIN
 from vjepa.evaluation.principal_axes import principal_axes
 from vjepa.grid import TokenGrid
 from vjepa.masking import TubeMask
@@ -12,6 +13,7 @@ from vjepa.monitoring.token_pictures import (
     features_picture,
     masks_picture,
     neighbours_picture,
+    with_caption,
 )
 
 GRID = TokenGrid(2, 2, 2)  # of clips of 4 frames and 8 x 8 pixels
@@ -80,3 +82,11 @@ def test_neighbours_are_the_clips_with_the_nearest_features():
     for row, (query, nearest) in enumerate([(0, 2), (1, 3)]):
         assert np.array_equal(cell(picture, row, 0), clips[query, :, 0].permute(1, 2, 0).numpy())
         assert np.array_equal(cell(picture, row, 2), clips[nearest, :, 0].permute(1, 2, 0).numpy())
+
+
+def test_every_picture_has_a_caption_and_stays_whole():
+    picture = masks_picture(drawn_clips(1), TubeMask(torch.tensor([[0]]), torch.tensor([[2]])), GRID)
+    captions = {name: with_caption(picture, name, 0.5) for name in ("mask0", "features", "error1", "neighbours")}
+    for drawn in captions.values():
+        assert np.array_equal(drawn[LINE + MARGIN :][: len(picture), : picture.shape[1]], picture)
+    assert len({drawn.tobytes() for drawn in captions.values()}) == 4

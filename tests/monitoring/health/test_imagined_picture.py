@@ -1,0 +1,24 @@
+"""Imagined latents are shown as the nearest real frame of another window."""
+
+import numpy as np
+import torch
+
+from vjepa.evaluation.captions import LINE, MARGIN
+from vjepa.monitoring.health.imagined_picture import imagined_picture
+from vjepa.monitoring.token_pictures import GAP
+
+SIDE = 8
+
+
+def test_the_lower_row_has_the_first_frame_and_then_the_nearest_frames_of_other_windows():
+    values = torch.tensor([[0, 40, 80], [120, 160, 200]])
+    frames = values.to(torch.uint8)[..., None, None, None].expand(2, 3, 3, SIDE, SIDE)
+    latents = torch.tensor([[1.0, 2.0, 3.0], [1.1, 2.2, 9.0]])[..., None, None]  # (B, T, N, D)
+    rolled = torch.tensor([[2.1, 3.0], [2.9, 1.2]])[..., None, None]  # its own window would be nearer in all cases
+    picture = imagined_picture(frames, latents, rolled, num_windows=2)
+    shown = [
+        [int(picture[LINE + MARGIN + row * (SIDE + GAP), column * (SIDE + GAP), 0]) for column in range(3)]
+        for row in range(4)
+    ]
+    assert shown == [[0, 40, 80], [0, 160, 160], [120, 160, 200], [120, 80, 0]]
+    assert picture.dtype == np.uint8
