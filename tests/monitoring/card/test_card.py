@@ -117,6 +117,7 @@ def test_settings_that_are_no_defaults_are_listed_by_their_flags():
         "model.encoder.embed_dim": "24",
         "model.encoder.depth": "2",
         "model.encoder.num_heads": "2",
+        "model.learning_rate.start": "0",  # without it a schedule starts at its peak
         "model.learning_rate.peak": "0.001",
         "model.terms.prediction": "LatentPrediction()",
         "data": "ClipDataModule",

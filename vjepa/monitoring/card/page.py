@@ -70,7 +70,7 @@ figure{margin:0}figcaption{font-size:12.5px;color:#555}figcaption b{color:#222}.
 .panels{display:grid;grid-template-columns:repeat(auto-fill,minmax(300px,1fr));gap:16px 22px}
 .media{display:flex;flex-wrap:wrap;gap:14px;align-items:flex-start}.media figure{max-width:100%}
 .media img,.media video{max-width:100%;display:block;border:1px solid #ddd;background:#fff}
-.wide{overflow-x:auto}svg{width:100%;height:auto;display:block}.bars svg{max-width:760px}
+.media video{max-height:520px}.wide{overflow-x:auto}svg{width:100%;height:auto;display:block}.bars svg{max-width:760px}
 svg text{font-size:10.5px;fill:#666}.grid{stroke:#e7e7e7}.band{fill:#bfe3c8;opacity:.75}
 .median{fill:none;stroke:#4b9c62;stroke-width:1;stroke-dasharray:2 2}
 .badge{border-radius:12px;padding:1px 10px;font-weight:600}.good{background:#d8f0de;color:#17642c}
