@@ -75,7 +75,12 @@ def write_run(folder: Path, collapses: bool = False, **settings: object) -> Path
     manifest = folder.parent / "videos.csv"
     manifest.write_text("path\na.mp4\n")
     source = {"name": "training: videos", "path": str(manifest), "sha256": fingerprint(str(manifest))}
-    start = {"started": "2026-01-01T00:00:00+00:00", "command": "vjepa fit -c mine", "vjepa": "0.1.0", "commit": "abc"}
+    start: dict[str, object] = {
+        "started": "2026-01-01T00:00:00+00:00",
+        "command": "vjepa fit -c mine",
+        "vjepa": "0.1.0",
+        "commit": "abc",
+    }
     start |= {"python": "3.11", "packages": {"torch": "2"}, "device": "1 x cpu", "data": [source]}
     (folder / FILE).write_text(json.dumps({"starts": [start]}))
     return folder
