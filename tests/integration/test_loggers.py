@@ -88,7 +88,7 @@ def test_wandb_offline_has_the_curves_pictures_and_settings_of_tensorboard(tiny_
     run = fit(tiny_recipe, f"--trainer.logger={json.dumps(given)}")
     import wandb
 
-    wandb.finish()
+    wandb.teardown()  # its process has then written all
     [file] = folder.rglob("*.wandb")
     curves: dict[str, list[float]] = {}
     settings: set[str] = set()
