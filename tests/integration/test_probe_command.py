@@ -70,6 +70,7 @@ def test_a_run_is_probed_beside_what_has_learned_nothing(run, probe_recipe, caps
         f"results are in {run / 'probe'}",
     ):
         assert words in said, words
+    assert "random weights" in (run / "probe" / "chart.svg").read_text()
     with (run / "probe" / "results.csv").open(newline="") as file:
         cells = list(csv.DictReader(file))
     assert {(cell["task"], cell["labels"]) for cell in cells} == {
