@@ -11,6 +11,7 @@ from vjepa.masking import TubeMask
 from vjepa.models import SIZES, Predictor, VideoEncoder, frozen_copy, update_ema
 from vjepa.models.layers import TubeletEmbedding, written_out_attention
 from vjepa.models.position import rotary_table, rotate, sincos_table
+from vjepa.models.predictor import PastNeighbourhood
 
 POSITIONS = ["rotary", "rotary_tiled", "sincos", "sincos_uniform"]
 
@@ -146,9 +147,11 @@ def test_positions_stretch_to_the_known_grid():
     assert not torch.allclose(encoder(large), same(large))
 
 
-def test_predictions_do_not_depend_on_the_order_of_tokens():
+@pytest.mark.parametrize("local_context", [0, 2])
+def test_predictions_do_not_depend_on_the_order_of_tokens(local_context):
     torch.manual_seed(0)
-    predictor, grid = Predictor(encoder_dim=48, embed_dim=24, depth=2, num_heads=2), TokenGrid(2, 4, 4)
+    predictor = Predictor(encoder_dim=48, embed_dim=24, depth=2, num_heads=2, local_context=local_context)
+    grid = TokenGrid(2, 4, 4)
     mask, context = scattered(2, grid, 12), torch.randn(2, 12, 48)
     order = torch.randperm(12)
     shuffled = predictor(context[:, order], mask._replace(context_ids=mask.context_ids[:, order]), grid)
@@ -164,6 +167,32 @@ def test_predictions_for_a_target_do_not_depend_on_where_it_is_listed():
     torch.testing.assert_close(
         gather_tokens(predictor(context, mask, grid), order[None]), shuffled, atol=1e-6, rtol=1e-5
     )
+
+
+def test_the_past_neighbourhood_is_a_sum_over_visible_tokens_around_and_before():
+    torch.manual_seed(0)
+    neighbourhood, grid = PastNeighbourhood(5, 2), TokenGrid(4, 3, 4)
+    mask, context = scattered(2, grid, 30), torch.randn(2, 30, 5)
+    found = neighbourhood(context, mask, grid)
+    weight, bias = neighbourhood.convolution.weight, neighbourhood.convolution.bias
+    for clip, number in ((0, 0), (0, 7), (1, 3), (1, 17)):
+        frame, row, column = grid.positions(mask.target_ids[clip, number]).tolist()
+        expected = bias.clone()
+        for back in (1, 2):
+            for down in (-1, 0, 1):
+                for right in (-1, 0, 1):
+                    at = (frame - back, row + down, column + right)
+                    if not (at[0] >= 0 and 0 <= at[1] < 3 and 0 <= at[2] < 4):
+                        continue
+                    (seen,) = torch.nonzero(mask.context_ids[clip] == grid.ids(torch.tensor(at)), as_tuple=True)
+                    if len(seen):
+                        expected += weight[:, :, 2 - back, 1 + down, 1 + right] @ context[clip, seen[0]]
+        torch.testing.assert_close(found[clip, number], expected, atol=1e-6, rtol=1e-5)
+
+
+def test_a_negative_local_context_is_refused():
+    with pytest.raises(ValueError, match=r"local_context \(-1\) must be a number of tubelets, 0 or more"):
+        Predictor(local_context=-1)
 
 
 def test_500_small_steps_of_the_ema_close_31_percent_of_the_distance():

@@ -3,6 +3,7 @@
 from typing import final
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -29,6 +30,9 @@ class Predictor(nn.Module):
         predict_context: predict the context tokens too, by a separate head (V-JEPA 2.1).
         modality_embeddings: as for `VideoEncoder`.
         num_hypotheses: futures that can be predicted, each by a learned vector that is added to the mask tokens.
+        local_context: a mask token starts from what is seen around its place in this many tubelets of frames before it,
+            by a convolution of 3 x 3 places. What moves goes to a neighbouring place: attention must find that out,
+            a convolution has it (measured by us: docs/log.md). 0: mask tokens alone, as released.
         position, position_grid, mlp, activation_checkpointing: as for `VideoEncoder`.
     """
 
@@ -50,9 +54,12 @@ class Predictor(nn.Module):
         predict_context: bool = False,
         modality_embeddings: bool = False,
         num_hypotheses: int = 1,
+        local_context: int = 0,
         activation_checkpointing: bool = False,
     ):
         super().__init__()
+        if local_context < 0:
+            raise ValueError(f"local_context ({local_context}) must be a number of tubelets, 0 or more")
         if num_hypotheses < 1:
             raise ValueError(f"num_hypotheses ({num_hypotheses}) must be at least 1")
         self.num_hypotheses = num_hypotheses
@@ -67,6 +74,7 @@ class Predictor(nn.Module):
         self.modality = ModalityEmbeddings(embed_dim) if modality_embeddings else None
         self.mask_tokens = nn.ParameterList(nn.Parameter(torch.zeros(1, 1, embed_dim)) for _ in range(num_mask_tokens))
         self.hypotheses = nn.Parameter(0.02 * torch.randn(num_hypotheses, embed_dim)) if num_hypotheses > 1 else None
+        self.local_context = PastNeighbourhood(embed_dim, local_context) if local_context else None
         self.position = Position(position, embed_dim, num_heads, position_grid)
         blocks = [Block(embed_dim, num_heads, mlp_ratio, mlp, norm_eps) for _ in range(depth)]
         self.blocks = nn.ModuleList(blocks)
@@ -142,6 +150,8 @@ class Predictor(nn.Module):
         if self.hypotheses is not None:
             hidden = hidden + self.hypotheses[hypothesis]
         hidden = hidden.expand(*mask.target_ids.shape, -1)
+        if self.local_context is not None:
+            hidden = hidden + self.local_context(context, mask, grid)
         tokens = gather_tokens(torch.cat((context, hidden.to(context.dtype)), dim=1), order)
         if self.modality is not None:
             tokens = self.modality(tokens, is_image)
@@ -150,3 +160,28 @@ class Predictor(nn.Module):
         for block in self.blocks:
             tokens = run_block(block, tokens, rotary, self.activation_checkpointing)
         return tokens, order.argsort(dim=1)
+
+
+class PastNeighbourhood(nn.Module):
+    """For each hidden tubelet, a linear map of the visible tokens around its place in the tubelets of frames before it.
+
+    Args:
+        dim: width of the tokens.
+        num_frames: tubelets of frames that are looked back at.
+    """
+
+    def __init__(self, dim: int, num_frames: int):
+        super().__init__()
+        self.convolution = nn.Conv3d(dim, dim, (num_frames, 3, 3), padding=(0, 1, 1))
+
+    def forward(
+        self,
+        context: Float[Tensor, "B Nc dim"],  # of mask.context_ids; hidden tokens count as zeros
+        mask: TubeMask,
+        grid: TokenGrid,
+    ) -> Float[Tensor, "B Nt dim"]:
+        ids = mask.context_ids.unsqueeze(-1).expand(-1, -1, context.shape[-1])
+        seen = context.new_zeros(len(context), grid.num_tokens, context.shape[-1]).scatter(1, ids, context)
+        seen = seen.unflatten(1, grid).permute(0, 4, 1, 2, 3)  # (B, dim, frames, height, width)
+        before = F.pad(seen[:, :, :-1], (0, 0, 0, 0, self.convolution.kernel_size[0], 0))
+        return gather_tokens(self.convolution(before).flatten(2).transpose(1, 2), mask.target_ids)
