@@ -4,7 +4,7 @@ from typing import final
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from vjepa.grid import TokenGrid, gather_tokens
@@ -31,8 +31,9 @@ class Predictor(nn.Module):
         modality_embeddings: as for `VideoEncoder`.
         num_hypotheses: futures that can be predicted, each by a learned vector that is added to the mask tokens.
         local_context: a mask token starts from what is seen around its place in this many tubelets of frames before it,
-            by a convolution of 3 x 3 places. What moves goes to a neighbouring place: attention must find that out,
-            a convolution has it (measured by us: docs/log.md). 0: mask tokens alone, as released.
+            by a convolution of 3 x 3 places, and its prediction is a change of the last token seen at its place. What
+            moves goes to a neighbouring place, and most places stay as they are: attention must find that out (measured
+            by us: docs/log.md). 0: mask tokens alone, as released.
         position, position_grid, mlp, activation_checkpointing: as for `VideoEncoder`.
     """
 
@@ -66,6 +67,11 @@ class Predictor(nn.Module):
         self.encoder_dim = encoder_dim
         self.num_levels = num_levels
         self.target_dim = target_dim or num_levels * encoder_dim
+        if local_context and self.target_dim != num_levels * encoder_dim:
+            raise ValueError(
+                f"with local_context a prediction is a change of a token that is seen: target_dim ({target_dim}) must be "
+                f"num_levels * encoder_dim ({num_levels * encoder_dim}), or local_context 0"
+            )
         self.activation_checkpointing = activation_checkpointing
         self.embed: nn.Module = nn.Linear(encoder_dim, embed_dim)
         if num_levels > 1:
@@ -115,7 +121,7 @@ class Predictor(nn.Module):
     ) -> Float[Tensor, "B Nt target_dim"]:  # predictions for mask.target_ids
         """Raises ValueError where there is no such mask token."""
         tokens, positions = self._transformed(context, mask, grid, mask_token, is_image, hypothesis)
-        return self.proj(self.norm(gather_tokens(tokens, positions[:, context.shape[1] :])))
+        return self._predictions(gather_tokens(tokens, positions[:, context.shape[1] :]), context, mask, grid)
 
     def forward_with_context(
         self,
@@ -130,7 +136,11 @@ class Predictor(nn.Module):
             raise ValueError("this predictor has no head for context tokens; give it predict_context")
         tokens, positions = self._transformed(context, mask, grid, mask_token, is_image)
         visible, hidden = (gather_tokens(tokens, part) for part in positions.tensor_split([context.shape[1]], dim=1))
-        return self.proj(self.norm(hidden)), self.context_proj(self.norm(visible))
+        return self._predictions(hidden, context, mask, grid), self.context_proj(self.norm(visible))
+
+    def _predictions(self, hidden: Tensor, context: Tensor, mask: TubeMask, grid: TokenGrid) -> Tensor:
+        change = self.proj(self.norm(hidden))
+        return change if self.local_context is None else last_seen(context, mask, grid) + change
 
     def _transformed(
         self, context: Tensor, mask: TubeMask, grid: TokenGrid, mask_token: int, is_image: bool, hypothesis: int = 0
@@ -165,6 +175,8 @@ class Predictor(nn.Module):
 class PastNeighbourhood(nn.Module):
     """For each hidden tubelet, a linear map of the visible tokens around its place in the tubelets of frames before it.
 
+    A convolution of 3 x 3 places that is computed for hidden tubelets alone.
+
     Args:
         dim: width of the tokens.
         num_frames: tubelets of frames that are looked back at.
@@ -172,7 +184,8 @@ class PastNeighbourhood(nn.Module):
 
     def __init__(self, dim: int, num_frames: int):
         super().__init__()
-        self.convolution = nn.Conv3d(dim, dim, (num_frames, 3, 3), padding=(0, 1, 1))
+        self.num_frames = num_frames
+        self.linear = nn.Linear(num_frames * 9 * dim, dim)
 
     def forward(
         self,
@@ -180,8 +193,31 @@ class PastNeighbourhood(nn.Module):
         mask: TubeMask,
         grid: TokenGrid,
     ) -> Float[Tensor, "B Nt dim"]:
-        ids = mask.context_ids.unsqueeze(-1).expand(-1, -1, context.shape[-1])
-        seen = context.new_zeros(len(context), grid.num_tokens, context.shape[-1]).scatter(1, ids, context)
-        seen = seen.unflatten(1, grid).permute(0, 4, 1, 2, 3)  # (B, dim, frames, height, width)
-        before = F.pad(seen[:, :, :-1], (0, 0, 0, 0, self.convolution.kernel_size[0], 0))
-        return gather_tokens(self.convolution(before).flatten(2).transpose(1, 2), mask.target_ids)
+        seen = F.pad(on_grid(context, mask.context_ids, grid), (0, 0, 1, 1, 1, 1, self.num_frames, 0))
+        padded = TokenGrid(grid.frames + self.num_frames, grid.height + 2, grid.width + 2)
+        # In the padded grid the neighbourhood of a place starts where the place itself is in the grid.
+        corner = padded.ids(grid.positions(mask.target_ids))
+        sides = (torch.arange(length, device=corner.device) for length in (self.num_frames, 3, 3))
+        around = padded.ids(torch.cartesian_prod(*sides))  # (num_frames * 9,)
+        ids = (corner.unsqueeze(-1) + around).flatten(1)
+        return self.linear(gather_tokens(seen.flatten(1, 3), ids).unflatten(1, (-1, len(around))).flatten(2))
+
+
+def on_grid(
+    tokens: Float[Tensor, "B K D"], token_ids: Int64[Tensor, "B K"], grid: TokenGrid
+) -> Float[Tensor, "B T H W D"]:
+    """Tokens at their places, zeros at the others."""
+    everywhere = tokens.new_zeros(len(tokens), grid.num_tokens, tokens.shape[-1])
+    return everywhere.scatter(1, token_ids.unsqueeze(-1).expand_as(tokens), tokens).unflatten(1, grid)
+
+
+def last_seen(
+    context: Float[Tensor, "B Nc D"], mask: TubeMask, grid: TokenGrid
+) -> Float[Tensor, "B Nt D"]:
+    """For each hidden tubelet, the visible token at its place that comes last before it; zeros where there is none."""
+    seen = on_grid(context, mask.context_ids, grid)
+    is_seen = on_grid(torch.ones_like(context[..., :1]), mask.context_ids, grid)
+    latest = [torch.zeros_like(seen[:, 0])]
+    for frame in range(grid.frames - 1):
+        latest.append(torch.where(is_seen[:, frame] > 0, seen[:, frame], latest[-1]))
+    return gather_tokens(torch.stack(latest, dim=1).flatten(1, 3), mask.target_ids)
