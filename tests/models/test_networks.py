@@ -1,6 +1,7 @@
 """Truths about encoder, predictor, positions and EMA that hold without a reference."""
 
 import copy
+from itertools import product
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from vjepa.masking import TubeMask
 from vjepa.models import SIZES, Predictor, VideoEncoder, frozen_copy, update_ema
 from vjepa.models.layers import TubeletEmbedding, written_out_attention
 from vjepa.models.position import rotary_table, rotate, sincos_table
-from vjepa.models.predictor import PastNeighbourhood
+from vjepa.models.predictor import PastNeighbourhood, last_seen
 
 POSITIONS = ["rotary", "rotary_tiled", "sincos", "sincos_uniform"]
 
@@ -169,25 +170,31 @@ def test_predictions_for_a_target_do_not_depend_on_where_it_is_listed():
     )
 
 
-def test_the_past_neighbourhood_is_a_sum_over_visible_tokens_around_and_before():
+def test_the_past_neighbourhood_reads_visible_tokens_around_and_before():
     torch.manual_seed(0)
     neighbourhood, grid = PastNeighbourhood(5, 2), TokenGrid(4, 3, 4)
     mask, context = scattered(2, grid, 30), torch.randn(2, 30, 5)
     found = neighbourhood(context, mask, grid)
-    weight, bias = neighbourhood.linear.weight.view(5, 2, 3, 3, 5), neighbourhood.linear.bias
     for clip, number in ((0, 0), (0, 7), (1, 3), (1, 17)):
         frame, row, column = grid.positions(mask.target_ids[clip, number]).tolist()
-        expected = bias.clone()
-        for back in (1, 2):
-            for down in (-1, 0, 1):
-                for right in (-1, 0, 1):
-                    at = (frame - back, row + down, column + right)
-                    if not (at[0] >= 0 and 0 <= at[1] < 3 and 0 <= at[2] < 4):
-                        continue
-                    (seen,) = torch.nonzero(mask.context_ids[clip] == grid.ids(torch.tensor(at)), as_tuple=True)
-                    if len(seen):
-                        expected += weight[:, 2 - back, 1 + down, 1 + right] @ context[clip, seen[0]]
-        torch.testing.assert_close(found[clip, number], expected, atol=1e-6, rtol=1e-5)
+        around = []
+        for at in product((frame - 2, frame - 1), (row - 1, row, row + 1), (column - 1, column, column + 1)):
+            inside = at[0] >= 0 and 0 <= at[1] < 3 and 0 <= at[2] < 4
+            seen = (mask.context_ids[clip] == grid.ids(torch.tensor(at))).nonzero() if inside else []
+            around.append(context[clip, seen[0, 0]] if len(seen) else torch.zeros(5))
+        torch.testing.assert_close(found[clip, number], neighbourhood.layers(torch.cat(around)), atol=1e-6, rtol=1e-5)
+
+
+def test_the_last_seen_token_is_the_latest_visible_one_before():
+    torch.manual_seed(0)
+    grid = TokenGrid(4, 2, 3)
+    mask, context = scattered(2, grid, 14), torch.randn(2, 14, 5)
+    found = last_seen(context, mask, grid)
+    for clip, number in product(range(2), range(10)):
+        before = range(int(mask.target_ids[clip, number]) - 6, -1, -6)
+        seen = [int(k) for each in before for k in (mask.context_ids[clip] == each).nonzero()]
+        expected = context[clip, seen[0]] if seen else torch.zeros(5)
+        torch.testing.assert_close(found[clip, number], expected)
 
 
 def test_a_negative_local_context_is_refused():

@@ -30,8 +30,8 @@ class Predictor(nn.Module):
         predict_context: predict the context tokens too, by a separate head (V-JEPA 2.1).
         modality_embeddings: as for `VideoEncoder`.
         num_hypotheses: futures that can be predicted, each by a learned vector that is added to the mask tokens.
-        local_context: a mask token starts from what is seen around its place in this many tubelets of frames before it,
-            by a convolution of 3 x 3 places, and its prediction is a change of the last token seen at its place. What
+        local_context: a mask token starts from what is seen in 3 x 3 places around it in this many tubelets of frames
+            before, and its prediction is a change of the last token seen at its place. What
             moves goes to a neighbouring place, and most places stay as they are: attention must find that out (measured
             by us: docs/log.md). 0: mask tokens alone, as released.
         position, position_grid, mlp, activation_checkpointing: as for `VideoEncoder`.
@@ -173,9 +173,10 @@ class Predictor(nn.Module):
 
 
 class PastNeighbourhood(nn.Module):
-    """For each hidden tubelet, a linear map of the visible tokens around its place in the tubelets of frames before it.
+    """For each hidden tubelet, two layers over the visible tokens around its place in the tubelets of frames before it.
 
-    A convolution of 3 x 3 places that is computed for hidden tubelets alone.
+    The first is a convolution of 3 x 3 places that is computed for hidden tubelets alone. It is wide, since where something
+    goes depends on where it is and on how it moves together, which no linear map of both knows.
 
     Args:
         dim: width of the tokens.
@@ -185,7 +186,7 @@ class PastNeighbourhood(nn.Module):
     def __init__(self, dim: int, num_frames: int):
         super().__init__()
         self.num_frames = num_frames
-        self.linear = nn.Linear(num_frames * 9 * dim, dim)
+        self.layers = nn.Sequential(nn.Linear(num_frames * 9 * dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
 
     def forward(
         self,
@@ -200,7 +201,7 @@ class PastNeighbourhood(nn.Module):
         sides = (torch.arange(length, device=corner.device) for length in (self.num_frames, 3, 3))
         around = padded.ids(torch.cartesian_prod(*sides))  # (num_frames * 9,)
         ids = (corner.unsqueeze(-1) + around).flatten(1)
-        return self.linear(gather_tokens(seen.flatten(1, 3), ids).unflatten(1, (-1, len(around))).flatten(2))
+        return self.layers(gather_tokens(seen.flatten(1, 3), ids).unflatten(1, (-1, len(around))).flatten(2))
 
 
 def on_grid(
