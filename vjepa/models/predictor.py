@@ -212,9 +212,7 @@ def on_grid(
     return everywhere.scatter(1, token_ids.unsqueeze(-1).expand_as(tokens), tokens).unflatten(1, grid)
 
 
-def last_seen(
-    context: Float[Tensor, "B Nc D"], mask: TubeMask, grid: TokenGrid
-) -> Float[Tensor, "B Nt D"]:
+def last_seen(context: Float[Tensor, "B Nc D"], mask: TubeMask, grid: TokenGrid) -> Float[Tensor, "B Nt D"]:
     """For each hidden tubelet, the visible token at its place that comes last before it; zeros where there is none."""
     seen = on_grid(context, mask.context_ids, grid)
     is_seen = on_grid(torch.ones_like(context[..., :1]), mask.context_ids, grid)
