@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from vjepa.grid import TokenGrid
+from vjepa.grid import TokenGrid, gather_tokens
 from vjepa.models.layers import (
     AttentionKind,
     Block,
@@ -52,7 +52,7 @@ class VideoEncoder(nn.Module):
         difference_gain: subtract each clip's mean frame and multiply by this, so that only changes remain; a still
             camera then sees no background (measured by us on small real video, docs/results.md). None: clips as given.
         per_frame: encode the frames of each tubelet separately, without temporal position: an image encoder that takes
-            clips. It can't be masked.
+            clips. It can be masked by whole tubelets of frames alone.
         activation_checkpointing: recompute blocks in the backward pass; saves memory, changes no result.
     """
 
@@ -214,7 +214,12 @@ class VideoEncoder(nn.Module):
             )
         grid = self.grid_of(clips)
         if self.per_frame and token_ids is not None:
-            raise ValueError("an encoder with per_frame sees whole frames; it can't be masked")
+            require_whole_frames(token_ids, grid)
+            rows = len(token_ids) // len(clips)
+            return [
+                gather_tokens(tokens.repeat_interleave(rows, dim=0), token_ids)
+                for tokens in self._levels(clips, levels, None)
+            ]
         if self.per_frame and grid.frames > 1:
             separate = clips.unflatten(2, (grid.frames, -1)).transpose(1, 2).flatten(0, 1)
             frame_tokens = self._levels(separate, levels, None)  # (B * frames, height * width, D) each
@@ -253,6 +258,16 @@ class VideoEncoder(nn.Module):
         if self.output_levels is None:
             return self.norm(tokens)
         return self.level_norms[self.output_levels.index(level)](tokens)
+
+
+def require_whole_frames(token_ids: Int64[Tensor, "rows K"], grid: TokenGrid) -> None:
+    """Raise ValueError unless each row has all tokens, or none, of each frame of the grid."""
+    frames = F.one_hot(token_ids // (grid.height * grid.width), grid.frames).sum(1)  # (rows, frames) tokens of each
+    if not ((frames == 0) | (frames == grid.height * grid.width)).all():
+        raise ValueError(
+            "an encoder with per_frame sees whole frames; it can be masked by whole tubelets of frames alone "
+            "(vjepa.masking.FutureFrames)"
+        )
 
 
 def causal_visibility(

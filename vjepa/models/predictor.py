@@ -3,7 +3,8 @@
 from typing import final
 
 import torch
-from jaxtyping import Float
+import torch.nn.functional as F
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from vjepa.grid import TokenGrid, gather_tokens
@@ -29,6 +30,10 @@ class Predictor(nn.Module):
         predict_context: predict the context tokens too, by a separate head (V-JEPA 2.1).
         modality_embeddings: as for `VideoEncoder`.
         num_hypotheses: futures that can be predicted, each by a learned vector that is added to the mask tokens.
+        local_context: a mask token starts from what is seen in 3 x 3 places around it in this many tubelets of frames
+            before, and its prediction is a change of the last token seen at its place. What
+            moves goes to a neighbouring place, and most places stay as they are: attention must find that out (measured
+            by us: docs/log.md). 0: mask tokens alone, as released.
         position, position_grid, mlp, activation_checkpointing: as for `VideoEncoder`.
     """
 
@@ -50,15 +55,23 @@ class Predictor(nn.Module):
         predict_context: bool = False,
         modality_embeddings: bool = False,
         num_hypotheses: int = 1,
+        local_context: int = 0,
         activation_checkpointing: bool = False,
     ):
         super().__init__()
+        if local_context < 0:
+            raise ValueError(f"local_context ({local_context}) must be a number of tubelets, 0 or more")
         if num_hypotheses < 1:
             raise ValueError(f"num_hypotheses ({num_hypotheses}) must be at least 1")
         self.num_hypotheses = num_hypotheses
         self.encoder_dim = encoder_dim
         self.num_levels = num_levels
         self.target_dim = target_dim or num_levels * encoder_dim
+        if local_context and self.target_dim != num_levels * encoder_dim:
+            raise ValueError(
+                f"with local_context a prediction is a change of a token that is seen: target_dim ({target_dim}) must "
+                f"be num_levels * encoder_dim ({num_levels * encoder_dim}), or local_context 0"
+            )
         self.activation_checkpointing = activation_checkpointing
         self.embed: nn.Module = nn.Linear(encoder_dim, embed_dim)
         if num_levels > 1:
@@ -67,6 +80,7 @@ class Predictor(nn.Module):
         self.modality = ModalityEmbeddings(embed_dim) if modality_embeddings else None
         self.mask_tokens = nn.ParameterList(nn.Parameter(torch.zeros(1, 1, embed_dim)) for _ in range(num_mask_tokens))
         self.hypotheses = nn.Parameter(0.02 * torch.randn(num_hypotheses, embed_dim)) if num_hypotheses > 1 else None
+        self.local_context = PastNeighbourhood(embed_dim, local_context) if local_context else None
         self.position = Position(position, embed_dim, num_heads, position_grid)
         blocks = [Block(embed_dim, num_heads, mlp_ratio, mlp, norm_eps) for _ in range(depth)]
         self.blocks = nn.ModuleList(blocks)
@@ -107,7 +121,7 @@ class Predictor(nn.Module):
     ) -> Float[Tensor, "B Nt target_dim"]:  # predictions for mask.target_ids
         """Raises ValueError where there is no such mask token."""
         tokens, positions = self._transformed(context, mask, grid, mask_token, is_image, hypothesis)
-        return self.proj(self.norm(gather_tokens(tokens, positions[:, context.shape[1] :])))
+        return self._predictions(gather_tokens(tokens, positions[:, context.shape[1] :]), context, mask, grid)
 
     def forward_with_context(
         self,
@@ -122,7 +136,11 @@ class Predictor(nn.Module):
             raise ValueError("this predictor has no head for context tokens; give it predict_context")
         tokens, positions = self._transformed(context, mask, grid, mask_token, is_image)
         visible, hidden = (gather_tokens(tokens, part) for part in positions.tensor_split([context.shape[1]], dim=1))
-        return self.proj(self.norm(hidden)), self.context_proj(self.norm(visible))
+        return self._predictions(hidden, context, mask, grid), self.context_proj(self.norm(visible))
+
+    def _predictions(self, hidden: Tensor, context: Tensor, mask: TubeMask, grid: TokenGrid) -> Tensor:
+        change = self.proj(self.norm(hidden))
+        return change if self.local_context is None else last_seen(context, mask, grid) + change
 
     def _transformed(
         self, context: Tensor, mask: TubeMask, grid: TokenGrid, mask_token: int, is_image: bool, hypothesis: int = 0
@@ -142,6 +160,8 @@ class Predictor(nn.Module):
         if self.hypotheses is not None:
             hidden = hidden + self.hypotheses[hypothesis]
         hidden = hidden.expand(*mask.target_ids.shape, -1)
+        if self.local_context is not None:
+            hidden = hidden + self.local_context(context, mask, grid)
         tokens = gather_tokens(torch.cat((context, hidden.to(context.dtype)), dim=1), order)
         if self.modality is not None:
             tokens = self.modality(tokens, is_image)
@@ -150,3 +170,53 @@ class Predictor(nn.Module):
         for block in self.blocks:
             tokens = run_block(block, tokens, rotary, self.activation_checkpointing)
         return tokens, order.argsort(dim=1)
+
+
+class PastNeighbourhood(nn.Module):
+    """For each hidden tubelet, two layers over the visible tokens around its place in the tubelets of frames before it.
+
+    The first is a convolution of 3 x 3 places that is computed for hidden tubelets alone. It is wide: where something goes
+    depends on where it is and on how it moves together, which no linear map of the two knows.
+
+    Args:
+        dim: width of the tokens.
+        num_frames: tubelets of frames that are looked back at.
+    """
+
+    def __init__(self, dim: int, num_frames: int):
+        super().__init__()
+        self.num_frames = num_frames
+        self.layers = nn.Sequential(nn.Linear(num_frames * 9 * dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
+
+    def forward(
+        self,
+        context: Float[Tensor, "B Nc dim"],  # of mask.context_ids; hidden tokens count as zeros
+        mask: TubeMask,
+        grid: TokenGrid,
+    ) -> Float[Tensor, "B Nt dim"]:
+        seen = F.pad(on_grid(context, mask.context_ids, grid), (0, 0, 1, 1, 1, 1, self.num_frames, 0))
+        padded = TokenGrid(grid.frames + self.num_frames, grid.height + 2, grid.width + 2)
+        # In the padded grid the neighbourhood of a place starts where the place itself is in the grid.
+        corner = padded.ids(grid.positions(mask.target_ids))
+        sides = (torch.arange(length, device=corner.device) for length in (self.num_frames, 3, 3))
+        around = padded.ids(torch.cartesian_prod(*sides))  # (num_frames * 9,)
+        ids = (corner.unsqueeze(-1) + around).flatten(1)
+        return self.layers(gather_tokens(seen.flatten(1, 3), ids).unflatten(1, (-1, len(around))).flatten(2))
+
+
+def on_grid(
+    tokens: Float[Tensor, "B K D"], token_ids: Int64[Tensor, "B K"], grid: TokenGrid
+) -> Float[Tensor, "B T H W D"]:
+    """Tokens at their places, zeros at the others."""
+    everywhere = tokens.new_zeros(len(tokens), grid.num_tokens, tokens.shape[-1])
+    return everywhere.scatter(1, token_ids.unsqueeze(-1).expand_as(tokens), tokens).unflatten(1, grid)
+
+
+def last_seen(context: Float[Tensor, "B Nc D"], mask: TubeMask, grid: TokenGrid) -> Float[Tensor, "B Nt D"]:
+    """For each hidden tubelet, the visible token at its place that comes last before it; zeros where there is none."""
+    seen = on_grid(context, mask.context_ids, grid)
+    is_seen = on_grid(torch.ones_like(context[..., :1]), mask.context_ids, grid)
+    latest = [torch.zeros_like(seen[:, 0])]
+    for frame in range(grid.frames - 1):
+        latest.append(torch.where(is_seen[:, frame] > 0, seen[:, frame], latest[-1]))
+    return gather_tokens(torch.stack(latest, dim=1).flatten(1, 3), mask.target_ids)

@@ -74,8 +74,6 @@ class LatentSurprise:
         device: torch.device,
         precision: Precision,
     ):
-        if encoder.per_frame:
-            raise ValueError("an encoder with per_frame sees single frames and predicts none; give a model of clips")
         windows.require_tubelets(encoder.tubelet[0])
         self.encoder, self.target_encoder = (each.to(device).eval() for each in (encoder, target_encoder))
         self.num_levels = num_levels
