@@ -31,9 +31,9 @@ class Predictor(nn.Module):
         modality_embeddings: as for `VideoEncoder`.
         num_hypotheses: futures that can be predicted, each by a learned vector that is added to the mask tokens.
         local_context: a mask token starts from what is seen in 3 x 3 places around it in this many tubelets of frames
-            before, and its prediction is a change of the last token seen at its place. What
-            moves goes to a neighbouring place, and most places stay as they are: attention must find that out (measured
-            by us: docs/log.md). 0: mask tokens alone, as released.
+            before, and its prediction is a change of the last token seen at its place. What moves goes to a
+            neighbouring place, and most places stay as they are: attention must find that out (measured by us:
+            docs/log.md). 0: mask tokens alone, as released.
         position, position_grid, mlp, activation_checkpointing: as for `VideoEncoder`.
     """
 
@@ -175,8 +175,8 @@ class Predictor(nn.Module):
 class PastNeighbourhood(nn.Module):
     """For each hidden tubelet, two layers over the visible tokens around its place in the tubelets of frames before it.
 
-    The first is a convolution of 3 x 3 places that is computed for hidden tubelets alone. It is wide: where something goes
-    depends on where it is and on how it moves together, which no linear map of the two knows.
+    The first is a convolution of 3 x 3 places that is computed for hidden tubelets alone. It is wide: where something
+    goes depends on where it is and on how it moves together, which no linear map of the two knows.
 
     Args:
         dim: width of the tokens.
