@@ -11,6 +11,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveCon
 from lightning.pytorch.plugins.environments import SLURMEnvironment  # type: ignore[attr-defined]
 from lightning.pytorch.plugins.io import CheckpointIO
 
+from vjepa.cli.embedded_data import render_embedded_data
 from vjepa.cli.parser import HelpfulParser
 from vjepa.data.atomic_file import writing
 from vjepa.data.clips.labelled_clips import LabelledClips
@@ -188,6 +189,7 @@ class TrainingCLI(LightningCLI):
 
     def _run_subcommand(self, subcommand: str) -> None:
         settings = self.config[subcommand]
+        render_embedded_data(settings)
         try:
             with writing(settings.runs / settings.name):
                 super()._run_subcommand(subcommand)
