@@ -111,8 +111,11 @@ def run_by_recipe(
     prog: str,
     description: str,
     flat: Mapping[str, type] = MappingProxyType({}),
+    completed: Callable[[Namespace], None] = lambda given: None,
 ) -> None:
     """Call a function with the values that recipes (`-c`) and flags give to its parameters.
+
+    `completed` fills in values that follow from others, before parts are built of them.
 
     `flat` maps parameters to dataclasses whose fields are keys of their own: `--checkpoint`, not `--source.checkpoint`.
     A parameter `configuration` receives all values as plain ones.
@@ -124,6 +127,7 @@ def run_by_recipe(
     parser.add_function_arguments(function, skip={"configuration", *flat})
     given = parser.parse_args(arguments)
     render_embedded_data(given)
+    completed(given)
     parts = parser.instantiate(given).as_dict()
     parts.pop("config", None)
     groups = {name: flat[name](**{key: parts.pop(key) for key in keys[name]}) for name in flat}

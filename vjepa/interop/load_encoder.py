@@ -4,14 +4,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import final
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from vjepa.data.clips.batch import PIXEL_MEAN, PIXEL_STD, normalize_clips
 from vjepa.interop.networks import build
 from vjepa.interop.opening import with_encoder
 from vjepa.interop.portable import Family, Preprocessing
+from vjepa.interop.prepare import prepare_clips
 from vjepa.models import VideoEncoder
 
 
@@ -63,6 +65,35 @@ class LoadedEncoder(nn.Module):
     ) -> Float[Tensor, "B D"]:
         """One embedding for each clip: the class token where the encoder has one (LeVJEPA), else the mean token."""
         return self.encoder.embed_clips(self._normalized(clips))
+
+    def prepare(
+        self,
+        video: str | Path | np.ndarray | Tensor,  # a file, or (T, H, W, 3) uint8, RGB
+        fps: float | None = None,
+        max_clips: int = 8,
+    ) -> UInt8[Tensor, "B 3 T H W"]:
+        """Clips as in training, of a video of any length, rate and size.
+
+        Back-to-back clips of `preprocessing.num_frames` frames at its rate; of each frame the largest central crop with
+        the shape of `preprocessing.crop_size`, resized to it. The last clip ends with the video; a video shorter than a
+        clip is spread evenly over it. Pixels stay uint8: the encoder normalises them itself.
+
+        Args:
+            video: of an array the first axis is time.
+            fps: frames per second of an array; needed where the encoder's rate is in frames per second.
+            max_clips: of a longer video so many, spread evenly over it.
+
+        Raises ValueError where a file can't be read, or an array is not as above.
+
+        Example::
+
+            encoder = vjepa.load_encoder("synthetic")
+            clips = encoder.prepare("my_video.mp4")  # or: encoder.prepare(frames, fps=30), (T, H, W, 3)
+            tokens = encoder(clips)  # (B, N, D), N = T / 2 * H / 8 * W / 8 with tubelets of 2 x 8 x 8
+            of_clips = encoder.embed_clips(clips)  # (B, D), the mean token
+            of_video = of_clips.mean(0)  # (D,)
+        """
+        return prepare_clips(video, fps, self.preprocessing, max_clips)
 
     def _normalized(self, clips: Tensor) -> Tensor:
         """In the precision of the weights, which `half()` or `to(torch.bfloat16)` may have lowered."""

@@ -69,7 +69,8 @@ def plan(
         suite: worlds and tasks.
         planner: searches for actions; the oracle uses the same one.
         checkpoint: of a run of `vjepa fit` on a world model, or its folder, or several of them (training seeds), over
-            which the table shows mean and standard deviation; the newest below `runs` that fits the suite if None.
+            which the table shows mean and standard deviation; two_rooms comes with the package; the newest below `runs`
+            that fits the suite if None.
         settings: the run's config.yaml, where it does not lie in the checkpoint's run folder.
         replan_every: action chunks of a plan that are executed before the next plan.
         over: latents of an imagined path that count, "path" or "last".
@@ -126,7 +127,7 @@ def plan(
                 results.append(result_of(name, split, path, done, simulated))
                 drawn.setdefault(split, done.actions)
                 _say(results[-1], simulated)
-    folder = output or models[0].checkpoint.parent.parent / "plan"
+    folder = output or models[0].folder(runs) / "plan"
     facts = {
         "configuration": configuration,
         "checkpoints": [{"path": str(run.checkpoint), "step": run.step} for run in models],
