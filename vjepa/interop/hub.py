@@ -8,7 +8,7 @@ import hashlib
 import re
 from pathlib import Path
 
-FILES = ["config.json", "*.safetensors", "model.safetensors.index.json", "*preprocessor_config.json"]
+FILES = ["config.json", "*.safetensors", "model.safetensors.index.json", "*preprocessor_config.json", "model.yaml"]
 
 
 def is_hub_name(name: str) -> bool:

@@ -1,4 +1,4 @@
-"""Networks as ONNX graphs, for runtimes without Python: pixels in, tokens or latents out, any number of clips at once."""
+"""Networks as ONNX graphs, for runtimes without Python: pixels in, tokens or latents out."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,19 +35,23 @@ def write_encoder_graph(model: PortableModel, file: Path) -> None:
     write_graph(EncoderGraph(encoder), {"clips": clips}, "tokens", file)
 
 
-def write_graph(module: nn.Module, inputs: dict[str, Tensor], output: str, file: Path, free: Sequence[int] = ()) -> None:
+def write_graph(
+    module: nn.Module, inputs: dict[str, Tensor], output: str, file: Path, free: Sequence[int] = ()
+) -> None:
     """Trace a module and write it. The first axis of all inputs is free, and of the last input those of `free`.
 
     Raises ValueError where the package onnx is missing.
     """
     for package in ("onnx", "onnxscript"):
         optional(package, "--to onnx", "onnx")
+    with torch.no_grad():
+        module.eval()(*inputs.values())  # tables that are computed at the first call must not be computed while tracing
     last = list(inputs)[-1]
     batch = torch.export.Dim("batch")
     axes = {name: {0: batch} for name in inputs}
     axes[last] |= {axis: torch.export.Dim(f"axis_{axis}") for axis in free}
     program = torch.onnx.export(
-        module.eval(),
+        module,
         tuple(inputs.values()),
         input_names=list(inputs),
         output_names=[output],

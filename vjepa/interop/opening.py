@@ -131,9 +131,9 @@ def _found(path: Path) -> Path:
     if found is None and is_hub_name(str(path)):
         return hub_folder(str(path))
     if found is None:
-        raise ValueError(
-            f"there is no file, folder or recipe {path}, and no weights of this name come with the package"
-        )
+        near = difflib.get_close_matches(str(path), packaged_names(), n=1)
+        hint = f"did you mean '{near[0]}', which comes with the package?" if near else "give the path of a model"
+        raise ValueError(f"there is no file, folder or recipe {path}; {hint}")
     return found
 
 

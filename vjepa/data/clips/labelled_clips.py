@@ -196,7 +196,8 @@ class LabelledClips(EvaluationClips):
         ):
             raise ValueError(
                 "folds split the training manifest themselves; drop the recipe's other splits: "
-                "--data.train_split=null --data.val_split=null --data.test_split=null --data.test_share=null (and manifests)"
+                "--data.train_split=null --data.val_split=null --data.test_split=null --data.test_share=null "
+                "(and manifests)"
             )
         if self.group is None:
             raise ValueError("folds need groups: name the column of what must not be on both sides with --data.group")
