@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from vjepa.interop.recipe_header import brief, read_header
+from vjepa.cli.recipes_command import brief, read_header
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 README = CONFIGS / "README.md"

@@ -99,7 +99,7 @@ COMMANDS = {
         quiet=True,
     ),
     "convert": Command(
-        "convert_command:run_convert_command",
+        "conversion.convert_command:run_convert_command",
         "convert a model between formats: native, released, Hugging Face",
         "synthetic models/synthetic --to=native",
     ),
@@ -109,7 +109,7 @@ COMMANDS = {
         "videos/ -o features --checkpoint=synthetic",
     ),
     "import-recipe": Command(
-        "import_recipe_command:run_import_recipe_command",
+        "conversion.import_recipe_command:run_import_recipe_command",
         "turn a training YAML of the released code into a recipe",
         "pretrain-256px-16f.yaml -o mine.yaml",
     ),

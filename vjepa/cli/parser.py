@@ -12,9 +12,9 @@ from typing import Any, NoReturn
 import yaml
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace  # type: ignore[attr-defined]
 
-from vjepa.cli.embedded_data import render_embedded_data
 from vjepa.cli.explanation import explain, keys_of_parser
 from vjepa.data.paths import expanded
+from vjepa.data.synthetic.on_demand import render_embedded_data
 from vjepa.interop.recipe import find_recipe, no_such_recipe, parse_recipe
 from vjepa.interop.renamed import renamed_flags
 
@@ -126,7 +126,7 @@ def run_by_recipe(
     keys = {name: parser.add_class_arguments(group, instantiate=False) for name, group in flat.items()}
     parser.add_function_arguments(function, skip={"configuration", *flat})
     given = parser.parse_args(arguments)
-    render_embedded_data(given)
+    render_embedded_data(given.as_dict())
     completed(given)
     parts = parser.instantiate(given).as_dict()
     parts.pop("config", None)

@@ -5,10 +5,11 @@ import re
 import shutil
 import sys
 import textwrap
+from pathlib import Path
+from typing import NamedTuple
 
 from vjepa.cli.parser import ROOMS, HelpfulParser
 from vjepa.interop.recipe import HOME, RECIPES, all_recipes
-from vjepa.interop.recipe_header import brief, read_header
 
 _COMMANDS = {room: command for command, room in ROOMS.items()} | {"pretrain": "fit", "worldmodel": "fit"}
 _OTHER_COMMANDS = {"epic_kitchens100": "anticipate"}
@@ -54,3 +55,38 @@ def recipe_list(word: str = "") -> str:
 def _line(row: tuple[str, str, str, str], widths: list[int], width: int) -> str:
     left = "  ".join(f"{cell:<{each}}" for cell, each in zip(row, widths, strict=False))
     return f"{left}  {textwrap.shorten(row[3], max(20, width - len(left) - 2), placeholder=' ...')}".rstrip()
+
+
+class Header(NamedTuple):
+    """The first sentence, and the fields (`Paper`, `Hardware`, ...) with their lines joined."""
+
+    title: str
+    fields: dict[str, str]
+
+    def brief(self, field: str) -> str:
+        """The first sentence of a field, "" where there is none."""
+        return brief(self.fields.get(field, ""))
+
+
+def read_header(recipe: Path) -> Header:
+    parts: dict[str, str] = {"": ""}
+    name = ""
+    for number, line in enumerate(recipe.read_text(encoding="utf-8").splitlines()):
+        if not line.startswith("#"):
+            break
+        field = re.match(r"# ([A-Z][a-z]+): +(.*)", line) if number else None
+        name, text = field.groups() if field else (name, line.lstrip("# "))
+        parts[name] = f"{parts.get(name, '')} {text}".strip()
+    return Header(parts.pop(""), parts)
+
+
+def brief(text: str) -> str:
+    """The first sentence, of its remarks in brackets only where a number is from."""
+    text = re.sub(r"\(([^()]*)\)", _origin, text).replace("|", "/")
+    text = re.split(r"(?<=[a-z0-9%)])[.;] (?=[A-Z0-9])", text, maxsplit=1)[0]
+    return re.sub(r" +([,.;:])", r"\1", re.sub(r"  +", " ", text)).strip().removesuffix(".")
+
+
+def _origin(remark: re.Match[str]) -> str:
+    found = re.search("measured here|estimated|as published", remark[1])
+    return f"({found[0]})" if found else ""

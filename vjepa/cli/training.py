@@ -11,11 +11,11 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveCon
 from lightning.pytorch.plugins.environments import SLURMEnvironment  # type: ignore[attr-defined]
 from lightning.pytorch.plugins.io import CheckpointIO
 
-from vjepa.cli.embedded_data import render_embedded_data
 from vjepa.cli.parser import HelpfulParser
 from vjepa.data.atomic_file import writing
 from vjepa.data.clips.labelled_clips import LabelledClips
 from vjepa.data.episodes.data_module import EpisodeDataModule
+from vjepa.data.synthetic.on_demand import render_embedded_data
 from vjepa.models import SIZES, Predictor
 from vjepa.monitoring import (
     ClosingSummary,
@@ -189,7 +189,7 @@ class TrainingCLI(LightningCLI):
 
     def _run_subcommand(self, subcommand: str) -> None:
         settings = self.config[subcommand]
-        render_embedded_data(settings)
+        render_embedded_data(settings.as_dict())
         try:
             with writing(settings.runs / settings.name):
                 super()._run_subcommand(subcommand)

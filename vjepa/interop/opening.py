@@ -5,8 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from vjepa.interop import hugging_face, native
-from vjepa.interop.hub import hub_folder, is_hub_name
 from vjepa.interop.hugging_face import read_hugging_face
+from vjepa.interop.hugging_face.hub import hub_folder, is_hub_name
 from vjepa.interop.loading import read_checkpoint
 from vjepa.interop.native import read_native
 from vjepa.interop.networks import whole_settings

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+from vjepa.cli.conversion.world_model_graph import write_world_model_graphs
 from vjepa.cli.parser import HelpfulParser
 from vjepa.interop.hugging_face import write_hugging_face
 from vjepa.interop.model_card import Format, write_model_card
@@ -11,7 +12,6 @@ from vjepa.interop.onnx_export import write_encoder_graph
 from vjepa.interop.opening import open_model
 from vjepa.interop.released import write_released
 from vjepa.interop.run_folder import checkpoint_in
-from vjepa.training.world_model_graph import write_world_model_graphs
 from vjepa.training.world_model_run import holds_world_model, read_world_model
 
 _WRITERS = {

@@ -4,18 +4,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import Namespace
-
 from vjepa.data.synthetic.dataset import FOLDERS, write_dataset
 from vjepa.processors import started_processes
 
 
-def render_embedded_data(settings: Namespace) -> None:
-    """Render what is missing of data/synthetic, data/synthetic_hard and data/physics, in the current folder.
+def render_embedded_data(settings: Any) -> None:
+    """Render what is missing of the embedded datasets that settings (nested, plain) name, in the current folder.
 
     Raises ValueError where several processes were started, which would all write it.
     """
-    values = set(_strings(settings.as_dict()))
+    values = set(_strings(settings))
     for name, folder in FOLDERS.items():
         if not any(Path(value).parent == Path(folder) for value in values) or Path(folder, "dataset.json").exists():
             continue
