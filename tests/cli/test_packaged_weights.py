@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from vjepa.cli.checkpoint_arguments import CheckpointArguments
+from vjepa.cli.main import main
 from vjepa.interop.native import SETTINGS
 from vjepa.interop.opening import open_model, open_run
 from vjepa.interop.packaged import RUN_SETTINGS, WEIGHTS_FOLDER, packaged_names, packaged_weights
@@ -60,3 +61,13 @@ def test_evaluations_read_them_and_write_below_the_runs():
 def test_an_encoder_is_no_world_model():
     with pytest.raises(ValueError, match="the packaged weights 'synthetic' are of an encoder of clips, not of a world"):
         read_world_model(Path("synthetic"))
+
+
+@pytest.mark.slow
+def test_a_first_plan_needs_neither_a_run_nor_episodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    flags = ["--episodes=2", "--steps=8", "--baselines=[behaviour_cloning]", "--pictures=0", "--planner.samples=16"]
+    main(["plan", "-c", "two_rooms", "--checkpoint=two_rooms", *flags])
+    said = capsys.readouterr().out
+    assert "planning with two_rooms, step 7500" in said and "no row of behaviour cloning: there are no episodes" in said
+    assert list((tmp_path / "runs" / "two_rooms" / "plan").glob("*.json"))
