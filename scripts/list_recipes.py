@@ -25,7 +25,8 @@ INTRODUCTION = """\
 | You want to | Start with |
 |---|---|
 | see a run on a laptop | `make pretrain` (`pretrain/synthetic.yaml`), then `make probe` |
-| pretrain on a few hundred videos without a GPU | `pretrain/small_videos.yaml` |
+| pretrain on your own videos without a GPU | `vjepa fit -c my_videos --data.train_manifest=FOLDER` |
+| probe any checkpoint on a folder of labelled videos | `vjepa probe -c folder --data.train_manifest=FOLDER` |
 | continue from released weights on your own videos | `pretrain/vjepa2_vitl16_continued.yaml` |
 | pretrain V-JEPA 1, 2 or 2.1 on a cluster | `pretrain/vjepa1_*`, `vjepa2_*`, `vjepa2_1_*`: 16 frames, then a cooldown |
 | train an encoder further with labels | `make finetune`; for your own clips `finetune/weizmann.yaml` |
