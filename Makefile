@@ -31,7 +31,7 @@ PYTEST = OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= \
 	$(VENV)/bin/python -m pytest --numprocesses=2 --dist=worksteal
 
 .SECONDEXPANSION:
-.PHONY: help install simulators data report pretrain probe finetune compare labels surprise segment worldmodel plan test test-quick test-without-decord bench bench-data recipes docs notebooks check \
+.PHONY: help install simulators data report pretrain probe finetune compare labels surprise segment worldmodel plan test test-quick test-without-decord test-lowest bench bench-data recipes docs notebooks check \
 	format clean
 
 help:  ## list the targets
@@ -106,6 +106,14 @@ test-without-decord: $(INSTALLED)  ## run all tests as where decord has no wheel
 
 test-quick: $(INSTALLED)  ## run the tests that are not marked as slow: about 1 minute
 	$(PYTEST) -m 'not slow' $(ARGS)
+
+# An environment of its own. On Linux torch 2.6.0 of PyPI brings 3 GB of CUDA libraries; INDEX=... names another index.
+test-lowest: constraints/lowest.txt  ## import, and a run of 3 steps, with the lowest versions that pyproject.toml claims; Python 3.11
+	$(PYTHON) -m venv $(VENV)-lowest
+	$(VENV)-lowest/bin/pip install --quiet --constraint constraints/lowest.txt $(if $(INDEX),--index-url $(INDEX)) torch torchvision
+	$(VENV)-lowest/bin/pip install --quiet --constraint constraints/lowest.txt .
+	cd $$(mktemp -d) && $(CURDIR)/$(VENV)-lowest/bin/vjepa make-data --num_train=64 --num_val=12 --num_test=12 \
+		&& $(CURDIR)/$(VENV)-lowest/bin/vjepa fit -c synthetic --trainer.max_steps=3
 
 bench-data: $(INSTALLED)  ## time the data path against the released pipeline; ARGS="--source video.mp4"
 	$(VENV)/bin/python benchmarks/bench_data.py $(ARGS)

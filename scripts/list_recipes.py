@@ -1,8 +1,8 @@
 """Writes configs/README.md, the list of recipes, from their headers: `make recipes`."""
 
-import re
 from pathlib import Path
-from typing import NamedTuple
+
+from vjepa.cli.recipes_command import brief, read_header
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 README = CONFIGS / "README.md"
@@ -25,7 +25,8 @@ INTRODUCTION = """\
 | You want to | Start with |
 |---|---|
 | see a run on a laptop | `make pretrain` (`pretrain/synthetic.yaml`), then `make probe` |
-| pretrain on a few hundred videos without a GPU | `pretrain/small_videos.yaml` |
+| pretrain on your own videos without a GPU | `vjepa fit -c my_videos --data.train_manifest=FOLDER` |
+| probe any checkpoint on a folder of labelled videos | `vjepa probe -c folder --data.train_manifest=FOLDER` |
 | continue from released weights on your own videos | `pretrain/vjepa2_vitl16_continued.yaml` |
 | pretrain V-JEPA 1, 2 or 2.1 on a cluster | `pretrain/vjepa1_*`, `vjepa2_*`, `vjepa2_1_*`: 16 frames, then a cooldown |
 | train an encoder further with labels | `make finetune`; for your own clips `finetune/weizmann.yaml` |
@@ -43,26 +44,6 @@ the paper, the command and the reasons.
 """
 
 
-class Header(NamedTuple):
-    """The comment lines at the top of a recipe."""
-
-    title: str
-    fields: dict[str, str]
-
-
-def read_header(recipe: Path) -> Header:
-    """The first sentence, and the fields (`Paper`, `Hardware`, ...) with their lines joined."""
-    parts: dict[str, str] = {"": ""}
-    name = ""
-    for number, line in enumerate(recipe.read_text(encoding="utf-8").splitlines()):
-        if not line.startswith("#"):
-            break
-        field = re.match(r"# ([A-Z][a-z]+): +(.*)", line) if number else None
-        name, text = field.groups() if field else (name, line.lstrip("# "))
-        parts[name] = f"{parts.get(name, '')} {text}".strip()
-    return Header(parts.pop(""), parts)
-
-
 def index() -> str:
     """The text of configs/README.md."""
     sections = [INTRODUCTION]
@@ -73,22 +54,10 @@ def index() -> str:
 
 
 def _row(recipe: Path) -> str:
-    title, fields = read_header(recipe)
+    header = read_header(recipe)
     link = f"[{recipe.stem}]({recipe.parent.name}/{recipe.name})"
-    hardware, hours, expect = (_brief(fields.get(name, "")) for name in ("Hardware", "Hours", "Expect"))
-    return f"| {link}: {_brief(title)} | {hardware.partition(',')[0]} | {hours} | {expect.partition(';')[0]} |\n"
-
-
-def _brief(text: str) -> str:
-    """The first sentence, of its remarks in brackets only where a number is from."""
-    text = re.sub(r"\(([^()]*)\)", _origin, text).replace("|", "/")
-    text = re.split(r"(?<=[a-z0-9%)])[.;] (?=[A-Z0-9])", text, maxsplit=1)[0]
-    return re.sub(r" +([,.;:])", r"\1", re.sub(r"  +", " ", text)).strip().removesuffix(".")
-
-
-def _origin(remark: re.Match[str]) -> str:
-    found = re.search("measured here|estimated|as published", remark[1])
-    return f"({found[0]})" if found else ""
+    hardware, hours, expect = (header.brief(name) for name in ("Hardware", "Hours", "Expect"))
+    return f"| {link}: {brief(header.title)} | {hardware.partition(',')[0]} | {hours} | {expect.partition(';')[0]} |\n"
 
 
 if __name__ == "__main__":

@@ -23,7 +23,8 @@ def load_encoder(
     """A frozen encoder from a released file, a Hugging Face or native folder, a run or a recipe (docs/checkpoints.md).
 
     Args:
-        path: the file or folder, or the name of a recipe (weights are then random).
+        path: the file or folder; "synthetic", weights that come with the package; a model of the Hugging Face hub, such
+            as "facebook/vjepa2-vitl-fpc64-256"; or the name of another recipe (weights are then random).
         which: of several encoders; the moving average if None.
         num_heads: for released files of a width that no released model has.
         image_size: height and width of clips in pixels, where the source says none or another.

@@ -41,9 +41,10 @@ def test_each_format_is_written_with_its_card(released: Path, tmp_path: Path, ca
 
 
 def test_a_card_tells_a_recipe_and_the_licence_that_is_given(tmp_path: Path):
-    main(["convert", "synthetic", str(tmp_path / "model"), "--to=native", "--licence=CC0"])
+    main(["convert", "synthetic_2_1", str(tmp_path / "model"), "--to=native", "--licence=CC0"])
     card = (tmp_path / "model" / "README.md").read_text()
-    assert "Licence: CC0" in card and "random weights, seed 0" in card and "16 frames, one of 2 frames" in card
+    assert card.startswith("---\nlibrary_name: vjepa\n") and 'license_name: "CC0"' in card
+    assert "Licence: CC0" in card and "random weights, seed 0" in card and "frames, one of 2 frames" in card
     assert vjepa.load_encoder(tmp_path / "model").family == "vjepa"
 
 
@@ -62,7 +63,7 @@ def test_nothing_is_overwritten_unless_asked(released: Path, tmp_path: Path, cap
         (("none.pt", "out", "--to=native"), "there is no file, folder or recipe none.pt"),
         (("synthetic", "out", "--to=huggingface"), "transformers' model has position rotary_tiled where this encoder"),
         (("synthetic", ".", "--to=meta"), "is a folder; for --to meta give a file, e.g. model.pt"),
-        (("synthetic", "out", "--to=onnx"), "'to': expected one of ['native', 'meta', 'huggingface']"),
+        (("synthetic", "out", "--to=gguf"), "'to': expected one of ['native', 'meta', 'huggingface', 'onnx']"),
         (("synthetic", "out"), "missing 'to'; see `--help`"),
         (("synthetic", "out", "--to=native", "--numheads=3"), "unknown key 'numheads'; did you mean 'num_heads'?"),
         (("synthetic", "out", "--to=native", "--which=target"), "has one encoder; leave out which"),

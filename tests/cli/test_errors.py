@@ -81,7 +81,7 @@ def slip(capsys: pytest.CaptureFixture, *arguments: object) -> str:
             "accumulate_grad_batches (8) must be at most the number of batches in an",
         ),
         ("--trainer.use_distributed_sampler=true", "use_distributed_sampler (true) would replace our order"),
-        ("-c=none.yaml", "'config': File does not exist: "),
+        ("-c=none.yaml", "there is no recipe none.yaml; give the path of a YAML file, or a name"),
     ],
 )
 def test_a_wrong_flag_is_named_with_the_way_out(tiny_recipe, capsys, flag, sentence):
@@ -164,7 +164,7 @@ def test_an_unknown_command_is_named(capsys):
         "unknown command 'fitt'; did you mean 'fit'? "
         "(commands: fit, validate, test, predict, probe, finetune, segment, compare, label-efficiency, collect, "
         "plan, anticipate, surprise, convert, embed, import-recipe, health-bands, make-data, manifest, doctor, "
-        "transcode)"
+        "recipes, completion, transcode)"
     )
     assert "unknown command 'train'; did you mean 'fit'?" in slip(capsys, "train")
     assert "unknown key 'num_trian'; did you mean 'num_train'?" in slip(capsys, "make-data", "--num_trian=3")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 import vjepa
 from tests.interop.tiny_models import assert_equal, part_of, tiny_model
-from vjepa.cli.convert_command import convert
+from vjepa.cli.conversion.convert_command import convert
 from vjepa.grid import TokenGrid
 from vjepa.interop.hugging_face import read_hugging_face, write_hugging_face
 from vjepa.interop.networks import build

@@ -124,7 +124,7 @@ def test_a_run_goes_to_native_but_not_where_its_positions_are_unknown(run_folder
 
 def test_a_recipe_gives_the_same_random_weights_each_time():
     before = torch.get_rng_state()
-    model, report = open_model("synthetic")
+    model, report = open_model("configs/pretrain/synthetic.yaml")
     again, _ = open_model(ROOT / RECIPES / "pretrain" / "synthetic.yaml")
     assert_equal(model, again)
     assert torch.equal(before, torch.get_rng_state())
@@ -254,7 +254,7 @@ def test_importing_vjepa_stays_cheap():
 def test_random_weights_of_a_recipe_are_announced(monkeypatch, tmp_path, capsys):
     note.cache_clear()
     monkeypatch.chdir(tmp_path)
-    vjepa.load_encoder("synthetic")
+    vjepa.load_encoder("configs/pretrain/synthetic.yaml")
     assert "configs/pretrain/synthetic.yaml: weights are random (seed 0): a recipe has none" in capsys.readouterr().err
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from vjepa.interop import renamed
-from vjepa.interop.recipe import CHECKOUT, find_recipe, merged, read_recipe
+from vjepa.interop.recipe import HOME, find_recipe, merged, read_recipe
 
 BASE = """
 model:
@@ -165,7 +165,7 @@ def test_a_base_is_looked_up_as_other_files_are(tmp_path, monkeypatch):
 )
 def test_a_recipe_is_found_by_name_or_path_from_anywhere(tmp_path, monkeypatch, name, room):
     monkeypatch.chdir(tmp_path)
-    file = CHECKOUT / "configs" / room / f"{name}.yaml"
+    file = HOME / "configs" / room / f"{name}.yaml"
     assert find_recipe(name, [room]) == find_recipe(f"configs/{room}/{name}.yaml") == file
     assert find_recipe("none", [room]) is None
     here = written(tmp_path, synthetic="data: {}\n")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from vjepa.interop.upstream_recipe import ImportedRecipe, import_recipe
+from vjepa.interop.upstream.recipe import ImportedRecipe, import_recipe
 from vjepa.training import Schedule
 
 MASK = {

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Protocol
 
 from vjepa.interop.opening import open_run
+from vjepa.interop.packaged import packaged_weights
 from vjepa.interop.run_folder import EncoderName, PretrainedRun, newest_run
 
 
@@ -23,7 +24,8 @@ class CheckpointArguments:
     """The checkpoint to evaluate, and where results go.
 
     Args:
-        checkpoint: of any format that `vjepa convert` reads, or a run's folder; the newest below `runs` if None.
+        checkpoint: of any format that `vjepa convert` reads, a run's folder, or the name of weights that come with the
+            package (synthetic); the newest below `runs` if None.
         settings: the run's config.yaml, where it is not in the checkpoint's run folder.
         encoder: the target encoder (the moving average), or the context encoder.
         num_heads: of the encoder, where the checkpoint does not contain it.
@@ -62,7 +64,8 @@ class CheckpointArguments:
 
     def folder(self, run: Opened, evaluation: str) -> Path:
         """The folder of results."""
-        beside = self.runs / run.checkpoint.stem if run.step is None else run.checkpoint.parent.parent
+        is_run = run.step is not None and not packaged_weights(run.checkpoint)
+        beside = run.checkpoint.parent.parent if is_run else self.runs / run.checkpoint.stem
         return self.output or beside / evaluation
 
     def facts(self, run: Opened) -> dict[str, object]:

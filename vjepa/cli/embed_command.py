@@ -30,7 +30,8 @@ def chosen_encoder(
     """The encoder of the features.
 
     Args:
-        checkpoint: of any format that `vjepa convert` reads, or a run's folder; the newest below `runs` if None.
+        checkpoint: of any format that `vjepa convert` reads, a run's folder, or the name of weights that come with the
+            package (synthetic); the newest below `runs` if None.
         which: encoder of a checkpoint that has several.
         num_heads: of the encoder, where the checkpoint does not contain it.
         image_size: height and width of training clips, where the checkpoint does not contain them.

@@ -60,7 +60,7 @@ def explain(message: str, known_keys: list[str], arguments: Sequence[str], rooms
         return _explain_unknown(unknown, known_keys, arguments, _settings(arguments, rooms))
     required = re.search(r"the following arguments are required: (.+)", message)
     if required:
-        return _explain_missing(required[1].split(", "), known_keys)
+        return _explain_missing(required[1].split(", "), known_keys, bool(_settings(arguments, rooms)))
     keys = re.findall(r'Parser key "([^"]+)"', message)
     if keys and "Not a valid subclass" in message and "Given value: {'class_path'" in message:
         return f"'{'.'.join(keys)}' has keys beside class_path and init_args; put them below init_args"
@@ -132,7 +132,9 @@ def _explain_unknown(
     return f"unknown key '{whole}'{hint} (`--print_config` shows all keys with their values)"
 
 
-def _explain_missing(missing: list[str], known_keys: list[str]) -> str:
+def _explain_missing(missing: list[str], known_keys: list[str], has_recipe: bool) -> str:
+    if has_recipe:
+        return f"missing {', '.join(map(repr, missing))}, which this recipe leaves to you; give --{missing[0]}=..."
     way_out = _give_a_recipe(known_keys) if "config" in known_keys else "see `--help`"
     listed = ", ".join(f"'{key.rpartition('.')[2]}'" for key in missing)
     return f"missing {listed}; {way_out}"

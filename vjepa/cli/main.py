@@ -10,6 +10,7 @@ import warnings
 from importlib import import_module
 from typing import NamedTuple
 
+from vjepa.cli.everyday_flags import everyday_flags
 from vjepa.processors import prepare_threads, started_processes
 
 TRAINING = "training:run_training_command"
@@ -20,81 +21,144 @@ class Command(NamedTuple):
 
     function: str  # "module:function", which takes the arguments after the command's name
     help: str
+    example: str  # what follows `vjepa` and the command's name
     quiet: bool = False  # starts a trainer for each probe or recipe, so Lightning's lines about devices are left out
 
 
 COMMANDS = {
-    "fit": Command(TRAINING, "train a model by a recipe"),
-    "validate": Command(TRAINING, "one pass over the validation clips"),
-    "test": Command(TRAINING, "one pass over the test clips"),
-    "predict": Command(TRAINING, "write the target encoder's tokens of the validation clips"),
+    "fit": Command(
+        TRAINING,
+        "train a model by a recipe",
+        "-c synthetic --trainer.max_steps=100",
+    ),
+    "validate": Command(
+        TRAINING,
+        "one pass over the validation clips",
+        "-c synthetic --ckpt_path=last",
+    ),
+    "test": Command(
+        TRAINING,
+        "one pass over the test clips",
+        "-c synthetic --ckpt_path=last",
+    ),
+    "predict": Command(
+        TRAINING,
+        "write the target encoder's tokens of the validation clips",
+        "-c synthetic --ckpt_path=last",
+    ),
     "probe": Command(
         "evaluation.probe_command:run_probe_command",
         "frozen evaluation of a checkpoint: kNN, linear and attentive probes beside baselines",
+        "-c folder --data.train_manifest=labelled_videos/ --checkpoint=runs/my_videos/version_0",
         quiet=True,
     ),
     "finetune": Command(
         "evaluation.finetune_command:run_finetune_command",
         "train a checkpoint's encoder with labels, whole or by low-rank adapters, beside frozen and from scratch",
+        "-c synthetic --checkpoint=synthetic --methods=[whole,frozen]",
         quiet=True,
     ),
     "segment": Command(
         "evaluation.segment_command:run_segment_command",
         "objects in frozen features: without labels, by heads, by propagation of masks, beside baselines",
+        "-c synthetic --checkpoint=synthetic",
         quiet=True,
     ),
     "compare": Command(
         "evaluation.compare_command:run_compare_command",
         "one encoder under several objectives: a table, and pictures of blurred pixels and of collapse",
+        "-c synthetic --steps=200",
         quiet=True,
     ),
     "label-efficiency": Command(
         "evaluation.label_efficiency_command:run_label_efficiency_command",
         "labels saved by pretraining: accuracy against labels and unlabelled clips, and a picture",
+        "-c synthetic --seeds=[0,1,2]",
         quiet=True,
     ),
     "collect": Command(
-        "simulation.collect_command:run_collect_command", "write episodes of a simulated world for a world model"
+        "simulation.collect_command:run_collect_command",
+        "write episodes of a simulated world for a world model",
+        "-c two_rooms --episodes=100",
     ),
     "plan": Command(
         "simulation.plan_command:run_plan_command",
         "closed-loop planning with world models beside baselines: table, JSON, pictures",
+        "-c two_rooms --checkpoint=two_rooms --episodes=20",
     ),
     "anticipate": Command(
         "evaluation.anticipation_command:run_anticipation_command",
         "frozen evaluation of encoder and predictor on future actions (EPIC-Kitchens-100)",
+        "-c epic_kitchens100 --checkpoint=vitl.pt",
         quiet=True,
     ),
     "surprise": Command(
         "evaluation.surprise_command:run_surprise_command",
         "prediction error over time with past-only context: possible and impossible clips, beside baselines",
+        "-c physics --checkpoint=synthetic",
         quiet=True,
     ),
     "convert": Command(
-        "convert_command:run_convert_command", "convert a model between formats: native, released, Hugging Face"
+        "conversion.convert_command:run_convert_command",
+        "convert a model between formats: native, released, Hugging Face",
+        "synthetic models/synthetic --to=native",
     ),
     "embed": Command(
-        "embed_command:run_embed_command", "write features of videos, folders and manifests, from any checkpoint"
+        "embed_command:run_embed_command",
+        "write features of videos, folders and manifests, from any checkpoint",
+        "videos/ -o features --checkpoint=synthetic",
     ),
     "import-recipe": Command(
-        "import_recipe_command:run_import_recipe_command", "turn a training YAML of the released code into a recipe"
+        "conversion.import_recipe_command:run_import_recipe_command",
+        "turn a training YAML of the released code into a recipe",
+        "pretrain-256px-16f.yaml -o mine.yaml",
     ),
     "health-bands": Command(
         "health_bands_command:run_health_bands_command",
         "curves of healthy runs of a recipe, and pictures of runs over them",
+        "runs/synthetic --pictures=pictures",
+    ),
+    "make-data": Command(
+        "data_commands:make_data",
+        "render the embedded dataset to mp4 files",
+        "--folder=data/synthetic",
+    ),
+    "manifest": Command(
+        "data_commands:manifest",
+        "list videos in a manifest, with the facts of each file",
+        "videos/ --output=videos.csv",
+    ),
+    "doctor": Command(
+        "data_commands:doctor",
+        "check every file of a dataset, and list the good ones",
+        "videos.csv --output=doctor",
+    ),
+    "recipes": Command(
+        "recipes_command:run_recipes_command",
+        "list the recipes, with task, hardware and hours",
+        "laptop",
+    ),
+    "completion": Command(
+        "completion_command:run_completion_command",
+        "a script that completes commands, flags and recipes on Tab",
+        "bash > ~/.local/share/bash-completion/completions/vjepa",
+    ),
+    "transcode": Command(
+        "data_commands:transcode",
+        "make copies of videos that decode fast",
+        "videos.csv --output=copies --short_side=256",
     ),
     "show": Command(
         "show_command:run_show_command",
         "look before you train: a recipe's augmented clips, masks and views as PNG or mp4",
+        "my_videos/ -c my_videos -o show.png",
         quiet=True,
     ),
     "report": Command(
-        "report_command:run_report_command", "everything about a run, or several side by side, on one HTML page"
+        "report_command:run_report_command",
+        "everything about a run, or several side by side, on one HTML page",
+        "runs/synthetic",
     ),
-    "make-data": Command("data_commands:make_data", "render the embedded dataset to mp4 files"),
-    "manifest": Command("data_commands:manifest", "list videos in a manifest, with the facts of each file"),
-    "doctor": Command("data_commands:doctor", "check every file of a dataset, and list the good ones"),
-    "transcode": Command("data_commands:transcode", "make copies of videos that decode fast"),
 }
 
 # What other tools, our Makefile and the wish for the obvious call them.
@@ -128,6 +192,10 @@ def main(arguments: list[str] | None = None) -> None:
         hint = f"; did you mean '{near[0]}'?" if near else ""
         _exit_with(f"unknown command '{name}'{hint} (commands: {', '.join(COMMANDS)})")
     threading.excepthook = _report_of_thread
+    if {"-h", "--help"} & set(arguments[1:]):
+        print(f"{COMMANDS[name].help}\n\nexample: vjepa {name} {COMMANDS[name].example}\n")
+        if name == "fit":
+            print(everyday_flags())
     try:
         _run(COMMANDS[name], arguments)
     except Exception as error:

@@ -14,7 +14,8 @@ from jsonargparse import ActionConfigFile, ArgumentParser, Namespace  # type: ig
 
 from vjepa.cli.explanation import explain, keys_of_parser
 from vjepa.data.paths import expanded
-from vjepa.interop.recipe import find_recipe, parse_recipe
+from vjepa.data.synthetic.on_demand import render_embedded_data
+from vjepa.interop.recipe import find_recipe, no_such_recipe, parse_recipe
 from vjepa.interop.renamed import renamed_flags
 
 # Folders of `configs` by command; of all others it is "probe".
@@ -82,7 +83,10 @@ class RecipeAction(ActionConfigFile):
     ) -> None:
         before = cfg.clone()
         parser.current = Path.cwd()
-        values = str(find_recipe(values, parser.recipe_rooms) or values)
+        recipe = find_recipe(values, parser.recipe_rooms)
+        if recipe is None and "{" not in values:  # settings themselves, as YAML, are no file
+            raise ValueError(no_such_recipe(values, parser.recipe_rooms))
+        values = str(recipe or values)
         super().__call__(parser, cfg, values, option_string)  # type: ignore[no-untyped-call]
         for key, value in cfg.items():
             if isinstance(value, dict) and isinstance(before.get(key), dict):
@@ -107,8 +111,11 @@ def run_by_recipe(
     prog: str,
     description: str,
     flat: Mapping[str, type] = MappingProxyType({}),
+    completed: Callable[[Namespace], None] = lambda given: None,
 ) -> None:
     """Call a function with the values that recipes (`-c`) and flags give to its parameters.
+
+    `completed` fills in values that follow from others, before parts are built of them.
 
     `flat` maps parameters to dataclasses whose fields are keys of their own: `--checkpoint`, not `--source.checkpoint`.
     A parameter `configuration` receives all values as plain ones.
@@ -119,6 +126,8 @@ def run_by_recipe(
     keys = {name: parser.add_class_arguments(group, instantiate=False) for name, group in flat.items()}
     parser.add_function_arguments(function, skip={"configuration", *flat})
     given = parser.parse_args(arguments)
+    render_embedded_data(given.as_dict())
+    completed(given)
     parts = parser.instantiate(given).as_dict()
     parts.pop("config", None)
     groups = {name: flat[name](**{key: parts.pop(key) for key in keys[name]}) for name in flat}

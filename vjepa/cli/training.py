@@ -15,6 +15,7 @@ from vjepa.cli.parser import HelpfulParser
 from vjepa.data.atomic_file import writing
 from vjepa.data.clips.labelled_clips import LabelledClips
 from vjepa.data.episodes.data_module import EpisodeDataModule
+from vjepa.data.synthetic.on_demand import render_embedded_data
 from vjepa.models import SIZES, Predictor
 from vjepa.monitoring import (
     ClosingSummary,
@@ -196,6 +197,7 @@ class TrainingCLI(LightningCLI):
 
     def _run_subcommand(self, subcommand: str) -> None:
         settings = self.config[subcommand]
+        render_embedded_data(settings.as_dict())
         try:
             with writing(settings.runs / settings.name):
                 super()._run_subcommand(subcommand)

@@ -8,14 +8,20 @@ from vjepa.interop.hugging_face import has_class_token
 from vjepa.interop.networks import outline, parts_of, whole_settings
 from vjepa.interop.portable import PortableModel, Preprocessing
 
-Format = Literal["native", "meta", "huggingface"]
+Format = Literal["native", "meta", "huggingface", "onnx"]
 
 _NOT_STATED = "not stated in the source"
 _LOADING = {
     "native": 'import vjepa\n\nencoder = vjepa.load_encoder("{where}")',
     "meta": 'import vjepa\n\nencoder = vjepa.load_encoder("{where}")  # the released loaders read it too',
     "huggingface": 'from transformers import {loader}\n\nmodel = {loader}.from_pretrained("{where}"{more})',
+    "onnx": """\
+import onnxruntime
+
+session = onnxruntime.InferenceSession("{where}/encoder.onnx")
+(tokens,) = session.run(None, {{"clips": clips}})  # (B, 3, T, H, W) uint8, RGB -> (B, N, D)""",
 }
+_LICENCES = ("apache-2.0", "mit", "cc-by-nc-4.0", "cc-by-4.0")  # by their names on the Hugging Face hub
 
 
 def model_card(model: PortableModel, format: Format, where: Path) -> str:
@@ -30,7 +36,7 @@ def model_card(model: PortableModel, format: Format, where: Path) -> str:
     )
     family = "a model trained or set up with vjepa" if model.family == "vjepa" else f"a {model.family}"
     origin = model.origin
-    return f"""# {where.name}
+    return f"""{_front_matter(format, origin.licence)}# {where.name}
 
 Weights of {family}, written by `vjepa convert` ({format}).
 
@@ -48,6 +54,16 @@ Weights of {family}, written by `vjepa convert` ({format}).
 {_LOADING[format].format(where=where, loader=loader, more=more)}
 ```
 """
+
+
+def _front_matter(format: Format, licence: str | None) -> str:
+    """What the Hugging Face hub reads of a card, for folders that can be uploaded to it as they are."""
+    if format not in ("native", "huggingface"):
+        return ""
+    library = "transformers" if format == "huggingface" else "vjepa"
+    name = (licence or "").lower().replace(" ", "-")
+    terms = f"license: {name}" if name in _LICENCES else f'license: other\nlicense_name: "{licence or _NOT_STATED}"'
+    return f"---\nlibrary_name: {library}\ntags: [video, v-jepa]\n{terms}\n---\n\n"
 
 
 def write_model_card(model: PortableModel, format: Format, where: Path, file: Path) -> None:

@@ -1,13 +1,16 @@
 """Opens a model of any format, which it detects."""
 
+import difflib
 from dataclasses import replace
 from pathlib import Path
 
 from vjepa.interop import hugging_face, native
 from vjepa.interop.hugging_face import read_hugging_face
+from vjepa.interop.hugging_face.hub import hub_folder, is_hub_name
 from vjepa.interop.loading import read_checkpoint
 from vjepa.interop.native import read_native
 from vjepa.interop.networks import whole_settings
+from vjepa.interop.packaged import packaged_names, packaged_weights
 from vjepa.interop.portable import Part, PortableModel
 from vjepa.interop.recipe import find_recipe
 from vjepa.interop.released import Hints, from_released
@@ -34,8 +37,9 @@ def open_model(
     """Read a model of any format, all of its weights or nothing.
 
     Args:
-        path: a released `.pt` or `.pth.tar`, a Hugging Face or native folder, a run's folder or `.ckpt`, or a recipe or
-            its name (weights are then random).
+        path: a released `.pt` or `.pth.tar`, a Hugging Face or native folder, a run's folder or `.ckpt`; the name of
+            packaged weights ("synthetic") or of a model of the Hugging Face hub; or a recipe or its name (weights are
+            then random).
         which: of several encoders: "ema_encoder", "target_encoder" or "encoder" of a released file, "target" or
             "context" of a run; the moving average if None.
         num_heads: of the encoder, for released files of a width that no released model has.
@@ -123,10 +127,14 @@ def _encoder_of(model: PortableModel, path: str | Path) -> Part:
 def _found(path: Path) -> Path:
     if path.exists():
         return path
-    recipe = find_recipe(str(path))
-    if recipe is None:
-        raise ValueError(f"there is no file, folder or recipe {path}")
-    return recipe
+    found = packaged_weights(path) or find_recipe(str(path))
+    if found is None and is_hub_name(str(path)):
+        return hub_folder(str(path))
+    if found is None:
+        near = difflib.get_close_matches(str(path), packaged_names(), n=1)
+        hint = f"did you mean '{near[0]}', which comes with the package?" if near else "give the path of a model"
+        raise ValueError(f"there is no file, folder or recipe {path}; {hint}")
+    return found
 
 
 def _read_folder(folder: Path, which: str | None) -> tuple[PortableModel, Report]:

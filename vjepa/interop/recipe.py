@@ -11,9 +11,11 @@ Mappings are merged key by key; lists and values are replaced. A mapping whose `
 replaced as a whole, since other classes take other `init_args`.
 
 A relative path of a file to read is looked up from the current folder, then from the recipe's folder and the three
-above it: recipes of a checkout, and the settings that a run saves below its project, work from anywhere.
+above it: recipes of a checkout, and the settings that a run saves below its project, work from anywhere. Installed
+recipes lie in the package (`HOME`).
 """
 
+import difflib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,7 +28,8 @@ from vjepa.data.paths import expanded
 from vjepa.interop.renamed import note, renamed
 
 RECIPES = Path("configs")
-CHECKOUT = Path(__file__).parents[2]
+PACKAGE = Path(__file__).parents[1]
+HOME = PACKAGE if (PACKAGE / RECIPES).is_dir() else PACKAGE.parent  # a wheel carries the recipes; else a checkout does
 MANIFESTS = ("train_manifest", "val_manifest", "test_manifest", "manifest")
 INPUTS = {*MANIFESTS, "root", "bands", "initial_weights", "source", "checkpoint", "settings", "image_weights"}
 FOLDERS_ABOVE = 3  # from RUNS/NAME/VERSION to the project
@@ -75,11 +78,27 @@ def parse_yaml(text: str, file: Path) -> Any:
 
 
 def find_recipe(name: str, rooms: Sequence[str] = ("pretrain",)) -> Path | None:
-    """A recipe by its path, from here or from the checkout, or by its name in rooms of `configs`; None without any."""
-    names = [Path(name), CHECKOUT / name]
+    """A recipe by its path, from here or from `HOME`, or by its name in rooms of `configs`; None without any."""
+    names = [Path(name), HOME / name]
     if "/" not in name and not name.startswith("."):
-        names += [folder / RECIPES / room / f"{name}.yaml" for folder in (Path(), CHECKOUT) for room in rooms]
+        names += [folder / RECIPES / room / f"{name}.yaml" for folder in (Path(), HOME) for room in rooms]
     return next((file for file in names if os.path.isfile(file)), None)
+
+
+def all_recipes() -> list[Path]:
+    """The recipes of `HOME`, by room and name."""
+    return sorted((HOME / RECIPES).glob("*/*.yaml"))
+
+
+def no_such_recipe(name: str, rooms: Sequence[str]) -> str:
+    """A sentence with the recipe that a user meant: one of another command, or the nearest name."""
+    recipes, stem = all_recipes(), Path(name).stem
+    known = [file.stem for file in recipes if file.parent.name in rooms]
+    elsewhere = [f"configs/{file.parent.name}" for file in recipes if file.stem == stem and stem not in known]
+    near = difflib.get_close_matches(stem, known, n=1, cutoff=0.5)
+    hint = f"it is one of {elsewhere[0]}, for another command" if elsewhere else ""
+    hint = hint or (f"did you mean '{near[0]}'?" if near else "give the path of a YAML file, or a name")
+    return f"there is no recipe {name}; {hint} (`vjepa recipes` lists them)"
 
 
 def located(path: str, recipe: Path, current: Path) -> str:

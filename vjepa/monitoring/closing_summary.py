@@ -92,6 +92,10 @@ class ClosingSummary(Callback):
             if isinstance(module, ClipModel):
                 sources = data.training_sources if isinstance(data, ClipDataModule) else []
                 yield f"  {evaluation_of([source.manifest for source in sources], checkpoint)}"
+                classes = max((len(clips.manifest.label_names) for clips in getattr(data, "train", [])), default=0)
+                if len(sources) == 1 and classes > 1 and not _is_embedded(sources[0].manifest):
+                    labelled, last = shlex.quote(sources[0].manifest), shlex.quote(str(checkpoint))
+                    yield f"  vjepa probe -c folder --data.train_manifest {labelled} --checkpoint {last}"
             elif isinstance(module, WorldModel) and module.action_limit is None:  # recordings, not a simulated world
                 yield "  plan with it as section 5 of docs/own-robot-data.md does"
             else:
@@ -103,7 +107,7 @@ class ClosingSummary(Callback):
 # `vjepa` finds recipes by their names from every folder; `make` works in the checkout alone.
 def evaluation_of(manifests: list[str], checkpoint: Path) -> str:
     """The command that evaluates a model: probes or surprise if it was trained on an embedded world, else features."""
-    other = next((each for each in manifests if not (Path(each).parent / EMBEDDED).exists()), None)
+    other = next((each for each in manifests if not _is_embedded(each)), None)
     if other is None:
         folder = Path(manifests[0]).parent.name if manifests else ""
         if folder and find_recipe(folder, ("surprise",)):
@@ -111,6 +115,10 @@ def evaluation_of(manifests: list[str], checkpoint: Path) -> str:
         recipe = folder if folder and find_recipe(folder, ("probe",)) else "synthetic"
         return f"vjepa probe -c {recipe} --checkpoint {shlex.quote(str(checkpoint))}"
     return f"vjepa embed {shlex.quote(other)} -o features --checkpoint {shlex.quote(str(checkpoint))}"
+
+
+def _is_embedded(manifest: str) -> bool:
+    return (Path(manifest).parent / EMBEDDED).exists()
 
 
 def planning_of(episodes: str, checkpoint: Path) -> str:

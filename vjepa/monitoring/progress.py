@@ -24,6 +24,9 @@ class RunProgress(ProgressBar):
     """Step, loss, clips per second, fraction of time waiting for data, effective rank, verdict on health.
 
     A bar on a terminal; elsewhere (log files, SLURM) a plain line every `seconds_between_lines`.
+
+    Args:
+        seconds_between_lines: where there is no terminal.
     """
 
     def __init__(self, seconds_between_lines: float = 10.0):

@@ -20,6 +20,10 @@ class RunCheckpoint(Checkpoint):
     Files are replaced atomically (`vjepa.training.checkpoint.AtomicCheckpointIO`). Where the loss is not finite, a
     ValueError ends the run before a checkpoint is written. After SIGINT or SIGTERM to any rank all ranks save at the
     end of the step and raise `Interrupted`; a second SIGINT ends at once.
+
+    Args:
+        every_n_steps: optimizer steps from one `last.ckpt` to the next.
+        keep_every_n_steps: optimizer steps from one kept checkpoint to the next; none is kept if None.
     """
 
     def __init__(self, every_n_steps: int = 200, keep_every_n_steps: int | None = None):

@@ -7,11 +7,14 @@ from typing import Any, NamedTuple
 from jsonargparse import ArgumentError, ArgumentParser
 
 from vjepa.data.episodes.data_module import EpisodeDataModule
-from vjepa.interop.loading import load_all, read_run_checkpoint
+from vjepa.interop.loading import load_all, read_run_checkpoint, read_tensors
 from vjepa.interop.networks import seeded
+from vjepa.interop.packaged import RUN_SETTINGS, WEIGHTS, packaged_weights
 from vjepa.interop.recipe import read_recipe
 from vjepa.interop.run_folder import checkpoint_in, settings_beside
 from vjepa.training.world_model import WorldModel
+
+STEP = "global_step"  # of training, beside packaged weights
 
 
 class WorldModelRun(NamedTuple):
@@ -24,7 +27,9 @@ class WorldModelRun(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The run's folder, e.g. "two_rooms/version_0"."""
+        """The run's folder, e.g. "two_rooms/version_0", or the name of packaged weights."""
+        if packaged_weights(self.checkpoint):
+            return str(self.checkpoint)
         folder = self.checkpoint.resolve().parent.parent
         return f"{folder.parent.name}/{folder.name}"
 
@@ -43,18 +48,24 @@ class WorldModelRun(NamedTuple):
 
     def data(self) -> EpisodeDataModule:
         """Its training data. Raises ValueError where the settings have none."""
-        return _built("data", EpisodeDataModule, self.settings, settings_beside(self.checkpoint))
+        return _built("data", EpisodeDataModule, self.settings, _settings_of(self.checkpoint))
+
+    def folder(self, runs: Path) -> Path:
+        """Where results go: the run's folder, or one below `runs` for packaged weights."""
+        return runs / self.name if packaged_weights(self.checkpoint) else self.checkpoint.parent.parent
 
 
 def holds_world_model(checkpoint: Path, settings: Path | None = None) -> bool:
     """Whether a checkpoint is of a run on a world model, by its settings."""
-    file = settings or checkpoint.resolve().parent.parent / "config.yaml"
-    kind = _class_of_model(read_recipe(file)) if checkpoint.suffix == ".ckpt" and file.exists() else None
+    packaged = packaged_weights(checkpoint)
+    file = settings or (packaged or checkpoint.resolve().parent.parent) / RUN_SETTINGS
+    is_run = packaged is not None or checkpoint.suffix == ".ckpt"
+    kind = _class_of_model(read_recipe(file)) if is_run and file.exists() else None
     return kind is not None and issubclass(kind, WorldModel)
 
 
 def read_world_model(
-    path: Path,  # a checkpoint, or a run's folder
+    path: Path,  # a checkpoint, a run's folder, or the name of packaged weights
     settings: Path | None = None,  # the run's config.yaml; the one in the checkpoint's run folder if None
 ) -> WorldModelRun:
     """Read a checkpoint of `vjepa fit`, safely and whole.
@@ -64,8 +75,8 @@ def read_world_model(
     checkpoint = checkpoint_in(path)
     if checkpoint.is_dir():
         raise ValueError(f"{path} is no folder of a run: it has no checkpoints/last.ckpt")
-    content = read_run_checkpoint(checkpoint)
-    file = settings or settings_beside(checkpoint)
+    content = _content_of(checkpoint)
+    file = settings or _settings_of(checkpoint)
     given = read_recipe(file)
     kind = _class_of_model(given)
     if kind is None or not issubclass(kind, WorldModel):
@@ -81,6 +92,21 @@ def read_world_model(
     load_all(model, content["state_dict"], checkpoint)
     model.eval().requires_grad_(False)
     return WorldModelRun(checkpoint, model, int(content.get("global_step", 0)), given)
+
+
+def _content_of(checkpoint: Path) -> dict[str, Any]:
+    folder = packaged_weights(checkpoint)
+    if folder is None:
+        return read_run_checkpoint(checkpoint)
+    if not (folder / RUN_SETTINGS).exists():
+        raise ValueError(f"the packaged weights '{checkpoint}' are of an encoder of clips, not of a world model")
+    weights = read_tensors(folder / WEIGHTS)
+    return {"state_dict": weights, "global_step": int(weights.pop(STEP))}
+
+
+def _settings_of(checkpoint: Path) -> Path:
+    folder = packaged_weights(checkpoint)
+    return settings_beside(checkpoint) if folder is None else folder / RUN_SETTINGS
 
 
 def _class_of_model(settings: dict[str, Any]) -> type | None:

@@ -416,3 +416,57 @@ def test_clips_whose_class_a_fold_cannot_learn_are_counted(tmp_path):
 def test_folds_that_cannot_be_are_refused(tmp_path, settings, message):
     with pytest.raises(ValueError, match=message):
         of_people(tmp_path, **settings)
+
+
+# --- a test share
+
+
+def by_class(count: int, *columns, names: str = "ab") -> list[tuple]:
+    rows = [(name, n) for name in names for n in range(count)]
+    return [
+        (f"{name}{number}.mp4", name, *(column[number % len(column)] for column in columns)) for name, number in rows
+    ]
+
+
+def test_a_share_of_each_class_is_tested_and_never_seen_before(tmp_path):
+    train = written(tmp_path, "train.csv", by_class(20))
+    clips = LabelledClips(train_manifest=train, test_share=0.25, frame_step=1)
+    counts = {split: [labels_of(clips, split).count(name) for name in "ab"] for split in ("train", "val", "test")}
+    assert counts == {"train": [12, 12], "val": [3, 3], "test": [5, 5]}  # val: a fifth of the 15 others
+    paths = [path for manifest in clips.manifests.values() for path in manifest.paths]
+    assert len(set(paths)) == len(paths) == 40
+    again = LabelledClips(train_manifest=train, test_share=0.25, frame_step=1, seed=1)
+    assert list(again.manifests["test"].paths) != list(clips.manifests["test"].paths)
+
+
+def test_a_share_is_made_of_whole_groups(tmp_path):
+    train = written(tmp_path, "train.csv", by_class(20, "uvwxyz"), header="path,label,person")
+    clips = LabelledClips(train_manifest=train, test_share=0.25, group="person", frame_step=1)
+    people = [set(manifest.columns["person"].numbers.tolist()) for manifest in clips.manifests.values()]
+    assert len(people) == 3 and all(people) and sum(map(len, people)) == len(set.union(*people)) == 6
+    train = written(tmp_path, "train.csv", by_class(5, names="abcd"))
+    with pytest.raises(ValueError, match="because groups of column 'label' stay together"):
+        LabelledClips(train_manifest=train, test_share=0.25, group="label", frame_step=1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"test_share": 1.0}, r"test_share \(1.0\) must be between 0 and 1; try 0.25"),
+        ({"test_share": 0.2, "test_manifest": "t.csv"}, "and there is a test split, too; leave out test_share"),
+        (
+            {"test_share": 0.2, "folds": 3, "group": "label"},
+            "drop the recipe's other splits: .* --data.test_share=null",
+        ),
+    ],
+)
+def test_a_share_goes_with_no_other_test_split(tmp_path, settings, sentence):
+    train = written(tmp_path, "train.csv", by_class(4))
+    with pytest.raises(ValueError, match=sentence):
+        LabelledClips(train_manifest=train, frame_step=1, **settings)
+
+
+def test_one_clip_of_a_class_can_t_be_tested(tmp_path):
+    train = written(tmp_path, "train.csv", by_class(1))
+    with pytest.raises(ValueError, match="2 training rows can't be split into training and test rows; give a test_man"):
+        LabelledClips(train_manifest=train, test_share=0.5, frame_step=1)

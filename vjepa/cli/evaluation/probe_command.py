@@ -1,8 +1,11 @@
 """`vjepa probe`: frozen evaluation of a checkpoint beside baselines."""
 
 import time
+from dataclasses import fields
 from pathlib import Path
 from typing import Literal
+
+from jsonargparse import Namespace
 
 from vjepa.cli.checkpoint_arguments import CheckpointArguments
 from vjepa.cli.parser import run_by_recipe
@@ -20,6 +23,7 @@ from vjepa.evaluation.probes.report import hardest, print_tables, write_files
 from vjepa.evaluation.probes.sweep import Sweep
 from vjepa.evaluation.probes.temporal_tasks import TemporalTaskName
 from vjepa.evaluation.results import print_unreadable
+from vjepa.interop.opening import with_encoder
 
 BaselineName = Literal["random", "pixels", "differences", "gradients", "flow", "image", "random_image"]
 
@@ -40,6 +44,7 @@ def probe(
     cache_gigabytes: float = 20.0,
     shuffle_labels: bool = False,
     temporal: list[TemporalTaskName] = [],  # noqa: B006 (read only)
+    clips_of_run: bool = False,
 ) -> None:
     """Probe frozen features, print a table, write results to the folder `probe`.
 
@@ -64,6 +69,7 @@ def probe(
         shuffle_labels: learn and choose by shuffled labels, as a check of the protocol: all must end near chance.
         temporal: tasks without labels, in tables of their own: "arrow" (is a clip played backwards?), "order" (are its
             parts out of order?), "speed" (how fast does it run?).
+        clips_of_run: frames, rate and size of clips that are not given are those of the checkpoint's training.
     """
     started = time.monotonic()
     run = source.read()
@@ -117,4 +123,24 @@ def probe(
 def run_probe_command(arguments: list[str]) -> None:
     """Parse and run `vjepa probe`."""
     description = "Frozen evaluation of a checkpoint beside baselines."
-    run_by_recipe(probe, arguments, "vjepa probe", description, {"source": CheckpointArguments})
+    flat = {"source": CheckpointArguments}
+    run_by_recipe(probe, arguments, "vjepa probe", description, flat, clips_as_in_training)
+
+
+def clips_as_in_training(given: Namespace) -> None:
+    """Give `data` the frames, rate and size of the checkpoint's clips, where it has the defaults."""
+    if not given.clips_of_run:
+        return
+    names = [field.name for field in fields(CheckpointArguments)]
+    source = CheckpointArguments(**{name: given[name] for name in names})
+    checkpoint = source.read().checkpoint
+    clips = with_encoder(checkpoint, None, source.num_heads, source.image_size)[0].preprocessing
+    defaults = {field.name: field.default for field in fields(LabelledClips)}
+    for name in ("num_frames", "crop_size"):
+        if given.data[name] == defaults[name]:
+            given.data[name] = getattr(clips, name)
+    if all(given.data[name] is None for name in ("fps", "frame_step", "duration")):
+        given.data.fps, given.data.frame_step = clips.fps, clips.frame_step
+    rate = f"{clips.fps:g} frames per second" if clips.fps else f"one of {clips.frame_step:g} frames"
+    height, width = clips.crop_size
+    print(f"clips as in training: {clips.num_frames} frames, {rate}, {height} x {width} pixels; flags win")

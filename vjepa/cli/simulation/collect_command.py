@@ -35,7 +35,8 @@ def collect_episodes(
         suite: whose worlds are run, in layouts of its "train" split.
         behaviour: what is done in them.
         output: folder of the episodes.
-        episodes, steps: how many, and raw steps of each.
+        episodes: number of episodes.
+        steps: raw steps of each episode.
         frame_interval: raw steps between stored frames.
         seed: of tasks and behaviour.
         episodes_per_batch: bounds the memory, and changes nothing.

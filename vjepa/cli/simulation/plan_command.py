@@ -33,6 +33,7 @@ from vjepa.evaluation.planning.pictures import (
 )
 from vjepa.evaluation.planning.read_out import fit_read_out
 from vjepa.evaluation.planning.report import Result, print_tables, result_of, write_report
+from vjepa.interop.packaged import packaged_weights
 from vjepa.interop.run_folder import newest_run
 from vjepa.planning.cost import Over
 from vjepa.planning.planner import Planner
@@ -69,7 +70,8 @@ def plan(
         suite: worlds and tasks.
         planner: searches for actions; the oracle uses the same one.
         checkpoint: of a run of `vjepa fit` on a world model, or its folder, or several of them (training seeds), over
-            which the table shows mean and standard deviation; the newest below `runs` that fits the suite if None.
+            which the table shows mean and standard deviation; two_rooms comes with the package; the newest below `runs`
+            that fits the suite if None.
         settings: the run's config.yaml, where it does not lie in the checkpoint's run folder.
         replan_every: action chunks of a plan that are executed before the next plan.
         over: latents of an imagined path that count, "path" or "last".
@@ -126,7 +128,7 @@ def plan(
                 results.append(result_of(name, split, path, done, simulated))
                 drawn.setdefault(split, done.actions)
                 _say(results[-1], simulated)
-    folder = output or models[0].checkpoint.parent.parent / "plan"
+    folder = output or models[0].folder(runs) / "plan"
     facts = {
         "configuration": configuration,
         "checkpoints": [{"path": str(run.checkpoint), "step": run.step} for run in models],
@@ -170,6 +172,9 @@ def policies_of(
             try:
                 cloned = clone_behaviour(run.model, run.data(), suite, cloning)
             except ValueError as error:
+                if packaged_weights(run.checkpoint):  # which come without their episodes
+                    print(f"no row of behaviour cloning: {error} (`vjepa collect -c {run.name}` writes them)")
+                    continue
                 raise ValueError(
                     f"behaviour can't be cloned: {error}; or leave behaviour_cloning out of --baselines"
                 ) from None

@@ -67,23 +67,31 @@ class EvaluationClips(ClipSettings):
             return None
         return read_manifest(source or self.train_manifest, self.root, part, label_columns)
 
-    def hold_out(self, train: Manifest, is_val: Bool[np.ndarray, " rows"]) -> tuple[Manifest, Manifest]:
-        """Training and validation rows."""
-        if is_val.all() or not is_val.any():
+    def hold_out(
+        self, train: Manifest, is_held_out: Bool[np.ndarray, " rows"], split: SplitName = "val"
+    ) -> tuple[Manifest, Manifest]:
+        """The other training rows, and those that are held out."""
+        if is_held_out.all() or not is_held_out.any():
+            kind = "validation" if split == "val" else "test"
             raise ValueError(
-                f"{len(train)} training rows can't be split into training and validation rows; "
-                f"give a val_manifest or a val_split"
+                f"{len(train)} training rows can't be split into training and {kind} rows; "
+                f"give a {split}_manifest or a {split}_split"
             )
-        return train.select(np.flatnonzero(~is_val)), train.select(np.flatnonzero(is_val))
+        return train.select(np.flatnonzero(~is_held_out)), train.select(np.flatnonzero(is_held_out))
 
-    def held_out_groups(self, groups: np.ndarray) -> Bool[np.ndarray, " rows"]:
-        """Whole groups in random order, until they have `val_fraction` of the rows."""
-        is_val = np.zeros(len(groups), bool)
-        for group in generator_for(self.seed, Purpose.LABELLED_ROWS, 1).permutation(np.unique(groups)):
-            if is_val.sum() >= self.val_fraction * len(groups):
+    def held_out_groups(self, groups: np.ndarray, split: SplitName = "val") -> Bool[np.ndarray, " rows"]:
+        """Whole groups in random order, until they have the split's share of the rows."""
+        share, stream = self._held_out_share(split)
+        is_held_out = np.zeros(len(groups), bool)
+        for group in generator_for(self.seed, Purpose.LABELLED_ROWS, stream).permutation(np.unique(groups)):
+            if is_held_out.sum() >= share * len(groups):
                 break
-            is_val |= groups == group
-        return is_val
+            is_held_out |= groups == group
+        return is_held_out
+
+    def _held_out_share(self, split: SplitName) -> tuple[float, int]:
+        """Share of the rows, and the number of the random stream that selects them."""
+        return self.val_fraction, 1
 
     def ordered_batches(
         self, manifest: Manifest, frames: FrameSampling, cuts: Cuts, rows: Int64[np.ndarray, " n"], files: int

@@ -26,7 +26,7 @@ from vjepa.data.video.video_cache import VideoCache
 class LabelledClips(EvaluationClips):
     """Clips with classes: heads learn on `train`, are selected on `val`, and the selected ones are scored on `test`.
 
-    Validation rows are drawn class by class, or as whole groups of `group` (subjects, source films).
+    Validation and test rows are drawn class by class, or as whole groups of `group` (subjects, source films).
 
     Where clips are few, `folds` tests each of them once (cross-validation): the groups of the training manifest are
     dealt into that many folds, and `fold(k)` tests on fold k, selects on the next one and learns on the others.
@@ -34,6 +34,7 @@ class LabelledClips(EvaluationClips):
     Args:
         label: column with the class.
         folds: number of folds; a single split if None.
+        test_share: fraction of the training rows to test on, 0 to 1, where there is no test split.
         frame_step: frames of the file from one clip frame to the next. Give exactly one of this, fps and duration.
         duration: seconds that a clip covers.
         segments: clips over a file's length, in validation and test.
@@ -46,6 +47,7 @@ class LabelledClips(EvaluationClips):
 
     label: str = "label"
     folds: int | None = None
+    test_share: float | None = None
     frame_step: float | None = None
     duration: float | None = None
     segments: int = 1
@@ -142,33 +144,60 @@ class LabelledClips(EvaluationClips):
 
     def _read_splits(self) -> dict[SplitName, Manifest]:
         columns = [self.label, *([self.group] if self.group else [])]
-        read = {split: self.read_split(split, columns) for split in SPLITS}
+        self._require_one_test_split()
+        splits = [split for split in SPLITS if split != "test" or self.test_share is None]
+        read = {split: self.read_split(split, columns) for split in splits}
         given = {split: self._labelled(manifest) for split, manifest in read.items() if manifest is not None}
         train, *others = (self._classes(manifest, split) for split, manifest in given.items())
         class_names = learned_classes(train, others, self.label)
-        if "val" not in given:
-            whole = given["train"]
-            is_val = (
-                self._held_out_of_each_class(whole) if self.group is None else self.held_out_groups(self._groups(whole))
-            )
-            given["train"], given["val"] = self.hold_out(whole, is_val)
+        for split in ("test", "val"):
+            if split not in given:
+                whole = given["train"]
+                by_groups = self.group is not None
+                is_held_out = (
+                    self.held_out_groups(self._groups(whole), split)
+                    if by_groups
+                    else self._held_out_of_each_class(whole, split)
+                )
+                given["train"], given[split] = self.hold_out(whole, is_held_out, split)
         return {split: given[split].numbered_as(class_names) for split in SPLITS}
 
-    def _held_out_of_each_class(self, train: Manifest) -> np.ndarray:
-        is_val = np.zeros(len(train), bool)
-        generator = generator_for(self.seed, Purpose.LABELLED_ROWS, 1)
+    def _require_one_test_split(self) -> None:
+        if self.test_share is None:
+            return
+        if not 0 < self.test_share < 1:
+            raise ValueError(f"test_share ({self.test_share}) must be between 0 and 1; try 0.25")
+        if self.test_manifest or self.test_split:
+            raise ValueError(
+                f"test_share ({self.test_share}) splits the training manifest, and there is a test split, too; leave "
+                f"out test_share, or test_manifest and test_split (--data.test_share=null)"
+            )
+
+    def _held_out_share(self, split: SplitName) -> tuple[float, int]:
+        if split == "test":
+            assert self.test_share is not None
+            return self.test_share, 5
+        return super()._held_out_share(split)
+
+    def _held_out_of_each_class(self, train: Manifest, split: SplitName) -> np.ndarray:
+        share, stream = self._held_out_share(split)
+        is_held_out = np.zeros(len(train), bool)
+        generator = generator_for(self.seed, Purpose.LABELLED_ROWS, stream)
         for number in np.unique(train.labels):
             rows = generator.permutation(np.flatnonzero(train.labels == number))
-            count = max(1, round(self.val_fraction * len(rows)))
-            is_val[rows[: min(count, len(rows) - 1)]] = True  # the only clip of a class is for training
-        return is_val
+            count = max(1, round(share * len(rows)))
+            is_held_out[rows[: min(count, len(rows) - 1)]] = True  # the only clip of a class is for training
+        return is_held_out
 
     def _deal(self, folds: int) -> tuple[Manifest, Int64[np.ndarray, " rows"]]:
         """All labelled rows, and the fold of each."""
-        if self.val_manifest or self.test_manifest or self.train_split or self.val_split or self.test_split:
+        if self.test_share or any(
+            (self.val_manifest, self.test_manifest, self.train_split, self.val_split, self.test_split)
+        ):
             raise ValueError(
                 "folds split the training manifest themselves; drop the recipe's other splits: "
-                "--data.train_split=null --data.val_split=null --data.test_split=null (and manifests)"
+                "--data.train_split=null --data.val_split=null --data.test_split=null --data.test_share=null "
+                "(and manifests)"
             )
         if self.group is None:
             raise ValueError("folds need groups: name the column of what must not be on both sides with --data.group")

@@ -49,17 +49,17 @@ Bytes = NDArray[np.uint8]
 
 
 def write_dataset(
-    folder: str | Path | None = None,  # None is data/synthetic, data/synthetic_hard or data/physics
-    num_train: int = 4000,  # clips
+    folder: str | Path | None = None,
+    num_train: int = 4000,
     num_val: int = 500,
     num_test: int = 1000,
-    num_frames: int = 32,  # per clip
-    size: int = 64,  # pixels, width and height
+    num_frames: int = 32,
+    size: int = 64,
     fps: int = 16,
     seed: int = 0,
-    difficulty: Difficulty = "normal",  # of motions; hard: 24 of them, moving camera, distractors
-    world: World = "motions",  # physics: possible films, and in val and test matched pairs of possible and impossible
-    num_workers: int | None = None,  # processes; None is one per processor, 0 or 1 is this process alone
+    difficulty: Difficulty = "normal",
+    world: World = "motions",
+    num_workers: int | None = None,
     progress: bool = True,
 ) -> Path:
     """Make the dataset in `folder` unless it exists, and return the folder.
@@ -67,6 +67,20 @@ def write_dataset(
     Writes `videos/{split}/{00000}.mp4`, `masks/{split}/{00000}.npz` (key `mask`, (T, H, W) uint8), `{split}.csv` with
     the columns of COLUMNS or PHYSICS_COLUMNS, and finally `dataset.json`. An interrupted call is resumed. A script that
     calls this needs the usual `if __name__ == "__main__":`, because its worker processes import it.
+
+    Args:
+        folder: of the dataset; data/synthetic, data/synthetic_hard or data/physics if None.
+        num_train: clips to train on.
+        num_val: clips to choose by.
+        num_test: clips to score once.
+        num_frames: frames of a clip.
+        size: width and height of a clip in pixels.
+        fps: frames per second.
+        seed: of every clip.
+        difficulty: of motions; hard: 24 of them, moving camera, distractors.
+        world: "motions", or "physics": possible films, and in val and test pairs of possible and impossible ones.
+        num_workers: processes; one per processor if None, this process alone for 0 or 1.
+        progress: show it.
     """
     if world == "physics" and difficulty != "normal":
         raise ValueError(

@@ -28,7 +28,9 @@ class Cloning:
     """How behaviour is cloned.
 
     Args:
-        steps, batch_size, learning_rate: of Adam; the learning rate falls to 0 by a cosine.
+        steps: of Adam.
+        batch_size: windows per step.
+        learning_rate: of the first step; it falls to 0 by a cosine.
         hidden_dim: of the network.
         max_chunks: goals lie at most so many action chunks ahead, all distances equally often.
         gains: factors of the actions before they are bounded; the one that is best on training tasks is used. Behaviour

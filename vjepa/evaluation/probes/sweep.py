@@ -36,7 +36,8 @@ class Sweep:
 
     Args:
         heads: linear on pooled tokens, or attentive with 1 or 4 blocks.
-        learning_rates, weight_decays: a head for each pair of them.
+        learning_rates: a head for each pair of these and the weight decays.
+        weight_decays: the same.
         num_epochs: passes over the labelled clips.
         min_steps: least number of steps, where few clips are labelled.
         batch_size: files per step.

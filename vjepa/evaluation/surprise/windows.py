@@ -29,7 +29,8 @@ class PastWindows:
         stride: frames from one window's start to the next; a last window ends with the clip.
         targets: what the target encoder sees of a window: all of it, as in training and as published, or "past", the
             frames up to the predicted one, at one encoding for each predicted tubelet. The context is the past in both.
-        distance, exponent: of predicted tokens to target tokens, as in `vjepa.objectives.LatentPrediction`.
+        distance: of predicted tokens to target tokens, as in `vjepa.objectives.LatentPrediction`.
+        exponent: of the distance.
         mask_token: of a predictor that has several (V-JEPA 1: 0 of its short-range mask, 1 of its long-range one).
         batch_size: windows that are encoded at once.
     """

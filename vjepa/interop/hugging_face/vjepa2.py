@@ -240,7 +240,9 @@ def _config(model: PortableModel) -> dict[str, Any]:
 
 
 def _require_known_model(model: PortableModel) -> None:
-    no_model = "transformers has no such model; write it with --to native or meta"
+    no_model = (
+        "transformers has no such model; write it with --to native: load_encoder reads that folder from the hub, too"
+    )
     if model.action_predictor is not None:
         raise ValueError(f"this is a V-JEPA 2-AC, with a predictor of actions: {no_model}")
     if model.encoder is None:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
-from vjepa.interop.upstream_settings import Note, Settings, nearest
+from vjepa.interop.upstream.settings import Note, Settings, nearest
 from vjepa.models import OUTPUT_LEVELS, SIZES, EncoderSize
 
 APPS = ("vjepa", "vjepa_2_1")

@@ -9,7 +9,7 @@ import yaml
 from vjepa.cli.parser import HelpfulParser
 from vjepa.data.atomic_file import new_file
 from vjepa.interop.recipe import read_yaml
-from vjepa.interop.upstream_recipe import ImportedRecipe, import_recipe
+from vjepa.interop.upstream.recipe import ImportedRecipe, import_recipe
 
 PAPERS = {
     "V-JEPA 1": "V-JEPA (arXiv 2404.08471)",

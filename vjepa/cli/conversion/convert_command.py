@@ -3,14 +3,23 @@
 from dataclasses import replace
 from pathlib import Path
 
+from vjepa.cli.conversion.world_model_graph import write_world_model_graphs
 from vjepa.cli.parser import HelpfulParser
 from vjepa.interop.hugging_face import write_hugging_face
 from vjepa.interop.model_card import Format, write_model_card
 from vjepa.interop.native import write_native
+from vjepa.interop.onnx_export import write_encoder_graph
 from vjepa.interop.opening import open_model
 from vjepa.interop.released import write_released
+from vjepa.interop.run_folder import checkpoint_in
+from vjepa.training.world_model_run import holds_world_model, read_world_model
 
-_WRITERS = {"native": write_native, "meta": write_released, "huggingface": write_hugging_face}
+_WRITERS = {
+    "native": write_native,
+    "meta": write_released,
+    "huggingface": write_hugging_face,
+    "onnx": lambda model, folder: write_encoder_graph(model, folder / "encoder.onnx"),
+}
 
 
 def convert(
@@ -29,7 +38,8 @@ def convert(
     Args:
         source: a released file, a Hugging Face or native folder, a run's folder or checkpoint, or a recipe.
         destination: a folder; for "meta" a file.
-        to: "native" (safetensors and YAML), "meta" (the released layout) or "huggingface" (for transformers).
+        to: "native" (safetensors and YAML), "meta" (the released layout), "huggingface" (for transformers) or "onnx"
+            (the encoder; of a world model encoder and dynamics).
         which: of several encoders: ema_encoder, target_encoder or encoder; target or context of a run. The moving
             average if None.
         num_heads: of the encoder, for released files of a width that no released model has.
@@ -47,6 +57,10 @@ def convert(
     taken = [path for path in (card, destination) if path.exists() and not (path.is_dir() and not any(path.iterdir()))]
     if taken and not overwrite:
         raise ValueError(f"{taken[-1]} is there already; give another destination, or --overwrite")
+    if to == "onnx" and holds_world_model(checkpoint_in(Path(source))):
+        write_world_model_graphs(read_world_model(Path(source)), destination)
+        print(f"wrote {destination} (encoder.onnx, dynamics.onnx), its card {card}")
+        return
     model, report = open_model(source, which, num_heads, predictor_num_heads, image_size)
     if licence is not None:
         model = replace(model, origin=replace(model.origin, licence=licence))

@@ -1,0 +1,1 @@
+"""Commands that turn models and recipes into other formats."""

@@ -1,0 +1,1 @@
+"""Training YAMLs of the released code as recipes."""
