@@ -215,6 +215,7 @@ def folder_of_a_reader(
             shutil.copy(tiny_world / row["path"], kept)
     (tmp_path / "clips" / "run").mkdir(parents=True)
     shutil.copy(kept, tmp_path / "clips" / "run" / "a.mp4")
+    shutil.copy(kept, tmp_path / "my_video.mp4")
     monkeypatch.chdir(tmp_path)
     frames = np.random.default_rng(0).integers(0, 256, (20, 32, 32, 3), np.uint8)
     yield {"__name__": "page", "clips": torch.randint(0, 256, (2, 3, 4, 32, 32), dtype=torch.uint8), "frames": frames}

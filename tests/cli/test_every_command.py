@@ -48,7 +48,8 @@ def test_a_command_says_a_word_on_each_option_and_gives_an_example(command: str,
 @pytest.mark.parametrize("command", COMMANDS)
 def test_recipes_and_weights_of_examples_are_there(command: str):
     words = COMMANDS[command].example.replace("=", " ").split()
-    rooms = ("pretrain",) if COMMANDS[command].function == entry.TRAINING else (ROOMS.get(command, "probe"),)
+    trains = command == "show" or COMMANDS[command].function == entry.TRAINING
+    rooms = ("pretrain",) if trains else (ROOMS.get(command, "probe"),)
     for flag, name in pairwise(words):
         assert flag != "-c" or find_recipe(name, rooms), name
         assert flag != "--checkpoint" or "/" in name or name.endswith(".pt") or name in packaged_names(), name
