@@ -11,7 +11,7 @@ from vjepa.cli.main import main
 from vjepa.interop.native import SETTINGS
 from vjepa.interop.opening import open_model, open_run
 from vjepa.interop.packaged import RUN_SETTINGS, WEIGHTS_FOLDER, packaged_names, packaged_weights
-from vjepa.training.world_model_run import holds_world_model, read_world_model
+from vjepa.training.world_model_run import WorldModelRun, holds_world_model, read_world_model
 
 SCRIPT = runpy.run_path(str(Path(__file__).parents[2] / "scripts" / "package_weights.py"))
 TOLERANCE = {
@@ -65,6 +65,10 @@ def test_an_encoder_is_no_world_model():
 
 @pytest.mark.slow
 def test_a_first_plan_needs_neither_a_run_nor_episodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
+    def no_episodes(run: WorldModelRun):  # a checkout may have collected some
+        raise ValueError("there are no episodes")
+
+    monkeypatch.setattr(WorldModelRun, "data", no_episodes)
     monkeypatch.chdir(tmp_path)
     flags = ["--episodes=2", "--steps=8", "--baselines=[behaviour_cloning]", "--pictures=0", "--planner.samples=16"]
     main(["plan", "-c", "two_rooms", "--checkpoint=two_rooms", *flags])

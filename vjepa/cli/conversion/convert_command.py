@@ -1,5 +1,6 @@
 """`vjepa convert`: a model from one format to another; every weight is accounted for."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,15 +11,21 @@ from vjepa.interop.model_card import Format, write_model_card
 from vjepa.interop.native import write_native
 from vjepa.interop.onnx_export import write_encoder_graph
 from vjepa.interop.opening import open_model
+from vjepa.interop.portable import PortableModel
 from vjepa.interop.released import write_released
 from vjepa.interop.run_folder import checkpoint_in
 from vjepa.training.world_model_run import holds_world_model, read_world_model
 
-_WRITERS = {
+
+def _write_onnx(model: PortableModel, folder: Path) -> None:
+    write_encoder_graph(model, folder / "encoder.onnx")
+
+
+_WRITERS: dict[Format, Callable[[PortableModel, Path], None]] = {
     "native": write_native,
     "meta": write_released,
     "huggingface": write_hugging_face,
-    "onnx": lambda model, folder: write_encoder_graph(model, folder / "encoder.onnx"),
+    "onnx": _write_onnx,
 }
 
 
