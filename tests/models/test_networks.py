@@ -180,8 +180,8 @@ def test_the_past_neighbourhood_reads_visible_tokens_around_and_before():
         around = []
         for at in product((frame - 2, frame - 1), (row - 1, row, row + 1), (column - 1, column, column + 1)):
             inside = at[0] >= 0 and 0 <= at[1] < 3 and 0 <= at[2] < 4
-            seen = (mask.context_ids[clip] == grid.ids(torch.tensor(at))).nonzero() if inside else []
-            around.append(context[clip, seen[0, 0]] if len(seen) else torch.zeros(5))
+            seen = (mask.context_ids[clip] == grid.ids(torch.tensor(at))).nonzero().flatten().tolist() if inside else []
+            around.append(context[clip, seen[0]] if seen else torch.zeros(5))
         torch.testing.assert_close(found[clip, number], neighbourhood.layers(torch.cat(around)), atol=1e-6, rtol=1e-5)
 
 
