@@ -16,6 +16,7 @@ from vjepa.data.clips.batch import ClipBatch
 from vjepa.data.clips.data_module import ClipDataModule
 from vjepa.data.clips.image_views import ImageViews
 from vjepa.data.episodes.data_module import EpisodeDataModule
+from vjepa.data.synthetic.on_demand import render_embedded_data
 from vjepa.data.video.encoding import encode_video
 from vjepa.monitoring.previews import (
     Preview,
@@ -59,6 +60,7 @@ class ShowCLI(TrainingCLI):
             arguments.train_manifest, arguments.mixture = given.manifest, None
         elif given.manifest is not None:
             arguments.root = given.manifest
+        render_embedded_data(given.as_dict())
         views = given.model.init_args.get("views")
         data = self.parser.instantiate(Namespace({self.subcommand: Namespace(data=given.data)}))[self.subcommand].data
         previews = previews_of(data, given.samples, ImageViews(**views.as_dict()) if views is not None else None)

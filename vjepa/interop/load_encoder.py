@@ -124,6 +124,8 @@ def prepare_clips(
     video: str | Path | np.ndarray | Tensor, fps: float | None, preprocessing: Preprocessing, max_clips: int
 ) -> UInt8[Tensor, "B 3 T H W"]:
     """Back-to-back clips with the frames, rate and size of an encoder's training; see `LoadedEncoder.prepare`."""
+    if max_clips < 1:
+        raise ValueError(f"max_clips ({max_clips}) must be at least 1")
     frames = FrameSampling(preprocessing.num_frames, preprocessing.fps, preprocessing.frame_step)
     windows = SlidingWindows(frames, max_windows=max_clips)
     if isinstance(video, str | Path):
@@ -131,7 +133,7 @@ def prepare_clips(
             raise ValueError(f"fps ({fps:g}) is that of an array; {video} is a file, which has its own; leave it out")
         return _clips_of_file(str(video), windows, preprocessing.crop_size)
     pixels = video.cpu().numpy() if isinstance(video, Tensor) else np.asarray(video)
-    if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[3] != 3 or not len(pixels):
+    if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[3] != 3 or not pixels.size:
         raise ValueError(
             f"a video of shape {pixels.shape} and {pixels.dtype} must be (frames, height, width, 3) of uint8, RGB "
             f"from 0 to 255, as video readers give it"

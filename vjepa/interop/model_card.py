@@ -1,5 +1,6 @@
 """The model card of an exported model: sizes, origin and usage."""
 
+import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -62,7 +63,11 @@ def _front_matter(format: Format, licence: str | None) -> str:
         return ""
     library = "transformers" if format == "huggingface" else "vjepa"
     name = (licence or "").lower().replace(" ", "-")
-    terms = f"license: {name}" if name in _LICENCES else f'license: other\nlicense_name: "{licence or _NOT_STATED}"'
+    terms = (
+        f"license: {name}"
+        if name in _LICENCES
+        else f"license: other\nlicense_name: {json.dumps(licence or _NOT_STATED)}"
+    )
     return f"---\nlibrary_name: {library}\ntags: [video, v-jepa]\n{terms}\n---\n\n"
 
 

@@ -1,13 +1,13 @@
 """Networks as ONNX graphs, for runtimes without Python: pixels in, tokens or latents out."""
 
-from collections.abc import Sequence
+import os
+import tempfile
 from pathlib import Path
 
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from vjepa.data.atomic_file import new_file
 from vjepa.data.clips.batch import normalize_clips
 from vjepa.data.optional import optional
 from vjepa.interop.networks import build
@@ -35,10 +35,8 @@ def write_encoder_graph(model: PortableModel, file: Path) -> None:
     write_graph(EncoderGraph(encoder), {"clips": clips}, "tokens", file)
 
 
-def write_graph(
-    module: nn.Module, inputs: dict[str, Tensor], output: str, file: Path, free: Sequence[int] = ()
-) -> None:
-    """Trace a module and write it. The first axis of all inputs is free, and of the last input those of `free`.
+def write_graph(module: nn.Module, inputs: dict[str, Tensor], output: str, file: Path) -> None:
+    """Trace a module and write it, above 1.5 GB with the weights in a file beside it. Any number of inputs at once.
 
     Raises ValueError where the package onnx is missing.
     """
@@ -46,10 +44,8 @@ def write_graph(
         optional(package, "--to onnx", "onnx")
     with torch.no_grad():
         module.eval()(*inputs.values())  # tables that are computed at the first call must not be computed while tracing
-    last = list(inputs)[-1]
     batch = torch.export.Dim("batch")
     axes = {name: {0: batch} for name in inputs}
-    axes[last] |= {axis: torch.export.Dim(f"axis_{axis}") for axis in free}
     program = torch.onnx.export(
         module,
         tuple(inputs.values()),
@@ -61,5 +57,7 @@ def write_graph(
     )
     file.parent.mkdir(parents=True, exist_ok=True)
     assert program is not None
-    with new_file(file) as temporary:
-        program.save(str(temporary))
+    with tempfile.TemporaryDirectory(dir=file.parent) as folder:
+        program.save(str(Path(folder, file.name)))  # which names the file of the weights after the graph's
+        for written in sorted(Path(folder).iterdir(), key=lambda path: path.name == file.name):  # the graph last
+            os.replace(written, file.parent / written.name)

@@ -10,7 +10,7 @@ from vjepa.interop.hugging_face.hub import hub_folder, is_hub_name
 from vjepa.interop.loading import read_checkpoint
 from vjepa.interop.native import read_native
 from vjepa.interop.networks import whole_settings
-from vjepa.interop.packaged import packaged_names, packaged_weights
+from vjepa.interop.packaged import WEIGHTS_FOLDER, packaged_names, packaged_weights
 from vjepa.interop.portable import Part, PortableModel
 from vjepa.interop.recipe import find_recipe
 from vjepa.interop.released import Hints, from_released
@@ -145,6 +145,10 @@ def _read_folder(folder: Path, which: str | None) -> tuple[PortableModel, Report
         return read_native(folder)
     if (folder / hugging_face.CONFIG).exists():
         return read_hugging_face(folder)
+    if folder.parent == WEIGHTS_FOLDER:
+        raise ValueError(
+            f"'{folder.name}' is a world model; use it with `vjepa plan`, `vjepa surprise` or `vjepa convert --to onnx`"
+        )
     raise ValueError(
         f"{folder} holds no model: neither {native.SETTINGS} (native) nor {hugging_face.CONFIG} (Hugging Face) nor "
         f"checkpoints/last.ckpt (a run)"

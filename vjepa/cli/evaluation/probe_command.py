@@ -141,6 +141,7 @@ def clips_as_in_training(given: Namespace) -> None:
             given.data[name] = getattr(clips, name)
     if all(given.data[name] is None for name in ("fps", "frame_step", "duration")):
         given.data.fps, given.data.frame_step = clips.fps, clips.frame_step
-    rate = f"{clips.fps:g} frames per second" if clips.fps else f"one of {clips.frame_step:g} frames"
-    height, width = clips.crop_size
-    print(f"clips as in training: {clips.num_frames} frames, {rate}, {height} x {width} pixels; flags win")
+    data = given.data
+    rate = f"{data.fps:g} frames per second" if data.fps else f"one of {data.frame_step} frames"
+    height, width = data.crop_size
+    print(f"clips: {data.num_frames} frames, {rate}, {height} x {width} pixels, as in training where no flag differs")

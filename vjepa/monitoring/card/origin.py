@@ -67,7 +67,7 @@ def fingerprint(path: str) -> str | None:
             file_path = os.path.join(folder, name)
             inside = os.path.relpath(file_path, path).replace(os.sep, "/")
             if not is_clutter(inside):
-                digest.update(f"{inside}\t{os.path.getsize(file_path)}\n".encode("utf-8", "surrogateescape"))
+                digest.update(f"{inside}\t{os.lstat(file_path).st_size}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 

@@ -278,7 +278,7 @@ def _source(source: Mapping[str, str | None]) -> str:
     then, path = source["sha256"], str(source["path"])
     text = f"<code>{escape(path)}</code>"
     if then is None:
-        return f"{text}, no hash (remote)"
+        return f"{text}, no hash (remote or missing)"
     now = fingerprint(path)
     state = "not here now" if now is None else "unchanged since" if now == then else "<b>changed since</b>"
     return f"{text}<br>SHA-256 <code>{escape(then)}</code>, {state}"

@@ -44,9 +44,10 @@ class WorldModelHealth(Callback):
         limits: HealthLimitsOfWorldModel = HealthLimitsOfWorldModel(),  # noqa: B008 (frozen)
         pictured_windows: int = 4,
     ):
-        if every_n_steps < 0 or num_windows < 3:
+        if every_n_steps < 0 or pictured_windows < 0 or num_windows < 3:
             raise ValueError(
-                f"every_n_steps ({every_n_steps}) must not be negative, num_windows ({num_windows}) be at least 3"
+                f"every_n_steps ({every_n_steps}) and pictured_windows ({pictured_windows}) must not be negative, "
+                f"num_windows ({num_windows}) be at least 3"
             )
         self.every_n_steps = every_n_steps
         self.num_windows = num_windows
