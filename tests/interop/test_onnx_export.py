@@ -34,6 +34,7 @@ def test_an_encoder_s_graph_gives_its_tokens_for_any_number_of_clips(tmp_path: P
         )
 
 
+@pytest.mark.filterwarnings("ignore:.*The axis name")  # of the exporter: inputs share their batch
 def test_a_world_model_s_graphs_give_its_latents_and_its_imagination(tmp_path: Path):
     main(["convert", "two_rooms", str(tmp_path / "out"), "--to=onnx"])
     model = read_world_model(Path("two_rooms")).model
