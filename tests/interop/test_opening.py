@@ -204,7 +204,7 @@ def test_what_is_no_model_is_refused_in_a_sentence(tmp_path: Path):
     torch.save([1], tmp_path / "list.pt")
     torch.save({"state_dict": {"conv1.weight": torch.zeros(1)}, "epoch": 3}, tmp_path / "resnet.pth.tar")
     for name, sentence in (
-        ("none.pt", "there is no file, folder or recipe .*none.pt$"),
+        ("none.pt", "there is no file, folder or recipe .*none.pt; give the path of a model$"),
         ("empty", r"holds no model: neither model.yaml \(native\) nor config.json"),
         ("weights.safetensors", "holds weights without settings"),
         ("broken.yaml", "holds no settings of a vjepa run"),

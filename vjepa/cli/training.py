@@ -300,7 +300,8 @@ class SaveSettings(SaveConfigCallback):
         settings = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
         for logger in trainer.loggers:
             log_settings(logger, settings)
-        add_origin(Path(str(trainer.log_dir)), trainer, trainer.datamodule)  # type: ignore[attr-defined]
+        # Not `trainer.log_dir`, which is a collective: all ranks have to ask for it.
+        add_origin(Path(trainer.default_root_dir), trainer, trainer.datamodule)  # type: ignore[attr-defined]
 
 
 def _is_claimed(file: Path) -> bool:
