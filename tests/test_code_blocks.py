@@ -7,6 +7,7 @@ still parsed or compiled.
 """
 
 import csv
+import os
 import re
 import shlex
 import shutil
@@ -105,6 +106,7 @@ def parse_only(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 CHECKED: set[tuple[str, ...]] = set()
+OF_OUTER_MAKE = ("ARGS", "CONFIG", "MAKEFLAGS", "MAKEOVERRIDES")  # that runs these tests
 
 
 def check(command: list[str]) -> None:
@@ -140,8 +142,14 @@ def check_vjepa(arguments: list[str]) -> None:
 
 def check_make(arguments: list[str]) -> None:
     """Make says which commands it would run; those of ours are checked."""
+    plain = {name: value for name, value in os.environ.items() if name not in OF_OUTER_MAKE}
     planned = subprocess.run(
-        ["make", "--dry-run", "VENV=.venv", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+        ["make", "--dry-run", "VENV=.venv", *arguments],
+        cwd=ROOT,
+        env=plain,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert planned.returncode == 0, planned.stderr
     for line in planned.stdout.replace("\\\n", " ").splitlines():

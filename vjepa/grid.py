@@ -47,6 +47,14 @@ def gather_tokens(tokens: Float[Tensor, "B N D"], token_ids: Int64[Tensor, "B K"
     return tokens.gather(1, token_ids.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))
 
 
+def on_grid(
+    tokens: Float[Tensor, "B K D"], token_ids: Int64[Tensor, "B K"], grid: TokenGrid
+) -> Float[Tensor, "B T H W D"]:
+    """Tokens at their places, zeros at the others."""
+    everywhere = tokens.new_zeros(len(tokens), grid.num_tokens, tokens.shape[-1])
+    return everywhere.scatter(1, token_ids.unsqueeze(-1).expand_as(tokens), tokens).unflatten(1, grid)
+
+
 def tubelet_pixels(
     clips: Float[Tensor, "B C T H W"],
     tubelet: tuple[int, int, int],  # frames, height, width of one token

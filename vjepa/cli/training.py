@@ -32,7 +32,7 @@ from vjepa.monitoring import (
 )
 from vjepa.monitoring.card.origin import add_origin
 from vjepa.monitoring.interruption import interruptible
-from vjepa.monitoring.run_logger import RunLogger, is_requeued, log_settings, requeued_folder, with_run_folder
+from vjepa.monitoring.run_logger import WITH_FOLDER, RunLogger, is_requeued, requeued_folder, with_run_folder
 from vjepa.processors import LAUNCHERS, started_processes
 from vjepa.training import ImageSelfDistillation, WorldModel
 from vjepa.training.checkpoint import AtomicCheckpointIO
@@ -297,9 +297,11 @@ class SaveSettings(SaveConfigCallback):
 
     def save_config(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
         """Keep where the run comes from beside its settings, and tell the loggers of these; on rank 0."""
-        settings = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
-        for logger in trainer.loggers:
-            log_settings(logger, settings)
+        without_folder = [logger for logger in trainer.loggers if not isinstance(logger, WITH_FOLDER)]
+        if without_folder:
+            settings = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
+            for logger in without_folder:  # the others have config.yaml
+                logger.log_hyperparams(settings)
         # Not `trainer.log_dir`, which is a collective: all ranks have to ask for it.
         add_origin(Path(trainer.default_root_dir), trainer, trainer.datamodule)  # type: ignore[attr-defined]
 

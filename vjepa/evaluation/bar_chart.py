@@ -4,6 +4,9 @@ from collections.abc import Sequence
 from html import escape
 from typing import NamedTuple
 
+import numpy as np
+
+# Of series; the run card gives runs the same.
 COLOURS = ("#1f6fb4", "#d9541e", "#2e8b57", "#8e4bb8", "#b8860b", "#c2185b")
 WIDTH, LEFT, RIGHT = 760, 180, 50  # room for names and numbers
 THICKNESS, PITCH, TITLE = 12, 16, 52
@@ -15,6 +18,12 @@ class Bar(NamedTuple):
     value: float  # 0 to 1, as the next two
     low: float
     high: float
+
+
+def bar_over_seeds(name: str, values: Sequence[float]) -> Bar:
+    """The mean of two scores or more, with one standard deviation to both sides within 0 and 1."""
+    mean, deviation = float(np.mean(values)), float(np.std(values, ddof=1))
+    return Bar(name, mean, max(0.0, mean - deviation), min(1.0, mean + deviation))
 
 
 class BarRow(NamedTuple):

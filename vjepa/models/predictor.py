@@ -4,10 +4,10 @@ from typing import final
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from vjepa.grid import TokenGrid, gather_tokens
+from vjepa.grid import TokenGrid, gather_tokens, on_grid
 from vjepa.masking import TubeMask
 from vjepa.models.encoder import run_block
 from vjepa.models.layers import Block, MlpKind, ModalityEmbeddings, initialize_transformer
@@ -202,14 +202,6 @@ class PastNeighbourhood(nn.Module):
         around = padded.ids(torch.cartesian_prod(*sides))  # (num_frames * 9,)
         ids = (corner.unsqueeze(-1) + around).flatten(1)
         return self.layers(gather_tokens(seen.flatten(1, 3), ids).unflatten(1, (-1, len(around))).flatten(2))
-
-
-def on_grid(
-    tokens: Float[Tensor, "B K D"], token_ids: Int64[Tensor, "B K"], grid: TokenGrid
-) -> Float[Tensor, "B T H W D"]:
-    """Tokens at their places, zeros at the others."""
-    everywhere = tokens.new_zeros(len(tokens), grid.num_tokens, tokens.shape[-1])
-    return everywhere.scatter(1, token_ids.unsqueeze(-1).expand_as(tokens), tokens).unflatten(1, grid)
 
 
 def last_seen(context: Float[Tensor, "B Nc D"], mask: TubeMask, grid: TokenGrid) -> Float[Tensor, "B Nt D"]:

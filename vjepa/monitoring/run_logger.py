@@ -67,12 +67,6 @@ def picture_loggers(trainer: Trainer) -> list[Logger]:
     return [logger for logger in trainer.loggers if isinstance(logger, WITH_PICTURES) and trainer.is_global_zero]
 
 
-def log_settings(logger: Logger, settings: Mapping[str, Any]) -> None:
-    """Hand a run's settings to a logger that has no folder, in which `config.yaml` were."""
-    if not isinstance(logger, WITH_FOLDER):
-        logger.log_hyperparams(dict(settings))
-
-
 def is_requeued() -> bool:
     """Whether SLURM has started this job before."""
     return SLURMEnvironment.detect() and int(os.environ.get("SLURM_RESTART_COUNT", "0")) > 0

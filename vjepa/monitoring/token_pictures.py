@@ -6,11 +6,11 @@ A clip is a strip with one frame for each tubelet of time; the strips of several
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from vjepa.evaluation.captions import Picture, Scale, Swatch, captioned
-from vjepa.grid import TokenGrid
+from vjepa.grid import TokenGrid, on_grid
 from vjepa.masking import TubeMask
 
 GAP = 2  # white pixels between frames and between clips
@@ -20,7 +20,7 @@ GAP = 2  # white pixels between frames and between clips
 def masks_picture(clips: UInt8[Tensor, "B 3 T H W"], mask: TubeMask, grid: TokenGrid) -> Picture:
     """Clips, and below each its masked version: hidden tubelets are grey, those of neither set are dark."""
     frames = _frames(clips, grid)
-    visible, hidden = (_drawn_at(ids, torch.ones_like(ids, dtype=torch.float32), grid) for ids in mask)
+    visible, hidden = (on_grid(torch.ones(*ids.shape, 1, device=ids.device), ids, grid) for ids in mask)
     visible, hidden = (_over_frames(each, frames) > 0.5 for each in (visible, hidden))  # (B, F, H, W, 1)
     seen = torch.where(visible, frames, torch.where(hidden, torch.full_like(frames, 0.5), 0.25 * frames))
     return strips(torch.stack((frames, seen), dim=1).flatten(0, 1))
@@ -51,9 +51,9 @@ def errors_picture(
 ) -> Picture:
     """Clips in grey; hidden tubelets from blue (no error) over white to red (the largest of these clips)."""
     frames = _frames(clips, grid).mean(dim=-1, keepdim=True).expand(-1, -1, -1, -1, 3)
-    ratio = losses.detach().float() / losses.max().clamp_min(1e-12)
-    hidden = _over_frames(_drawn_at(mask.target_ids, torch.ones_like(ratio), grid), frames) > 0.5
-    error = _over_frames(_drawn_at(mask.target_ids, ratio, grid), frames)
+    ratio = (losses.detach().float() / losses.max().clamp_min(1e-12)).unsqueeze(-1)
+    hidden = _over_frames(on_grid(torch.ones_like(ratio), mask.target_ids, grid), frames) > 0.5
+    error = _over_frames(on_grid(ratio, mask.target_ids, grid), frames)
     return strips(torch.where(hidden, 0.3 * frames + 0.7 * _blue_to_red(error), frames))
 
 
@@ -120,13 +120,6 @@ def _blue_to_red(ratio: Float[Tensor, "*shape 1"]) -> Float[Tensor, "*shape 3"]:
 def _frames(clips: Tensor, grid: TokenGrid) -> Float[Tensor, "B F H W 3"]:  # 0 to 1, the first frame of each tubelet
     step = clips.shape[2] // grid.frames
     return clips.detach().cpu()[:, :, ::step].permute(0, 2, 3, 4, 1).float() / 255
-
-
-def _drawn_at(
-    token_ids: Int64[Tensor, "B K"], values: Float[Tensor, "B K"], grid: TokenGrid
-) -> Float[Tensor, "B F h w 1"]:  # 0 where nothing was drawn
-    empty = values.new_zeros(len(values), grid.num_tokens)
-    return empty.scatter(1, token_ids, values).unflatten(1, grid).unsqueeze(-1)
 
 
 def _over_frames(values: Float[Tensor, "B F h w C"], frames: Float[Tensor, "B F H W 3"]) -> Float[Tensor, "B F H W C"]:

@@ -3,10 +3,8 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from vjepa.data.atomic_file import write_text
-from vjepa.evaluation.bar_chart import Bar, BarRow, Chart, bar_charts
+from vjepa.evaluation.bar_chart import Bar, BarRow, Chart, bar_charts, bar_over_seeds
 from vjepa.evaluation.probes.frozen_evaluation import CLASSES, Amount, Result, describe
 from vjepa.evaluation.results import print_table, spread, write_results
 
@@ -80,12 +78,9 @@ def _chart(results: Sequence[Result], task: str, amount: Amount) -> Chart:
 
 
 def _bar(probe: str, results: Sequence[Result]) -> Bar:
-    values = [result.scores.top1 for result in results]
-    mean = float(np.mean(values))
-    if len(values) == 1:
-        return Bar(probe, mean, *results[0].scores.interval)
-    deviation = float(np.std(values, ddof=1))
-    return Bar(probe, mean, max(0.0, mean - deviation), min(1.0, mean + deviation))
+    if len(results) == 1:
+        return Bar(probe, results[0].scores.top1, *results[0].scores.interval)
+    return bar_over_seeds(probe, [result.scores.top1 for result in results])
 
 
 def _row(result: Result) -> dict[str, object]:

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-COLOURS = ("#1f6fb4", "#d9541e", "#2e8b57", "#8e4bb8", "#b8860b", "#c2185b")  # of runs
 WIDTH, HEIGHT = 340, 190
 LEFT, RIGHT, TOP, BOTTOM = 52, 10, 8, 24  # margins of the plot
 MOST_POINTS = 240  # of a line; more are averaged

@@ -9,8 +9,8 @@ import numpy as np
 import yaml
 
 import vjepa
-from vjepa.evaluation.bar_chart import Chart, bar_charts
-from vjepa.monitoring.card.curve_panels import COLOURS, Band, Line, panel
+from vjepa.evaluation.bar_chart import COLOURS, Chart, bar_charts
+from vjepa.monitoring.card.curve_panels import Band, Line, panel
 from vjepa.monitoring.card.media import Medium, logged_pictures, written_media
 from vjepa.monitoring.card.origin import fingerprint
 from vjepa.monitoring.card.result_tables import ResultTable, result_tables
@@ -90,10 +90,11 @@ def run_card(runs: Sequence[Run], changed: Callable[[Mapping[str, object]], Mapp
         changed: settings of a run -> those that differ from the defaults, by dotted key.
     """
     names = ", ".join(run.title for run in runs)
+    tables = [result_tables(run.folder) for run in runs]
     sections = {
-        "Overview": _overview(runs),
+        "Overview": _overview(runs, tables),
         "Curves": _curves(runs),
-        **_evaluations(runs),
+        **_evaluations(runs, tables),
         "Pictures": _pictures(runs),
         "Settings": _settings(runs, changed),
         "Data": _data(runs),
@@ -115,7 +116,7 @@ def run_card(runs: Sequence[Run], changed: Callable[[Mapping[str, object]], Mapp
     )
 
 
-def _overview(runs: Sequence[Run]) -> str:
+def _overview(runs: Sequence[Run], tables: Sequence[Sequence[ResultTable]]) -> str:
     """A row for each fact, a column for each run."""
     rows: dict[str, list[str]] = {}
     for number, run in enumerate(runs):
@@ -125,7 +126,7 @@ def _overview(runs: Sequence[Run]) -> str:
                 facts[name] = f"{curve[min(curve)]:.4g} → {curve[max(curve)]:.4g}"
         if curve := run.curves.get("speed/clips_per_second"):
             facts["speed"] = f"{np.median(list(curve.values())):.3g} clips per second (median)"
-        for table in result_tables(run.folder):
+        for table in tables[number]:
             if said := table.headline:
                 facts[f"{table.evaluation}: {table.title}"] = escape(said)
         facts["started"] = escape(str(run.starts[0]["started"])) if run.starts else "not recorded"
@@ -187,17 +188,17 @@ def _band(runs: Sequence[Run], name: str) -> Band | None:
     return None
 
 
-def _evaluations(runs: Sequence[Run]) -> dict[str, str]:
+def _evaluations(runs: Sequence[Run], tables: Sequence[Sequence[ResultTable]]) -> dict[str, str]:
     """A section for each kind of evaluation that any of the runs has."""
     sections: dict[str, str] = {}
-    for run in runs:
+    for run, of_run in zip(runs, tables, strict=True):
         name = f"<h3>{escape(run.title)}</h3>" if len(runs) > 1 else ""
         found: dict[str, list[ResultTable]] = {}
-        for table in result_tables(run.folder):
+        for table in of_run:
             found.setdefault(table.evaluation, []).append(table)
-        for evaluation, tables in found.items():
+        for evaluation, of_evaluation in found.items():
             title = EVALUATIONS[evaluation]
-            sections[title] = sections.get(title, "") + name + "".join(map(_result_table, tables))
+            sections[title] = sections.get(title, "") + name + "".join(map(_result_table, of_evaluation))
     return sections
 
 

@@ -6,9 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from vjepa.evaluation.bar_chart import Bar, BarRow
+from vjepa.evaluation.bar_chart import Bar, BarRow, bar_over_seeds
 from vjepa.evaluation.results import spread
 from vjepa.evaluation.surprise.evaluation import MEAN
 
@@ -118,7 +116,7 @@ def _table(
             here = [each for each in of_row if tuple(each[column] for column in columns) == key and each[value]]
             cells.append(_cell(here, value))
             if here:
-                of_bars.append(Bar(heading, *_ends(here, value)))
+                of_bars.append(_bar(heading, here, value))
         table.append((name, cells))
         drawn.append(BarRow(name, of_bars))
     return ResultTable(evaluation, title, list(headings.values()), table, drawn if with_bars else [])
@@ -134,14 +132,13 @@ def _cell(rows: Sequence[Row], value: str) -> str:
     return f"{text} [{100 * float(rows[0][low]):.1f}, {100 * float(rows[0][high]):.1f}]"
 
 
-def _ends(rows: Sequence[Row], value: str) -> tuple[float, float, float]:
-    """Value with the ends of its interval, or mean with one deviation over seeds, from 0 to 1."""
+def _bar(name: str, rows: Sequence[Row], value: str) -> Bar:
+    """A value with its interval, or the mean over seeds with one standard deviation."""
     values = [float(row[value]) for row in rows]
     if len(values) > 1:
-        mean, deviation = float(np.mean(values)), float(np.std(values, ddof=1))
-        return mean, max(0.0, mean - deviation), min(1.0, mean + deviation)
-    low, high = (rows[0].get(name) for name in _names_of_interval(rows[0], value))
-    return values[0], float(low or values[0]), float(high or values[0])
+        return bar_over_seeds(name, values)
+    low, high = (rows[0].get(each) for each in _names_of_interval(rows[0], value))
+    return Bar(name, values[0], float(low or values[0]), float(high or values[0]))
 
 
 def _names_of_interval(row: Row, value: str) -> tuple[str, str]:
