@@ -12,7 +12,7 @@ from vjepa.masking import TubeMask
 from vjepa.models import SIZES, Predictor, VideoEncoder, frozen_copy, update_ema
 from vjepa.models.layers import TubeletEmbedding, written_out_attention
 from vjepa.models.position import rotary_table, rotate, sincos_table
-from vjepa.models.predictor import PastNeighbourhood, last_seen
+from vjepa.models.predictor import last_seen
 
 POSITIONS = ["rotary", "rotary_tiled", "sincos", "sincos_uniform"]
 
@@ -148,10 +148,10 @@ def test_positions_stretch_to_the_known_grid():
     assert not torch.allclose(encoder(large), same(large))
 
 
-@pytest.mark.parametrize("local_context", [0, 2])
-def test_predictions_do_not_depend_on_the_order_of_tokens(local_context):
+@pytest.mark.parametrize("memory_width", [0, 8])
+def test_predictions_do_not_depend_on_the_order_of_tokens(memory_width):
     torch.manual_seed(0)
-    predictor = Predictor(encoder_dim=48, embed_dim=24, depth=2, num_heads=2, local_context=local_context)
+    predictor = Predictor(encoder_dim=48, embed_dim=24, depth=2, num_heads=2, memory_width=memory_width)
     grid = TokenGrid(2, 4, 4)
     mask, context = scattered(2, grid, 12), torch.randn(2, 12, 48)
     order = torch.randperm(12)
@@ -170,21 +170,6 @@ def test_predictions_for_a_target_do_not_depend_on_where_it_is_listed():
     )
 
 
-def test_the_past_neighbourhood_reads_visible_tokens_around_and_before():
-    torch.manual_seed(0)
-    neighbourhood, grid = PastNeighbourhood(5, 2), TokenGrid(4, 3, 4)
-    mask, context = scattered(2, grid, 30), torch.randn(2, 30, 5)
-    found = neighbourhood(context, mask, grid)
-    for clip, number in ((0, 0), (0, 7), (1, 3), (1, 17)):
-        frame, row, column = grid.positions(mask.target_ids[clip, number]).tolist()
-        around = []
-        for at in product((frame - 2, frame - 1), (row - 1, row, row + 1), (column - 1, column, column + 1)):
-            inside = at[0] >= 0 and 0 <= at[1] < 3 and 0 <= at[2] < 4
-            seen = (mask.context_ids[clip] == grid.ids(torch.tensor(at))).nonzero().flatten().tolist() if inside else []
-            around.append(context[clip, seen[0]] if seen else torch.zeros(5))
-        torch.testing.assert_close(found[clip, number], neighbourhood.layers(torch.cat(around)), atol=1e-6, rtol=1e-5)
-
-
 def test_the_last_seen_token_is_the_latest_visible_one_before():
     torch.manual_seed(0)
     grid = TokenGrid(4, 2, 3)
@@ -197,9 +182,9 @@ def test_the_last_seen_token_is_the_latest_visible_one_before():
         torch.testing.assert_close(found[clip, number], expected)
 
 
-def test_a_negative_local_context_is_refused():
-    with pytest.raises(ValueError, match=r"local_context \(-1\) must be a number of tubelets, 0 or more"):
-        Predictor(local_context=-1)
+def test_a_negative_memory_width_is_refused():
+    with pytest.raises(ValueError, match=r"memory_width \(-1\) must be 0, which is none, or more"):
+        Predictor(memory_width=-1)
 
 
 def test_500_small_steps_of_the_ema_close_31_percent_of_the_distance():

@@ -2,6 +2,8 @@
 
 import copy
 import logging
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,7 +15,7 @@ from tests.quiet_trainer import quiet_trainer
 from tests.training.tiny_dot_world import dot_model
 from vjepa.data.clips.batch import ClipBatch
 from vjepa.interop.loading import read_checkpoint
-from vjepa.masking import TubeMask
+from vjepa.masking import FutureFrames, NextFrames, TubeMask
 from vjepa.models import Predictor, VideoEncoder
 from vjepa.objectives import latent_prediction_loss, normalized_targets
 from vjepa.training import JEPA, Schedule
@@ -245,3 +247,23 @@ def test_momentum_has_its_first_value_after_the_first_step_and_its_end_after_the
     for module in (jepa(momentum=schedule), dot_model(targets=AverageLatents(), momentum=schedule)):
         values = [module.ema_momentum(step, 11) for step in (1, 6, 11)]
         assert values == pytest.approx([0.9, 0.95, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("encoder", "predictor", "said"),
+    [
+        ({"per_frame": True}, {"depth": 1, "memory_width": 8}, "the predictor needs memory_width and a depth of 0"),
+        ({"per_frame": True}, {"depth": 0}, "the predictor needs memory_width and a depth of 0"),
+        ({}, {"depth": 0, "memory_width": 8}, "per_frame: true or attention: causal"),
+        ({"per_frame": True}, {"depth": 0, "memory_width": 8}, None),
+        ({"attention": "causal"}, {"depth": 0, "memory_width": 8}, None),
+    ],
+)
+def test_masks_that_show_every_frame_need_networks_that_look_back(encoder, predictor, said):
+    module = JEPA(
+        VideoEncoder(embed_dim=24, depth=1, num_heads=2, **encoder),
+        Predictor(24, 24, num_heads=2, **predictor),
+    )
+    module.trainer = SimpleNamespace(datamodule=SimpleNamespace(masks=[FutureFrames(), NextFrames()]))
+    with nullcontext() if said is None else pytest.raises(ValueError, match=said):
+        module.setup("fit")

@@ -11,7 +11,10 @@ from vjepa.grid import TokenGrid
 
 
 class TubeMask(NamedTuple):
-    """One mask for each clip of a batch; ids ascend, the two sets never overlap, counts are equal over the batch."""
+    """One mask for each clip of a batch; ids ascend, counts are equal over the batch.
+
+    The two sets never overlap, but in masks of `NextFrames`.
+    """
 
     context_ids: Int64[Tensor, "B Nc"]
     target_ids: Int64[Tensor, "B Nt"]

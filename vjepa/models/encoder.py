@@ -5,7 +5,7 @@ V-JEPA (arXiv 2404.08471), V-JEPA 2 (2506.09985), V-JEPA 2.1 (2603.14482); with 
 """
 
 from collections.abc import Sequence
-from typing import final, get_args
+from typing import Literal, final, get_args
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from vjepa.grid import TokenGrid, gather_tokens
+from vjepa.models.cosine_patches import start_as_cosines
 from vjepa.models.layers import (
     AttentionKind,
     Block,
@@ -51,6 +52,8 @@ class VideoEncoder(nn.Module):
             causal weights give worse tokens with full attention, without any error.
         difference_gain: subtract each clip's mean frame and multiply by this, so that only changes remain; a still
             camera then sees no background (measured by us on small real video, docs/results.md). None: clips as given.
+        patch_init: "normal" with a standard deviation of 0.02, as released, or "cosine": discrete cosines, for targets
+            of an encoder's first weights.
         per_frame: encode the frames of each tubelet separately, without temporal position: an image encoder that takes
             clips. It can be masked by whole tubelets of frames alone.
         activation_checkpointing: recompute blocks in the backward pass; saves memory, changes no result.
@@ -75,6 +78,7 @@ class VideoEncoder(nn.Module):
         attention: AttentionKind = "full",
         difference_gain: float | None = None,
         per_frame: bool = False,
+        patch_init: Literal["normal", "cosine"] = "normal",
         activation_checkpointing: bool = False,
     ):
         super().__init__()
@@ -126,6 +130,8 @@ class VideoEncoder(nn.Module):
         else:
             self.level_norms = nn.ModuleList(nn.LayerNorm(self.embed_dim, eps=norm_eps) for _ in output_levels)
         initialize_transformer(self, blocks)
+        if patch_init == "cosine":
+            start_as_cosines(self.patch_embed.proj)
         self.cls_token: nn.Parameter | None = None
         if class_token:
             self.cls_token = nn.Parameter(nn.init.trunc_normal_(torch.empty(1, 1, self.embed_dim), std=0.02))

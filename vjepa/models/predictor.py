@@ -3,7 +3,6 @@
 from typing import final
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -11,6 +10,7 @@ from vjepa.grid import TokenGrid, gather_tokens, on_grid
 from vjepa.masking import TubeMask
 from vjepa.models.encoder import run_block
 from vjepa.models.layers import Block, MlpKind, ModalityEmbeddings, initialize_transformer
+from vjepa.models.past_memory import PastMemory, first_contrast
 from vjepa.models.position import Position, PositionKind
 
 
@@ -30,10 +30,11 @@ class Predictor(nn.Module):
         predict_context: predict the context tokens too, by a separate head (V-JEPA 2.1).
         modality_embeddings: as for `VideoEncoder`.
         num_hypotheses: futures that can be predicted, each by a learned vector that is added to the mask tokens.
-        local_context: a mask token starts from what is seen in 3 x 3 places around it in this many tubelets of frames
-            before, and its prediction is a change of the last token seen at its place. What moves goes to a
-            neighbouring place, and most places stay as they are: attention must find that out (measured by us:
-            docs/log.md). 0: mask tokens alone, as released.
+        memory_width: of a `PastMemory`: mask tokens start from what was seen around their place in earlier frames, and
+            predictions are changes of the last token that was seen there. What moves goes to a neighbouring place, and
+            most places stay as they are: attention must find that out (measured by us: docs/log.md). With a depth of
+            0 nothing else is read, and every frame can be predicted from those before it in one pass
+            (`vjepa.masking.NextFrames`). 0: mask tokens alone, as released.
         position, position_grid, mlp, activation_checkpointing: as for `VideoEncoder`.
     """
 
@@ -55,22 +56,22 @@ class Predictor(nn.Module):
         predict_context: bool = False,
         modality_embeddings: bool = False,
         num_hypotheses: int = 1,
-        local_context: int = 0,
+        memory_width: int = 0,
         activation_checkpointing: bool = False,
     ):
         super().__init__()
-        if local_context < 0:
-            raise ValueError(f"local_context ({local_context}) must be a number of tubelets, 0 or more")
+        if memory_width < 0:
+            raise ValueError(f"memory_width ({memory_width}) must be 0, which is none, or more")
         if num_hypotheses < 1:
             raise ValueError(f"num_hypotheses ({num_hypotheses}) must be at least 1")
         self.num_hypotheses = num_hypotheses
         self.encoder_dim = encoder_dim
         self.num_levels = num_levels
         self.target_dim = target_dim or num_levels * encoder_dim
-        if local_context and self.target_dim != num_levels * encoder_dim:
+        if memory_width and self.target_dim != num_levels * encoder_dim:
             raise ValueError(
-                f"with local_context a prediction is a change of a token that is seen: target_dim ({target_dim}) must "
-                f"be num_levels * encoder_dim ({num_levels * encoder_dim}), or local_context 0"
+                f"with memory_width a prediction is a change of a token that is seen: target_dim ({target_dim}) must "
+                f"be num_levels * encoder_dim ({num_levels * encoder_dim}), or memory_width 0"
             )
         self.activation_checkpointing = activation_checkpointing
         self.embed: nn.Module = nn.Linear(encoder_dim, embed_dim)
@@ -80,7 +81,7 @@ class Predictor(nn.Module):
         self.modality = ModalityEmbeddings(embed_dim) if modality_embeddings else None
         self.mask_tokens = nn.ParameterList(nn.Parameter(torch.zeros(1, 1, embed_dim)) for _ in range(num_mask_tokens))
         self.hypotheses = nn.Parameter(0.02 * torch.randn(num_hypotheses, embed_dim)) if num_hypotheses > 1 else None
-        self.local_context = PastNeighbourhood(embed_dim, local_context) if local_context else None
+        self.memory = PastMemory(self.target_dim, memory_width, embed_dim) if memory_width else None
         self.position = Position(position, embed_dim, num_heads, position_grid)
         blocks = [Block(embed_dim, num_heads, mlp_ratio, mlp, norm_eps) for _ in range(depth)]
         self.blocks = nn.ModuleList(blocks)
@@ -91,6 +92,11 @@ class Predictor(nn.Module):
         if not zero_init_mask_tokens:
             for token in self.mask_tokens:
                 nn.init.trunc_normal_(token, std=0.02)
+
+    @property
+    def reads_past_alone(self) -> bool:
+        """Whether no prediction depends on tokens of its own frame or of later ones."""
+        return self.memory is not None and not self.blocks
 
     def require_encoder_of(self, embed_dim: int) -> None:
         """Raise ValueError unless the encoder has this predictor's `encoder_dim`."""
@@ -140,7 +146,9 @@ class Predictor(nn.Module):
 
     def _predictions(self, hidden: Tensor, context: Tensor, mask: TubeMask, grid: TokenGrid) -> Tensor:
         change = self.proj(self.norm(hidden))
-        return change if self.local_context is None else last_seen(context, mask, grid) + change
+        if self.memory is None:
+            return change
+        return last_seen(context, mask, grid) + first_contrast(context, mask, grid)[1] * change
 
     def _transformed(
         self, context: Tensor, mask: TubeMask, grid: TokenGrid, mask_token: int, is_image: bool, hypothesis: int = 0
@@ -155,13 +163,13 @@ class Predictor(nn.Module):
         # whole training steps agree with the reference to 4e-6, with targets after the context to 1.3e-5.
         order = token_ids.argsort(dim=1)
         token_ids = token_ids.gather(1, order)
-        context = self.embed(context)
         hidden = self.mask_tokens[mask_token]
         if self.hypotheses is not None:
             hidden = hidden + self.hypotheses[hypothesis]
         hidden = hidden.expand(*mask.target_ids.shape, -1)
-        if self.local_context is not None:
-            hidden = hidden + self.local_context(context, mask, grid)
+        if self.memory is not None:
+            hidden = hidden + self.memory(context, mask, grid)
+        context = self.embed(context)
         tokens = gather_tokens(torch.cat((context, hidden.to(context.dtype)), dim=1), order)
         if self.modality is not None:
             tokens = self.modality(tokens, is_image)
@@ -170,38 +178,6 @@ class Predictor(nn.Module):
         for block in self.blocks:
             tokens = run_block(block, tokens, rotary, self.activation_checkpointing)
         return tokens, order.argsort(dim=1)
-
-
-class PastNeighbourhood(nn.Module):
-    """For each hidden tubelet, two layers over the visible tokens around its place in the tubelets of frames before it.
-
-    The first is a convolution of 3 x 3 places that is computed for hidden tubelets alone. It is wide: where something
-    goes depends on where it is and on how it moves together, which no linear map of the two knows.
-
-    Args:
-        dim: width of the tokens.
-        num_frames: tubelets of frames that are looked back at.
-    """
-
-    def __init__(self, dim: int, num_frames: int):
-        super().__init__()
-        self.num_frames = num_frames
-        self.layers = nn.Sequential(nn.Linear(num_frames * 9 * dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
-
-    def forward(
-        self,
-        context: Float[Tensor, "B Nc dim"],  # of mask.context_ids; hidden tokens count as zeros
-        mask: TubeMask,
-        grid: TokenGrid,
-    ) -> Float[Tensor, "B Nt dim"]:
-        seen = F.pad(on_grid(context, mask.context_ids, grid), (0, 0, 1, 1, 1, 1, self.num_frames, 0))
-        padded = TokenGrid(grid.frames + self.num_frames, grid.height + 2, grid.width + 2)
-        # In the padded grid the neighbourhood of a place starts where the place itself is in the grid.
-        corner = padded.ids(grid.positions(mask.target_ids))
-        sides = (torch.arange(length, device=corner.device) for length in (self.num_frames, 3, 3))
-        around = padded.ids(torch.cartesian_prod(*sides))  # (num_frames * 9,)
-        ids = (corner.unsqueeze(-1) + around).flatten(1)
-        return self.layers(gather_tokens(seen.flatten(1, 3), ids).unflatten(1, (-1, len(around))).flatten(2))
 
 
 def last_seen(context: Float[Tensor, "B Nc D"], mask: TubeMask, grid: TokenGrid) -> Float[Tensor, "B Nt D"]:

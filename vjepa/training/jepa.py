@@ -15,7 +15,7 @@ from vjepa.data.clips.batch import ClipBatch, normalize_clips
 from vjepa.grid import TokenGrid, gather_tokens
 from vjepa.interop.renamed import renamed_weights
 from vjepa.interop.run_folder import EncoderName
-from vjepa.masking import TubeMask
+from vjepa.masking import NextFrames, TubeMask
 from vjepa.models import Predictor, VideoEncoder, encode_levels, frozen_copy, update_ema
 from vjepa.objectives import ClipStep, ClipTerm, LatentPrediction, Objective, best_hypotheses, normalized_targets
 from vjepa.training.clip_model import ClipModel
@@ -194,6 +194,9 @@ class JEPA(ClipModel):
                 rank_zero_only(print)(note)
         if self.predictor is not None:
             self.targets.setup(self.predictor)
+        masks = getattr(getattr(self._trainer, "datamodule", None), "masks", [])
+        if any(isinstance(each, NextFrames) for each in masks):
+            _require_networks_that_look_back(self.context_encoder, self.predictor)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         # A teacher may be larger than all the rest, and never changes: it is read from where it came from.
@@ -217,4 +220,18 @@ def _require_networks_that_fit(encoder: VideoEncoder, predictor: Predictor, targ
         raise ValueError(
             f"the predictor's target_dim ({predictor.target_dim}) must be num_levels * embed_dim "
             f"({predictor.num_levels * encoder.embed_dim}) where no teacher gives the targets"
+        )
+
+
+def _require_networks_that_look_back(encoder: VideoEncoder, predictor: Predictor | None) -> None:
+    """Elsewhere a frame that is predicted would be seen, and the loss would fall to nothing."""
+    if predictor is not None and not predictor.reads_past_alone:
+        raise ValueError(
+            "masks of NextFrames show each frame to the predictions of later ones, and attention would show it to its "
+            "own: the predictor needs memory_width and a depth of 0; or use FutureFrames"
+        )
+    if not encoder.per_frame and encoder.attention != "causal":
+        raise ValueError(
+            "masks of NextFrames need an encoder whose tokens don't know later frames: per_frame: true or attention: "
+            "causal; or use FutureFrames"
         )

@@ -22,7 +22,7 @@ KINDS = {
     "causal with class token": {"attention": "causal", "class_token": True},
     "class token": {"class_token": True},
     "hypotheses": {},
-    "local context": {},
+    "memory": {},
     "levels": {"output_levels": (0, 1), "image_tokenizer": True, "modality_embeddings": True},
 }
 by_kind = pytest.mark.parametrize("kind", KINDS)
@@ -34,7 +34,7 @@ def networks(kind: str) -> tuple[VideoEncoder, Predictor]:
     encoder = VideoEncoder(embed_dim=24, depth=2, num_heads=2, tubelet=(2, 8, 8), **settings)
     position = {key: value for key, value in settings.items() if key in ("position", "position_grid")}
     levels = 2 if kind == "levels" else 1
-    others = {"hypotheses": {"num_hypotheses": 2}, "local context": {"local_context": 2}}.get(kind, {})
+    others = {"hypotheses": {"num_hypotheses": 2}, "memory": {"memory_width": 8}}.get(kind, {})
     predictor = Predictor(
         24, 24, depth=1, num_heads=2, num_levels=levels, zero_init_mask_tokens=False, **position, **others
     )

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from vjepa.grid import TokenGrid, gather_tokens
-from vjepa.masking import TubeMask
+from vjepa.masking import TubeMask, next_frames_mask
 from vjepa.monitoring.health import prediction_statistics
 from vjepa.monitoring.health.prediction_statistics import (
     loss_ratio,
@@ -49,6 +49,11 @@ def test_nearest_visible_token_equals_a_loop(monkeypatch, pairs_at_once):
             expected = min(mask.context_ids[clip].tolist(), key=lambda seen: (*steps_apart(hidden, seen), seen))
             assert token_ids[clip, number] == expected
             assert frames_away[clip, number] == steps_apart(hidden, expected)[1]
+
+
+def test_where_every_frame_is_predicted_the_nearest_is_the_one_before():
+    nearest = nearest_visible(next_frames_mask(GRID, 1, NUM_CLIPS), GRID)
+    assert nearest.token_ids.tolist() == [list(range(16))] * NUM_CLIPS and (nearest.frames_away == 1).all()
 
 
 @pytest.mark.parametrize(("exponent", "distance"), [(1.0, "power"), (2.0, "power"), (1.0, "cosine")])

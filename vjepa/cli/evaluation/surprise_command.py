@@ -14,6 +14,7 @@ from vjepa.evaluation.accelerator import Precision, torch_device
 from vjepa.evaluation.results import print_unreadable
 from vjepa.evaluation.surprise.evaluation import SurpriseEvaluation, SurpriseResults
 from vjepa.evaluation.surprise.latent_surprise import COPY, VELOCITY, LatentSurprise, hypotheses_of
+from vjepa.evaluation.surprise.next_frame_surprise import NextFrameSurprise
 from vjepa.evaluation.surprise.pictures import PairSheets
 from vjepa.evaluation.surprise.pixel_surprise import (
     DIFFERENCE,
@@ -51,7 +52,8 @@ def surprise(
     Args:
         source: the checkpoint: of a JEPA, a released file, or a world model. `encoder` gives the targets.
         data: pairs: settings and thresholds come from val, scores from test.
-        windows: how windows are cut and compared; world models predict each frame from those before it instead.
+        windows: how windows are cut and compared; world models, and predictors that read the past alone (memory_width
+            without depth), predict each frame from those before it instead.
         baselines: rows beside the checkpoint: the same networks untrained (by the run's seed), copies of the last frame
             and of the last latents, constant velocity of pixels and of latents, difference from frame to frame,
             change of optical flow.
@@ -126,6 +128,11 @@ def _masked_rows(
         rows.append(("random weights", untrained, untrained, its_predictor, []))
     scorers: list[Scorer] = []
     for name, encoder, target_encoder, its_predictor, its_rules in rows:
+        if its_predictor is not None and its_predictor.reads_past_alone:
+            scorers.append(NextFrameSurprise(name, encoder, target_encoder, its_predictor, windows, device, precision))
+            if its_rules:
+                scorers.append(LatentSurprise(encoder, target_encoder, 1, windows, its_rules, device, precision))
+            continue
         num_levels = 1 if its_predictor is None else its_predictor.num_levels
         latents = LatentSurprise(encoder, target_encoder, num_levels, windows, its_rules, device, precision)
         if its_predictor is None:

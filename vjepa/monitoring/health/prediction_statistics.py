@@ -62,6 +62,9 @@ def _nearest_places(
         hidden[..., axis].unsqueeze(2) - visible[..., axis].unsqueeze(1) for axis in range(3)
     )  # (B, Nt, Nc)
     distance = frames.square() + rows.square() + columns.square()
+    # A hidden token that is itself visible, to later frames (NextFrames), is predicted from earlier frames alone.
+    is_seen_later = (distance == 0).any(dim=-1, keepdim=True)
+    distance = distance.masked_fill(is_seen_later & (frames <= 0), grid.num_tokens**2)
     # Whole numbers, and the place itself as the last digit: of equals the first is taken, on every device.
     number = torch.arange(visible.shape[1], device=visible.device)
     return ((distance * grid.frames + frames.abs()) * len(number) + number).argmin(dim=-1)
