@@ -20,6 +20,7 @@ from vjepa.data.synthetic.dataset import write_dataset  # noqa: E402
 with torch.device("meta"):
     torch.empty(0)
 
+ROOT = Path(__file__).parents[1]
 RECIPE = {
     "model": {
         "class_path": "vjepa.training.JEPA",
@@ -50,6 +51,17 @@ RECIPE = {
     },
     "trainer": {"max_steps": 20, "accelerator": "cpu", "log_every_n_steps": 1, "val_check_interval": 4},
 }
+
+
+@pytest.fixture(autouse=True)
+def no_whole_dataset(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands that are only parsed here render nothing into the checkout: thousands of clips, minutes of a suite."""
+
+    def write_elsewhere(folder: str, **settings: object) -> None:
+        if Path.cwd() != ROOT:
+            write_dataset(folder, **settings)
+
+    monkeypatch.setattr("vjepa.data.synthetic.on_demand.write_dataset", write_elsewhere)
 
 
 @pytest.fixture(scope="session")

@@ -61,7 +61,6 @@ def parsed_with_defaults(recipe: str, *flags: str) -> tuple[Namespace, Namespace
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Parsed) as found:
         patch.setattr(HelpfulParser, "instantiate", stop)
-        patch.setattr("vjepa.cli.parser.render_embedded_data", lambda settings: None)
         needed = NEEDED if recipe.endswith("folder.yaml") else []
         COMMANDS[command_of(recipe)](["-c", str(ROOT / recipe), *needed, *flags])
     return found.value.args
