@@ -85,23 +85,25 @@ def test_a_curve_is_the_mean_over_the_windows_that_predict_a_frame():
     """Two windows of four frames at 0 and 1, a context of two, one number for each predicted frame, one place."""
     errors = torch.tensor([[1.0, 2.0], [4.0, 8.0]]).unsqueeze(-1)  # (W, T, P)
     found = assembled([pooled(errors)], torch.tensor([0, 1]), [2], 1, 6)
-    assert setting_names(["context 2"]) == ["context 2, mean of tokens", "context 2, top tenth of tokens"]
-    assert found.windows.tolist() == [[1.5, 6.0]] * 2
+    assert setting_names(["context 2"]) == [
+        f"context 2, {which} of tokens" for which in ("mean", "top tenth", "largest")
+    ]
+    assert found.windows.tolist() == [[1.5, 6.0]] * 3
     nan = float("nan")
     expected = torch.tensor([nan, nan, 1.0, (2.0 + 4.0) / 2, 8.0, nan])
-    torch.testing.assert_close(found.curve, torch.stack([expected] * 2), equal_nan=True)
+    torch.testing.assert_close(found.curve, torch.stack([expected] * 3), equal_nan=True)
 
 
 def test_a_tubelet_s_error_is_that_of_its_frames_and_the_least_context_counts():
     short = pooled(torch.tensor([[[1.0], [5.0]]]))  # one window, two tubelets after a context of 2
     long = pooled(torch.tensor([[[3.0]]]))  # one tubelet after a context of 4
     found = assembled([short, long], torch.tensor([0]), [2, 4], 2, 6)
-    assert found.windows[:, 0].tolist() == [3.0, 3.0, 3.0, 3.0, 3.0, 3.0]
+    assert found.windows[:, 0].tolist() == [3.0] * 9
     nan = float("nan")
     expected = torch.tensor([[nan, nan, 1, 1, 5, 5], [nan, nan, nan, nan, 3, 3], [nan, nan, 1, 1, 3, 3]])
-    torch.testing.assert_close(found.curve[::2], expected, equal_nan=True)
+    torch.testing.assert_close(found.curve[::3], expected, equal_nan=True)
 
 
-def test_the_top_tenth_is_that_of_the_places_of_each_frame():
+def test_the_top_tenth_and_the_largest_are_those_of_the_places_of_each_frame():
     errors = torch.arange(20.0).view(1, 1, 20)
-    assert pooled(errors)[:, 0, 0].tolist() == [9.5, 18.5]
+    assert pooled(errors)[:, 0, 0].tolist() == [9.5, 18.5, 19.0]

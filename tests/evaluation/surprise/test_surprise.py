@@ -45,13 +45,13 @@ class Told:
     """A scorer that knows where the square is, and is surprised by a jump to another row."""
 
     rows = ("told",)
-    settings = ("useless", "good")
+    settings = ("useless", "good", "as useless")  # as many as POOLS
 
     def __call__(self, clip: WholeClip) -> dict[str, Surprise]:
         is_square = clip.frames[0] > 170
         height = (is_square * torch.arange(32.0)[:, None]).sum((1, 2)) / is_square.sum((1, 2))  # (F,)
         change = torch.cat((torch.zeros(1), height.diff().abs()))
-        curve = torch.stack((torch.zeros_like(change), change))
+        curve = torch.stack((torch.zeros_like(change), change, torch.zeros_like(change)))
         return {"told": Surprise(curve[:, 1:], curve)}
 
 
@@ -67,6 +67,27 @@ def test_validation_chooses_the_setting_and_the_moment_is_found(pairs):
     assert continuity.scores.auroc == 1.0 and continuity.scores.accuracy_interval == (1.0, 1.0)
     assert continuity.located == continuity.located_alone == 1.0 and continuity.group_accuracy is None
     assert light.is_harmless and light.located is None
+
+
+class Alarmed(Told):
+    """Its first setting is surprised by a jump and by a change of light, the second by a jump alone."""
+
+    settings = ("alarmed", "good", "as good")
+
+    def __call__(self, clip: WholeClip) -> dict[str, Surprise]:
+        good = super().__call__(clip)["told"].curve[1]
+        light = clip.frames.float().mean((0, 2, 3)).diff().abs()
+        curve = torch.stack((good + torch.cat((torch.zeros(1), light)), good, good))
+        return {"told": Surprise(curve[:, 1:], curve)}
+
+
+def test_what_harmless_changes_surprise_counts_against_a_setting(pairs):
+    continuity, light = evaluate(pairs, [Alarmed()], val_manifest=str(pairs)).properties
+    assert continuity.pair_setting.startswith("good") and continuity.scores.accuracy == 1.0
+    assert light.scores.accuracy == 0.5
+    alarmed, light = evaluate(pairs, [Alarmed()]).properties  # without validation pairs the first one is taken
+    assert alarmed.pair_setting.startswith("alarmed") and alarmed.scores.accuracy == 1.0
+    assert light.scores.accuracy == 1.0
 
 
 def test_without_validation_settings_are_the_published_ones(pairs):

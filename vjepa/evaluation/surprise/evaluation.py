@@ -1,8 +1,8 @@
 """Violation of expectation: which clip of a pair surprises more, when, and is it likely, plausible or impossible?
 
-Validation pairs choose, row by row, the setting of pairs (by pairwise accuracy over all properties), the setting of
-single clips (by AUROC), and the thresholds. Without them settings are the published ones: the least surprise over
-context lengths, averaged over windows for pairs and its maximum for single clips.
+Validation pairs choose, row by row, the setting of pairs (by pairwise accuracy over all properties, less what harmless
+changes are away from chance), the setting of single clips (by AUROC), and the thresholds. Without them settings are the
+published ones: the least surprise over context lengths, averaged over windows for pairs, its maximum for single clips.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -154,14 +154,16 @@ class SurpriseEvaluation:
 
     def _chosen(self, row: str, val: Sequence[MeasuredPair]) -> tuple[int, int]:
         """Numbers of the settings for pairs and for single clips."""
-        groups = [sums for _, is_harmless, sums in grouped(val, row) if not is_harmless]
+        by_property = [(is_harmless, sums) for _, is_harmless, sums in grouped(val, row)]
+        groups, harmless = ([sums for each, sums in by_property if each == kind] for kind in (False, True))
         if not groups:
             least = (len(self.settings[row]) - len(POOLS)) * len(AGGREGATES)  # of all contexts; the mean of tokens
             return least, least + 1
         candidates = range(groups[0].shape[-1])
         scores = [mean_scores([each[:, :, k] for each in groups], self.seed) for k in candidates]
+        harm = [float(np.mean([abs(accuracy(each[:, :, k]) - 0.5) for each in harmless] or [0.0])) for k in candidates]
         return (
-            max(candidates, key=lambda k: (scores[k].accuracy, scores[k].auroc)),
+            max(candidates, key=lambda k: (scores[k].accuracy - harm[k], scores[k].auroc)),
             max(candidates, key=lambda k: (scores[k].auroc, scores[k].accuracy)),
         )
 
@@ -196,6 +198,10 @@ class SurpriseEvaluation:
             fractions = {name: float(part.mean()) for name, part in parts.items()}
             intervals = {name: interval_of(weights @ part) for name, part in parts.items()}
             yield CalibrationResult(row, kind, len(given), fractions, intervals)
+
+
+def accuracy(sums: Float64[np.ndarray, "pairs 2"]) -> float:
+    return float(odd_surprises(*sums.T).mean())
 
 
 def clip_lines(

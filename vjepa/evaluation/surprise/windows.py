@@ -15,7 +15,7 @@ from torch import Tensor
 from vjepa.data.clips.matched_pairs import WholeClip
 from vjepa.objectives import Distance
 
-POOLS = ("mean of tokens", "top tenth of tokens")
+POOLS = ("mean of tokens", "top tenth of tokens", "largest of tokens")
 LEAST = "least of all contexts"
 
 
@@ -107,7 +107,7 @@ def cut(
 def pooled(errors: Float[Tensor, "W T P"]) -> Float32[Tensor, "pools W T"]:
     """Over the P places of a frame. What moves covers few of them, which their mean dilutes."""
     most = errors.topk(max(1, errors.shape[-1] // 10), dim=-1).values
-    return torch.stack((errors.mean(-1), most.mean(-1))).float().cpu()
+    return torch.stack((errors.mean(-1), most.mean(-1), most[..., 0])).float().cpu()
 
 
 def assembled(
