@@ -165,6 +165,17 @@ class VideoEncoder(nn.Module):
         levels = self.output_levels or (len(self.blocks) - 1,)
         return torch.cat(self.forward_levels(clips, levels, token_ids), dim=-1)
 
+    def forward_masks(
+        self, clips: Float[Tensor, "B 3 T H W"], num_levels: int, ids_of_masks: Sequence[Int64[Tensor, "B _"]]
+    ) -> list[Float[Tensor, "B _ levels_D"]]:
+        """One pass over the tokens of several masks, each of which sees its own alone; `encode_masks` says when."""
+        lengths = [ids.shape[1] for ids in ids_of_masks]
+        last = (len(self.blocks) - 1,)
+        levels = last if num_levels == 1 else self.output_levels or last
+        tokens = self._levels(clips, levels, torch.cat(list(ids_of_masks), dim=1), lengths=lengths)
+        joined = tokens[0] if len(tokens) == 1 else torch.cat(tokens, dim=-1)
+        return list(joined.split(lengths, dim=1))
+
     def embed_clips(
         self, clips: Float[Tensor, "B 3 T H W"], token_ids: Int64[Tensor, "rows K"] | None = None
     ) -> Float[Tensor, "rows D"]:
@@ -205,9 +216,17 @@ class VideoEncoder(nn.Module):
         return TokenGrid.of_clip((frames, height, width), self.tubelet_of(clips))
 
     def _levels(
-        self, clips: Tensor, levels: Sequence[int], token_ids: Tensor | None, class_token: Tensor | None = None
+        self,
+        clips: Tensor,
+        levels: Sequence[int],
+        token_ids: Tensor | None,
+        class_token: Tensor | None = None,
+        lengths: Sequence[int] | None = None,
     ) -> list[Tensor]:
-        """Normed tokens after each of these blocks, with the class token before them where it is given."""
+        """Normed tokens after each of these blocks, with the class token before them where it is given.
+
+        `lengths`: of the sequences that a row of token ids joins.
+        """
         known = range(len(self.blocks)) if self.output_levels is None else self.output_levels
         unknown = [level for level in levels if level not in known]
         if unknown:
@@ -244,7 +263,7 @@ class VideoEncoder(nn.Module):
             visible = causal_visibility(grid, clips.device, token_ids, class_token is not None)
         outputs = []
         for level, block in enumerate(self.blocks[: max(levels) + 1]):
-            tokens = run_block(block, tokens, rotary, self.activation_checkpointing, visible)
+            tokens = run_block(block, tokens, rotary, self.activation_checkpointing, visible, lengths)
             if level in levels:
                 outputs.append(self._normalized(tokens, level))
         return outputs
@@ -303,10 +322,27 @@ def encode_levels(
     return encoder(clips, token_ids) if num_levels == 1 else encoder.forward_outputs(clips, token_ids)
 
 
+def encode_masks(
+    encoder: VideoEncoder,
+    clips: Float[Tensor, "B 3 T H W"],
+    num_levels: int,  # 1, or that of the encoder's output levels
+    ids_of_masks: Sequence[Int64[Tensor, "B _"]],
+) -> list[Float[Tensor, "B _ levels_D"]]:
+    """`encode_levels` of each mask's tokens: all in one pass where the encoder can, its attention by mask."""
+    if len(ids_of_masks) < 2 or encoder.per_frame or encoder.attention == "causal" or encoder.cls_token is not None:
+        return [encode_levels(encoder, clips, num_levels, ids) for ids in ids_of_masks]
+    return encoder.forward_masks(clips, num_levels, ids_of_masks)
+
+
 def run_block(
-    block: nn.Module, tokens: Tensor, rotary: object, activation_checkpointing: bool, visible: Tensor | None = None
+    block: nn.Module,
+    tokens: Tensor,
+    rotary: object,
+    activation_checkpointing: bool,
+    visible: Tensor | None = None,
+    lengths: Sequence[int] | None = None,
 ) -> Tensor:
     """Run one block; with checkpointing and gradients keep its input only."""
     if activation_checkpointing and torch.is_grad_enabled():
-        return checkpoint(block, tokens, rotary, visible, use_reentrant=False)
-    return block(tokens, rotary, visible)
+        return checkpoint(block, tokens, rotary, visible, lengths, use_reentrant=False)
+    return block(tokens, rotary, visible, lengths)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from vjepa.grid import gather_tubelets, tubelet_pixels
-from vjepa.models.position import RotaryTable, channels_per_head, rotate
+from vjepa.models.position import RotaryTable, channels_per_head, rotate, rotate_into
 
 MlpKind = Literal["gelu", "swiglu"]
 AttentionKind = Literal["full", "causal"]
@@ -69,21 +69,71 @@ class Attention(nn.Module):
         x: Float[Tensor, "B K D"],
         rotary: RotaryTable | None = None,
         visible: Bool[Tensor, "... K K"] | None = None,  # which keys each query attends to; all if None
+        lengths: Sequence[int] | None = None,  # of sequences that lie one after the other; one of K tokens if None
     ) -> Float[Tensor, "B K D"]:
-        query, key, value = self.heads(x, rotary)
-        return self.joined(attention(query, key, value, visible))
+        queries_and_keys, value = self._heads(x, rotary)
+        lengths = lengths or [x.shape[1]]
+        attended = []
+        for both, values in zip(queries_and_keys.split(lengths, dim=3), value.split(lengths, dim=2), strict=True):
+            query, key = both.unbind()
+            attended.append(attention(query, key, values, visible).transpose(1, 2))
+        joined = attended[0] if len(attended) == 1 else torch.cat(attended, dim=1)  # (B, K, heads, head_dim)
+        return self.proj(joined.flatten(2))
 
     def heads(
         self, x: Float[Tensor, "B K D"], rotary: RotaryTable | None
     ) -> tuple[Tensor, Tensor, Tensor]:  # (B, heads, K, head_dim) each
         """Queries, keys and values; the first two rotated."""
-        query, key, value = self.qkv(x).unflatten(-1, (3, -1, self.head_dim)).permute(2, 0, 3, 1, 4)
-        if rotary is not None:
-            query, key = rotate(query, rotary), rotate(key, rotary)
+        queries_and_keys, value = self._heads(x, rotary)
+        query, key = queries_and_keys.unbind()
         return query, key, value
 
     def joined(self, attended: Float[Tensor, "B heads K head_dim"]) -> Float[Tensor, "B K D"]:
         return self.proj(attended.transpose(1, 2).flatten(2))
+
+    def _heads(self, x: Tensor, rotary: RotaryTable | None) -> tuple[Tensor, Tensor]:
+        projected = self.qkv(x).unflatten(-1, (3, -1, self.head_dim))
+        if torch.compiler.is_compiling():  # which fuses the formula
+            return rotated_heads(projected, rotary)
+        return _RotatedHeads.apply(projected, *(rotary or (None, None)))  # type: ignore[no-untyped-call]
+
+
+def rotated_heads(
+    projected: Float[Tensor, "B K 3 heads head_dim"], rotary: RotaryTable | None
+) -> tuple[Tensor, Tensor]:  # (2, B, heads, K, head_dim) queries and keys, rotated; (B, heads, K, head_dim) values
+    queries_and_keys, value = projected.permute(2, 0, 3, 1, 4).split((2, 1))
+    if rotary is not None:
+        queries_and_keys = rotate(queries_and_keys, rotary)
+    return queries_and_keys, value.squeeze(0)
+
+
+class _RotatedHeads(torch.autograd.Function):
+    """`rotated_heads` with a backward pass that writes its gradient once, where the layer before it reads it."""
+
+    @staticmethod
+    def forward(ctx: Any, projected: Tensor, cosine: Tensor | None, sine: Tensor | None) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(cosine, sine)
+        by_kind = projected.permute(2, 0, 3, 1, 4)  # (3, B, heads, K, head_dim)
+        if cosine is None or sine is None:
+            return by_kind[:2], by_kind[2]
+        # In the order of its dimensions, as products of matrices read it.
+        rotated = torch.empty(by_kind[:2].shape, dtype=projected.dtype, device=projected.device)
+        rotate_into(rotated, by_kind[:2], RotaryTable(cosine, sine))
+        return rotated, by_kind[2]
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, of_queries_and_keys: Tensor, of_values: Tensor) -> tuple[Tensor, None, None]:
+        cosine, sine = ctx.saved_tensors
+        clips, heads, tokens, head_dim = of_values.shape
+        gradient = of_values.new_empty(clips, tokens, 3, heads, head_dim)
+        by_kind = gradient.permute(2, 0, 3, 1, 4)
+        by_kind[2].copy_(of_values)
+        if cosine is None:
+            by_kind[:2].copy_(of_queries_and_keys)
+        else:
+            rotate_into(by_kind[:2], of_queries_and_keys, RotaryTable(cosine, sine), transposed=True)
+        return gradient, None, None
 
 
 def attention(
@@ -171,8 +221,9 @@ class Block(nn.Module):
         x: Float[Tensor, "B K D"],
         rotary: RotaryTable | None = None,
         visible: Bool[Tensor, "... K K"] | None = None,
+        lengths: Sequence[int] | None = None,
     ) -> Float[Tensor, "B K D"]:
-        x = x + self.attn(self.norm1(x), rotary, visible)
+        x = x + self.attn(self.norm1(x), rotary, visible, lengths)
         return x + self.mlp(self.norm2(x))
 
 

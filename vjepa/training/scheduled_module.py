@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.plugins.precision import MixedPrecision, Precision
+from lightning.pytorch.utilities import GradClipAlgorithmType
 from torch import Tensor, nn
 
 from vjepa.interop.loading import require_same_weights
@@ -130,11 +132,25 @@ class ScheduledModule(LightningModule):
         return {"schedule/learning_rate": rate, "schedule/weight_decay": decay}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        # Lightning 2.6 refuses to clip gradients of a fused optimizer under mixed precision.
-        fused = not (self.trainer.gradient_clip_val and "mixed" in str(self.trainer.precision))
+        # A fused optimizer unscales gradients of 16-mixed by itself, after they would be clipped.
+        fused = not (self.trainer.gradient_clip_val and str(self.trainer.precision) == "16-mixed")
         groups = parameter_groups(*self.trained_parts())
         first = self.learning_rate.value(1, run_steps_of(self.trainer))
         return torch.optim.AdamW(groups, lr=first, betas=self.betas, eps=self.eps, fused=fused)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """As Lightning does, which refuses fused optimizers under bf16-mixed too, where no gradient is scaled."""
+        plugin = self.trainer.precision_plugin
+        if not gradient_clip_val or not isinstance(plugin, MixedPrecision) or plugin.scaler is not None:
+            super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
+            return
+        algorithm = GradClipAlgorithmType(gradient_clip_algorithm or "norm")
+        Precision.clip_gradients(plugin, optimizer, gradient_clip_val, algorithm)
 
 
 def run_steps_of(trainer: Trainer) -> int:
