@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from vjepa.grid import TokenGrid, gather_tokens, on_grid
 from vjepa.masking import TubeMask
-from vjepa.models.encoder import run_block
-from vjepa.models.layers import Block, MlpKind, ModalityEmbeddings, initialize_transformer
+from vjepa.models.layers import Block, Checkpointing, MlpKind, ModalityEmbeddings, initialize_transformer
 from vjepa.models.past_memory import PastMemory, first_contrast
 from vjepa.models.position import Position, PositionKind
 
@@ -58,7 +57,7 @@ class Predictor(nn.Module):
         modality_embeddings: bool = False,
         num_hypotheses: int = 1,
         memory_width: int = 0,
-        activation_checkpointing: bool = False,
+        activation_checkpointing: Checkpointing = False,
     ):
         super().__init__()
         if memory_width < 0:
@@ -74,7 +73,6 @@ class Predictor(nn.Module):
                 f"with memory_width a prediction is a change of a token that is seen: target_dim ({target_dim}) must "
                 f"be num_levels * encoder_dim ({num_levels * encoder_dim}), or memory_width 0"
             )
-        self.activation_checkpointing = activation_checkpointing
         self.embed: nn.Module = nn.Linear(encoder_dim, embed_dim)
         if num_levels > 1:
             joined = nn.Linear(num_levels * encoder_dim, encoder_dim)
@@ -84,7 +82,7 @@ class Predictor(nn.Module):
         self.hypotheses = nn.Parameter(0.02 * torch.randn(num_hypotheses, embed_dim)) if num_hypotheses > 1 else None
         self.memory = PastMemory(self.target_dim, memory_width, embed_dim) if memory_width else None
         self.position = Position(position, embed_dim, num_heads, position_grid)
-        blocks = [Block(embed_dim, num_heads, mlp_ratio, mlp, norm_eps) for _ in range(depth)]
+        blocks = [Block(embed_dim, num_heads, mlp_ratio, mlp, norm_eps, activation_checkpointing) for _ in range(depth)]
         self.blocks = nn.ModuleList(blocks)
         self.norm = nn.LayerNorm(embed_dim, eps=norm_eps)
         self.proj = nn.Linear(embed_dim, self.target_dim)
@@ -180,7 +178,7 @@ class Predictor(nn.Module):
         rotary = self.position.rotary(grid, tokens.device, token_ids)
         within = lengths if len(lengths) > 1 else None
         for block in self.blocks:
-            tokens = run_block(block, tokens, rotary, self.activation_checkpointing, lengths=within)
+            tokens = block(tokens, rotary, lengths=within)
         visible, hidden = [], []
         for of_mask, context, (_, _, order) in zip(tokens.split(lengths, dim=1), contexts, inputs, strict=True):
             places = order.argsort(dim=1)  # of the context's tokens, then of the hidden ones

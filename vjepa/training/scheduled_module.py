@@ -45,6 +45,11 @@ class ScheduledModule(LightningModule):
         """Move the target networks after optimizer step `step` (from 1); returns what to log."""
         return {}
 
+    def flops_of(self, batch: Any) -> int | None:
+        """Floating-point operations of the networks in a step on this batch, from its shapes; None where no formula
+        is known."""
+        return None
+
     def ema_momentum(self, step: int, run_steps: int) -> float:
         """Momentum after optimizer step `step` (from 1): the schedule's first value after the first, `end` after the
         last."""
@@ -111,7 +116,9 @@ class ScheduledModule(LightningModule):
         step, run_steps, learning_rate = self.scheduled_step()
         values = self.set_schedules(optimizer, step, run_steps, learning_rate)
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
-        self.log_dict(values | self.update_target(step, run_steps))
+        values |= self.update_target(step, run_steps)
+        # As tensors of the host: Lightning copies a number to the device, and waits for it.
+        self.log_dict({name: torch.tensor(value) for name, value in values.items()})
 
     def scheduled_step(self) -> tuple[int, int, Schedule]:
         """The optimizer step to come (from 1), the steps of the schedules, and the schedule of the learning rate."""

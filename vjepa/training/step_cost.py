@@ -4,7 +4,7 @@ Operations and FLOPs need no data: they are counted on the meta device, in secon
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -51,6 +51,26 @@ def flops_of_step(model: JEPA, batch: ClipBatch) -> int:
     with FlopCounterMode(display=False) as counter:
         run_step(model, batch)
     return counter.get_total_flops()
+
+
+def saved_bytes(tensors: Callable[[], Any], exclude: Iterable[Tensor] = ()) -> int:
+    """Bytes that autograd keeps for the backward pass of what a function computes, each storage once.
+
+    `exclude`: tensors that are there in any case, such as parameters.
+    """
+    others = {part.untyped_storage()._cdata for part in exclude}
+    kept: dict[int, torch.UntypedStorage] = {}  # held, so that no address is used again
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in others:
+            kept[storage._cdata] = storage
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        result = tensors()
+    del result
+    return sum(storage.nbytes() for storage in kept.values())
 
 
 def run_step(model: JEPA, batch: ClipBatch) -> Tensor:
