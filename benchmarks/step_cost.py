@@ -10,7 +10,7 @@ import torch
 
 from vjepa.models import SIZES, Predictor, VideoEncoder
 from vjepa.training import JEPA
-from vjepa.training.step_cost import flops_of_step, meta_batch, operations_of_step
+from vjepa.training.cost.step_cost import flops_of_step, meta_batch, operations_of_step
 
 CLIPS, CLIP, TOKENS = 24, (16, 256, 256), ((504, 968), (136, 1440))
 

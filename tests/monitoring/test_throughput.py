@@ -7,7 +7,7 @@ import torch
 
 from tests.training.test_jepa import batch, jepa
 from vjepa.monitoring import Throughput, throughput
-from vjepa.training.gpus import GPUS, gpu_of_device
+from vjepa.training.cost.gpus import GPUS, gpu_of_device
 
 SECONDS = [0.0, 1.0, 2.0, 3.0, 5.0]  # end of step 0, begin and end of step 1, begin and end of step 2
 

@@ -193,10 +193,10 @@ class GeluMlp(nn.Module):
         return self.fc2
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.contracted(self.expanded(x))
+        return self.contracted(*self.expanded(x))
 
-    def expanded(self, x: Tensor) -> Tensor:
-        return self.fc1(x)
+    def expanded(self, x: Tensor) -> tuple[Tensor]:
+        return (self.fc1(x),)
 
     def contracted(self, hidden: Tensor) -> Tensor:
         return self.fc2(F.gelu(hidden))
@@ -220,13 +220,12 @@ class SwiGluMlp(nn.Module):
         return self.fc3
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.contracted(self.expanded(x))
+        return self.contracted(*self.expanded(x))
 
     def expanded(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return self.fc1(x), self.fc2(x)
 
-    def contracted(self, hidden: tuple[Tensor, Tensor]) -> Tensor:
-        gate, values = hidden
+    def contracted(self, gate: Tensor, values: Tensor) -> Tensor:
         return self.fc3(F.silu(gate) * values)
 
 
@@ -282,7 +281,7 @@ class Block(nn.Module):
         attended = self.attn.attended(projected, rotary, visible, lengths)
         x = x + _recomputed(lambda *parts: self.attn.proj(_joined(parts)), *attended)
         hidden = _recomputed(lambda x: self.mlp.expanded(self.norm2(x)), x)
-        return x + _recomputed(self.mlp.contracted, hidden)
+        return x + _recomputed(self.mlp.contracted, *hidden)
 
 
 def _recomputed(function: Callable[..., Any], *inputs: Any) -> Any:

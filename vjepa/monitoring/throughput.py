@@ -9,7 +9,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from vjepa.data.clips.batch import ClipBatch
 from vjepa.data.episodes.batch import EpisodeBatch
 from vjepa.monitoring.log_now import log_now
-from vjepa.training.gpus import gpu_of_device
+from vjepa.training.cost.gpus import gpu_of_device
 from vjepa.training.scheduled_module import ScheduledModule
 
 HALF_PRECISIONS = ("bf16-mixed", "16-mixed")

@@ -19,7 +19,7 @@ from vjepa.masking import NextFrames, TubeMask
 from vjepa.models import Predictor, VideoEncoder, encode_masks, frozen_copy, update_ema
 from vjepa.objectives import ClipStep, ClipTerm, LatentPrediction, Objective, best_hypotheses, normalized_targets
 from vjepa.training.clip_model import ClipModel
-from vjepa.training.flops import step_flops, view_flops
+from vjepa.training.cost.flops import step_flops, view_flops
 from vjepa.training.initial_weights import load_initial_weights
 from vjepa.training.schedule import Schedule
 from vjepa.training.targets import Encoders, MovingAverage, OwnTokens, Targets
@@ -50,7 +50,7 @@ class JEPA(ClipModel):
     def step(self, batch: ClipBatch) -> ClipStep:
         clips = normalize_clips(batch.clips)  # (B, 3, T, H, W)
         encoder, num_levels = self.context_encoder, self.num_levels
-        masked = clips[: self._num_masked(batch)]
+        masked = clips[: self.num_masked(batch)]
         masks = [TubeMask(*(ids[: len(masked)] for ids in mask)) for mask in batch.masks]
         step = ClipStep(
             number=self.global_step,
@@ -158,14 +158,14 @@ class JEPA(ClipModel):
             encoder.level_norms[:-1].requires_grad_(False)
 
     def flops_of(self, batch: ClipBatch) -> int:
-        encoder, num_clips = self.context_encoder, self._num_masked(batch)
+        encoder, num_clips = self.context_encoder, self.num_masked(batch)
         counts = [(mask.context_ids.shape[1], mask.target_ids.shape[1]) for mask in batch.masks]
         teacher = self.targets.encoder_without_gradients(self.target_encoder)
         networks = (encoder, teacher, self.predictor, self.predicts_context)
         masked = step_flops(*networks, num_clips, encoder.grid_of(batch.clips), counts, encoder.is_image(batch.clips))
         return masked + view_flops(encoder, batch)
 
-    def _num_masked(self, batch: ClipBatch) -> int:
+    def num_masked(self, batch: ClipBatch) -> int:
         """The first clips of a batch are masked and predicted."""
         return max(1, round(self.predicted_fraction * len(batch.clips)))
 

@@ -8,7 +8,7 @@ from vjepa.data.clips.batch import ClipBatch, Views
 from vjepa.models import Predictor, VideoEncoder
 from vjepa.objectives import ContextPrediction, LatentPrediction
 from vjepa.training import JEPA, OwnTokens
-from vjepa.training.step_cost import flops_of_step, meta_batch
+from vjepa.training.cost.step_cost import flops_of_step, meta_batch
 
 CLIP = (3, (4, 16, 16), ((9, 20), (5, 27)))
 ENCODER = {"embed_dim": 24, "depth": 2, "num_heads": 2, "tubelet": (2, 4, 4)}

@@ -6,7 +6,7 @@ from torch import nn
 
 from vjepa.models import Predictor, VideoEncoder
 from vjepa.training import JEPA
-from vjepa.training.step_cost import OperationCount, flops_of_step, meta_batch, operations_of_step
+from vjepa.training.cost.step_cost import OperationCount, flops_of_step, meta_batch, operations_of_step
 
 # 24 clips of 16 x 256 x 256, and the tokens of a usual batch of the released masks.
 BATCH = (24, (16, 256, 256), ((504, 968), (136, 1440)))

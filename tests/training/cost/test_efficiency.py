@@ -15,8 +15,8 @@ from vjepa.grid import TokenGrid
 from vjepa.masking import MultiBlockTubes, ReferenceMultiBlockTubes
 from vjepa.models.layers import Block
 from vjepa.models.position import Position
-from vjepa.training.efficiency import Efficiency, compile_blocks, has_cpp_compiler
-from vjepa.training.step_cost import saved_bytes
+from vjepa.training.cost.efficiency import Efficiency, compile_blocks, has_cpp_compiler
+from vjepa.training.cost.step_cost import saved_bytes
 
 GRID = TokenGrid(2, 4, 4)
 
@@ -126,7 +126,7 @@ def test_a_model_without_blocks_is_not_compiled():
 
 
 def test_without_a_compiler_a_run_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr("vjepa.training.efficiency.has_cpp_compiler", lambda: False)
+    monkeypatch.setattr("vjepa.training.cost.efficiency.has_cpp_compiler", lambda: False)
     with pytest.raises(ValueError, match=r"needs a C\+\+ compiler.*leave it out"):
         train(jepa(), tmp_path, 1, [Efficiency(compile=True)])
 
