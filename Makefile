@@ -118,8 +118,9 @@ test-lowest: constraints/lowest.txt  ## import, and a run of 3 steps, with the l
 bench-data: $(INSTALLED)  ## time the data path against the released pipeline; ARGS="--source video.mp4"
 	$(VENV)/bin/python benchmarks/bench_data.py $(ARGS)
 
-bench: $(INSTALLED)  ## time a sweep of probes on cached features against encoding anew in each epoch
-	$(VENV)/bin/python benchmarks/bench_probe.py $(ARGS)
+bench: $(INSTALLED)  ## time step and masks beside plain references, to benchmarks/results, then a sweep of probes; 20 minutes
+	$(VENV)/bin/python benchmarks/bench.py $(ARGS)
+	$(VENV)/bin/python benchmarks/bench_probe.py
 
 recipes: $(INSTALLED)  ## write configs/README.md, the list of recipes, from their headers
 	$(VENV)/bin/python scripts/list_recipes.py

@@ -26,7 +26,7 @@ def test_what_it_writes_is_a_recipe(tmp_path, capsys, version):
     assert found.trainer.max_steps == ALL[version]["optimization"]["epochs"] * 300
     assert found.model.context_encoder.embed_dim == 1024
     assert found.data.seed == ALL[version]["meta"]["seed"]
-    assert found.model.context_encoder.activation_checkpointing == (version != "V1")
+    assert found.model.context_encoder.blocks[0].activation_checkpointing == (version != "V1")
     assert "optimization.ipe_scale: schedules are made for" in said
     assert "# * optimization.ipe_scale: schedules are made for" in text
     assert max(len(line) for line in text.splitlines() if str(output) not in line) <= 120

@@ -148,7 +148,7 @@ def test_networks_have_the_released_shape(recipe: str):
     for network in (encoder, predictor):
         assert network.position.kind == "rotary_tiled"
         assert network.position.position_grid is None
-        assert network.activation_checkpointing
+        assert network.blocks[0].activation_checkpointing
     assert (data.frames.num_frames // 2, data.crop_size[0] // 16, data.crop_size[1] // 16) == tuple(data.grid)
 
 

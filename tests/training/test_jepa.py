@@ -140,8 +140,24 @@ def test_biases_and_scales_do_not_decay(tmp_path):
     assert len(decaying["params"]) + len(others["params"]) == count
 
 
-def test_clipping_works_in_mixed_precision(tmp_path):
-    train(jepa(), tmp_path, 2, gradient_clip_val=1.0, precision="bf16-mixed")
+class AdamAndNorm(Callback):
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        self.fused = trainer.optimizers[0].defaults["fused"]
+        gradients = [part.grad for part in module.parameters() if part.grad is not None]
+        self.norm = float(torch.nn.utils.get_total_norm(gradients))
+        self.largest = max(float(gradient.abs().max()) for gradient in gradients)
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_gradients_of_a_fused_optimizer_are_clipped(tmp_path, precision):
+    seen = AdamAndNorm()
+    train(jepa(), tmp_path, 1, [seen], precision=precision)
+    bound = seen.norm / 4
+    train(jepa(), tmp_path, 1, [seen], gradient_clip_val=bound, precision=precision)
+    assert seen.fused
+    assert seen.norm == pytest.approx(bound, rel=1e-4)
+    train(jepa(), tmp_path, 1, [seen], gradient_clip_val=bound, gradient_clip_algorithm="value", precision=precision)
+    assert seen.largest <= bound < seen.norm
 
 
 def test_a_run_starts_from_initial_weights(tmp_path):

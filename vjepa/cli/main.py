@@ -154,6 +154,12 @@ COMMANDS = {
         "my_videos/ -c my_videos -o show.png",
         quiet=True,
     ),
+    "plan-run": Command(
+        "plan_run_command:run_plan_run_command",
+        "what a recipe will take: memory by part, FLOPs, data to decode, checkpoints, hours",
+        "vjepa2_vitl16_256px_16f --gpu=h200 --devices=64",
+        quiet=True,
+    ),
     "report": Command(
         "report_command:run_report_command",
         "everything about a run, or several side by side, on one HTML page",

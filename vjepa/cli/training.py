@@ -36,10 +36,12 @@ from vjepa.monitoring.run_logger import WITH_FOLDER, RunLogger, is_requeued, req
 from vjepa.processors import LAUNCHERS, started_processes
 from vjepa.training import ImageSelfDistillation, WorldModel
 from vjepa.training.checkpoint import AtomicCheckpointIO
+from vjepa.training.cost.efficiency import Efficiency
 
 RUN_CALLBACKS = (
     ("checkpoint", RunCheckpoint),
     ("collapse_monitor", CollapseMonitor),
+    ("efficiency", Efficiency),
     ("online_probe", OnlineProbe),
     ("pictures", Pictures),
     ("progress", RunProgress),

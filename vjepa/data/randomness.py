@@ -35,4 +35,7 @@ class Purpose(IntEnum):
 
 
 def generator_for(seed: int, purpose: Purpose, *position: int) -> np.random.Generator:
-    return np.random.default_rng((seed, int(purpose), *position))
+    key = (seed, int(purpose), *position)
+    # NumPy splits numbers into words of 32 bits; an array of words is the same and takes two thirds of the time.
+    words = np.array(key, dtype=np.uint32) if min(key) >= 0 and max(key) < 2**32 else key
+    return np.random.default_rng(words)

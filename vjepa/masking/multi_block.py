@@ -8,10 +8,11 @@ and width by symmetry, and every token is either context or target.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool, Float64, Int64
 
 from vjepa.grid import TokenGrid
 from vjepa.masking.tube_mask import TubeMask, check_room_for_mask
@@ -50,24 +51,39 @@ class MultiBlockTubes:
         block = (min(block[0], drawn.frames), *block[1:])
         num_targets = expected_coverage(drawn, block, self.num_blocks)
 
-        order = np.stack([self._order_of_hiding(drawn, block, generator) for generator in clip_generators])
-        is_target = np.zeros(order.shape, dtype=bool)
-        np.put_along_axis(is_target, order[:, :num_targets], True, axis=1)
-        is_target = np.tile(is_target, grid.frames // drawn.frames)
-        return TubeMask(context_ids=_ids_where(~is_target), target_ids=_ids_where(is_target))
+        lengths, tie_breaks = np.array(drawn), np.empty((len(clip_generators), *drawn))
+        corners = np.empty((len(clip_generators), self.num_blocks, 3), dtype=np.int64)
+        for clip, generator in enumerate(clip_generators):
+            corners[clip] = generator.integers(0, lengths, size=(self.num_blocks, 3))
+            generator.random(out=tie_breaks[clip])
+        rank = _rank_of_hiding(drawn, block, corners, tie_breaks)
+        is_target = np.zeros(rank.shape, dtype=bool)
+        np.put_along_axis(is_target, rank.argpartition(num_targets - 1, axis=1)[:, :num_targets], True, axis=1)
+        repeats = grid.frames // drawn.frames
+        return TubeMask(context_ids=_ids_where(~is_target, repeats), target_ids=_ids_where(is_target, repeats))
 
-    def _order_of_hiding(
-        self, grid: TokenGrid, block: tuple[int, int, int], generator: np.random.Generator
-    ) -> Int64[np.ndarray, " N"]:  # token ids, block by block, and within a block from its inside to its rim
-        corners = generator.integers(0, grid, size=(self.num_blocks, 3))
-        inside = [
-            (np.arange(length) - corners[:, axis, None]) % length < block[axis] for axis, length in enumerate(grid)
-        ]
-        covered = inside[0][:, :, None, None] & inside[1][:, None, :, None] & inside[2][:, None, None, :]
-        first_block = np.where(covered.any(0), covered.argmax(0), self.num_blocks)
-        neighbours = _count_neighbours(np.logical_or.reduce(covered))
-        tie_break = generator.random(tuple(grid))
-        return np.lexsort((tie_break.ravel(), -neighbours.ravel(), first_block.ravel()))
+
+def _rank_of_hiding(
+    grid: TokenGrid,
+    block: tuple[int, int, int],
+    corners: Int64[np.ndarray, "B blocks 3"],
+    tie_breaks: Float64[np.ndarray, "B T H W"],  # from 0 to 1
+) -> Float64[np.ndarray, "B N"]:  # of each token; the lowest are hidden
+    """Block by block, and within a block from its inside to its rim."""
+    inside = [
+        (np.arange(length) - corners[:, :, axis, None]) % length < block[axis] for axis, length in enumerate(grid)
+    ]
+    covered = (
+        inside[0][:, :, :, None, None] & inside[1][:, :, None, :, None] & inside[2][:, :, None, None, :]
+    )  # (B, blocks, T, H, W)
+    num_blocks = corners.shape[1]
+    to_come = np.arange(
+        num_blocks, 0, -1, dtype=np.int32
+    )  # blocks from the first that covers a token to the last; or 0
+    covering = (covered * to_come[:, None, None, None]).max(1)
+    most = 3 ** len(grid)  # neighbours of a token, itself too
+    order = (num_blocks - covering) * (most + 1) + (most - _count_neighbours(covering > 0))
+    return (order + tie_breaks).reshape(len(corners), -1)
 
 
 def block_size(
@@ -87,6 +103,7 @@ def block_size(
     return frames, height, width
 
 
+@lru_cache
 def expected_coverage(grid: TokenGrid, block: tuple[int, int, int], num_blocks: int) -> int:
     """Mean number of tokens that `num_blocks` uniformly placed blocks inside the grid cover, from 1 to all but one."""
     chance = np.ones(1)
@@ -116,10 +133,10 @@ def check_ranges(
             raise ValueError(f"{name} ({low}, {high}) must be a range (low, high) with 0 < low <= high <= {most}")
 
 
-def _count_neighbours(covered: np.ndarray) -> np.ndarray:
-    """How many of the surrounding tokens (on the torus) are covered, for each token of a (T, H, W) array."""
+def _count_neighbours(covered: Bool[np.ndarray, "B T H W"]) -> Int64[np.ndarray, "B T H W"]:
+    """How many of the surrounding tokens (on the torus) are covered."""
     count = covered.astype(np.int64)
-    for axis in range(covered.ndim):
+    for axis in range(1, covered.ndim):
         if covered.shape[axis] > 1:
             count = count + np.roll(count, 1, axis) + np.roll(count, -1, axis)
     return count
@@ -127,5 +144,7 @@ def _count_neighbours(covered: np.ndarray) -> np.ndarray:
 
 def _ids_where(
     chosen: Bool[np.ndarray, "B N"],  # equally many in each row
-) -> torch.Tensor:  # (B, K) int64, ascending
-    return torch.from_numpy(np.nonzero(chosen)[1].reshape(len(chosen), -1))
+    repeats: int,  # of these tokens, one after the other
+) -> torch.Tensor:  # (B, repeats * K) int64, ascending
+    ids = np.nonzero(chosen)[1].reshape(len(chosen), 1, -1)
+    return torch.from_numpy((ids + chosen.shape[1] * np.arange(repeats)[:, None]).reshape(len(chosen), -1))

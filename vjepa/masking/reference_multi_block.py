@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Int64
 
 from vjepa.grid import TokenGrid
 from vjepa.masking.multi_block import block_size, check_ranges
@@ -49,7 +49,7 @@ class ReferenceMultiBlockTubes:
         block = block_size(grid, *self.ranges, uniforms=tuple(batch_generator.random(3)))
         if block[0] * block[1] * block[2] == grid.num_tokens:
             raise ValueError("a block as large as the clip leaves no context; lower spatial_scale or temporal_scale")
-        visible = [self._visible_tokens(grid, block, generator) for generator in clip_generators]
+        visible = self._visible_tokens(grid, block, clip_generators)
         context = [np.flatnonzero(clip) for clip in visible]
         target = [np.flatnonzero(~clip) for clip in visible]
         num_context = min(map(len, context))
@@ -62,14 +62,27 @@ class ReferenceMultiBlockTubes:
         )
 
     def _visible_tokens(
-        self, grid: TokenGrid, block: tuple[int, int, int], generator: np.random.Generator
-    ) -> Bool[np.ndarray, " N"]:  # at least one True
+        self, grid: TokenGrid, block: tuple[int, int, int], generators: Sequence[np.random.Generator]
+    ) -> Bool[np.ndarray, "B N"]:  # at least one True in each row
         room = np.array(grid) - np.array(block) + 1
-        while True:
-            visible = np.ones(tuple(grid), dtype=bool)
-            for start in generator.integers(0, room, size=(self.num_blocks, 3)):
-                visible[tuple(slice(s, s + size) for s, size in zip(start, block, strict=True))] = False
-            if self.max_temporal_keep < 1:
-                visible[max(1, int(grid.frames * self.max_temporal_keep)) :] = False
-            if visible.any():
-                return visible.ravel()
+        kept_frames = grid.frames
+        if self.max_temporal_keep < 1:
+            kept_frames = max(1, int(grid.frames * self.max_temporal_keep))
+        visible = np.zeros((len(generators), *grid), dtype=bool)
+        missing = np.arange(len(generators))
+        while len(missing):  # those with nothing visible are drawn again
+            starts = np.stack([generators[int(i)].integers(0, room, size=(self.num_blocks, 3)) for i in missing])
+            visible[missing] = ~_covered(grid, block, starts)
+            visible[missing, kept_frames:] = False
+            missing = missing[~visible[missing].any((1, 2, 3))]
+        return visible.reshape(len(generators), -1)
+
+
+def _covered(
+    grid: TokenGrid, block: tuple[int, int, int], starts: Int64[np.ndarray, "B blocks 3"]
+) -> Bool[np.ndarray, "B _ H W"]:  # one frame where blocks span all
+    lengths = (1 if block[0] == grid.frames else grid.frames, grid.height, grid.width)
+    places = [np.arange(length) - starts[:, :, axis, None] for axis, length in enumerate(lengths)]
+    time, row, column = ((place >= 0) & (place < size) for place, size in zip(places, block, strict=True))
+    plane = row[..., :, None] & column[..., None, :]  # (B, blocks, H, W)
+    return (time[..., None, None] & plane[:, :, None]).any(1)

@@ -3,7 +3,7 @@
 from vjepa.models.attentive_probe import AttentiveProbe
 from vjepa.models.dynamics.action_predictor import ActionPredictor
 from vjepa.models.ema import frozen_copy, update_ema
-from vjepa.models.encoder import VideoEncoder, encode_levels
+from vjepa.models.encoder import VideoEncoder, encode_levels, encode_masks
 from vjepa.models.position import PositionKind
 from vjepa.models.predictor import Predictor
 from vjepa.models.sizes import OUTPUT_LEVELS, SIZES, EncoderSize
@@ -18,6 +18,7 @@ __all__ = [
     "Predictor",
     "VideoEncoder",
     "encode_levels",
+    "encode_masks",
     "frozen_copy",
     "update_ema",
 ]

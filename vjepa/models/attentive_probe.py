@@ -12,8 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vjepa.models.encoder import run_block
-from vjepa.models.layers import Block, GeluMlp, attention, initialize_transformer
+from vjepa.models.layers import Block, Checkpointing, GeluMlp, attention, initialize_transformer
 from vjepa.models.position import channels_per_head
 
 
@@ -37,13 +36,15 @@ class AttentiveProbe(nn.Module):
         num_heads: int = 16,
         mlp_ratio: float = 4.0,
         norm_eps: float = 1e-5,
-        activation_checkpointing: bool = False,
+        activation_checkpointing: Checkpointing = False,
     ):
         super().__init__()
-        self.activation_checkpointing = activation_checkpointing
         if depth < 1:
             raise ValueError(f"depth ({depth}) of an attentive probe must be at least 1, the cross-attention block")
-        blocks = [Block(embed_dim, num_heads, mlp_ratio, norm_eps=norm_eps) for _ in range(depth - 1)]
+        blocks = [
+            Block(embed_dim, num_heads, mlp_ratio, norm_eps=norm_eps, activation_checkpointing=activation_checkpointing)
+            for _ in range(depth - 1)
+        ]
         self.blocks = nn.ModuleList(blocks)
         self.queries = nn.Parameter(torch.zeros(1, len(num_classes), embed_dim))
         self.cross_attention_block = CrossAttentionBlock(embed_dim, num_heads, mlp_ratio, norm_eps)
@@ -56,7 +57,7 @@ class AttentiveProbe(nn.Module):
 
     def forward(self, tokens: Float[Tensor, "B N D"]) -> list[Tensor]:  # one (B, num_classes) per task
         for block in self.blocks:
-            tokens = run_block(block, tokens, None, self.activation_checkpointing)
+            tokens = block(tokens)
         pooled = self.cross_attention_block(self.queries, tokens)  # (B, tasks, D)
         return [classify(pooled[:, task]) for task, classify in enumerate(self.classifiers)]
 

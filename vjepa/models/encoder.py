@@ -11,13 +11,13 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from vjepa.grid import TokenGrid, gather_tokens
 from vjepa.models.cosine_patches import start_as_cosines
 from vjepa.models.layers import (
     AttentionKind,
     Block,
+    Checkpointing,
     MlpKind,
     ModalityEmbeddings,
     TubeletEmbedding,
@@ -56,7 +56,8 @@ class VideoEncoder(nn.Module):
             of an encoder's first weights.
         per_frame: encode the frames of each tubelet separately, without temporal position: an image encoder that takes
             clips. It can be masked by whole tubelets of frames alone.
-        activation_checkpointing: recompute blocks in the backward pass; saves memory, changes no result.
+        activation_checkpointing: what the backward pass computes again, for less memory and the same result: false,
+            "selective" (norms and activations, a few percent of the time) or true (whole blocks, an eighth of it).
     """
 
     def __init__(
@@ -79,7 +80,7 @@ class VideoEncoder(nn.Module):
         difference_gain: float | None = None,
         per_frame: bool = False,
         patch_init: Literal["normal", "cosine"] = "normal",
-        activation_checkpointing: bool = False,
+        activation_checkpointing: Checkpointing = False,
     ):
         super().__init__()
         for name, given in (("embed_dim", embed_dim), ("depth", depth), ("num_heads", num_heads)):
@@ -116,14 +117,15 @@ class VideoEncoder(nn.Module):
         self.attention = attention
         self.difference_gain = difference_gain
         self.per_frame = per_frame
-        self.activation_checkpointing = activation_checkpointing
         num_heads, mlp_ratio = num_heads or row.num_heads, mlp_ratio or row.mlp_ratio
         self.patch_embed = TubeletEmbedding(self.tubelet, self.embed_dim)
         if image_tokenizer:
             self.image_embed = TubeletEmbedding((1, *self.tubelet[1:]), self.embed_dim)
         self.modality = ModalityEmbeddings(self.embed_dim) if modality_embeddings else None
         self.position = Position(position, self.embed_dim, num_heads, position_grid)
-        blocks = [Block(self.embed_dim, num_heads, mlp_ratio, mlp, norm_eps) for _ in range(depth)]
+        blocks = [
+            Block(self.embed_dim, num_heads, mlp_ratio, mlp, norm_eps, activation_checkpointing) for _ in range(depth)
+        ]
         self.blocks = nn.ModuleList(blocks)
         if output_levels is None:
             self.norm = nn.LayerNorm(self.embed_dim, eps=norm_eps)
@@ -165,6 +167,17 @@ class VideoEncoder(nn.Module):
         levels = self.output_levels or (len(self.blocks) - 1,)
         return torch.cat(self.forward_levels(clips, levels, token_ids), dim=-1)
 
+    def forward_masks(
+        self, clips: Float[Tensor, "B 3 T H W"], num_levels: int, ids_of_masks: Sequence[Int64[Tensor, "B _"]]
+    ) -> list[Float[Tensor, "B _ levels_D"]]:
+        """One pass over the tokens of several masks, each of which sees its own alone; `encode_masks` says when."""
+        lengths = [ids.shape[1] for ids in ids_of_masks]
+        last = (len(self.blocks) - 1,)
+        levels = last if num_levels == 1 else self.output_levels or last
+        tokens = self._levels(clips, levels, torch.cat(list(ids_of_masks), dim=1), lengths=lengths)
+        joined = tokens[0] if len(tokens) == 1 else torch.cat(tokens, dim=-1)
+        return list(joined.split(lengths, dim=1))
+
     def embed_clips(
         self, clips: Float[Tensor, "B 3 T H W"], token_ids: Int64[Tensor, "rows K"] | None = None
     ) -> Float[Tensor, "rows D"]:
@@ -205,9 +218,17 @@ class VideoEncoder(nn.Module):
         return TokenGrid.of_clip((frames, height, width), self.tubelet_of(clips))
 
     def _levels(
-        self, clips: Tensor, levels: Sequence[int], token_ids: Tensor | None, class_token: Tensor | None = None
+        self,
+        clips: Tensor,
+        levels: Sequence[int],
+        token_ids: Tensor | None,
+        class_token: Tensor | None = None,
+        lengths: Sequence[int] | None = None,
     ) -> list[Tensor]:
-        """Normed tokens after each of these blocks, with the class token before them where it is given."""
+        """Normed tokens after each of these blocks, with the class token before them where it is given.
+
+        `lengths`: of the sequences that a row of token ids joins.
+        """
         known = range(len(self.blocks)) if self.output_levels is None else self.output_levels
         unknown = [level for level in levels if level not in known]
         if unknown:
@@ -244,7 +265,7 @@ class VideoEncoder(nn.Module):
             visible = causal_visibility(grid, clips.device, token_ids, class_token is not None)
         outputs = []
         for level, block in enumerate(self.blocks[: max(levels) + 1]):
-            tokens = run_block(block, tokens, rotary, self.activation_checkpointing, visible)
+            tokens = block(tokens, rotary, visible, lengths)
             if level in levels:
                 outputs.append(self._normalized(tokens, level))
         return outputs
@@ -303,10 +324,13 @@ def encode_levels(
     return encoder(clips, token_ids) if num_levels == 1 else encoder.forward_outputs(clips, token_ids)
 
 
-def run_block(
-    block: nn.Module, tokens: Tensor, rotary: object, activation_checkpointing: bool, visible: Tensor | None = None
-) -> Tensor:
-    """Run one block; with checkpointing and gradients keep its input only."""
-    if activation_checkpointing and torch.is_grad_enabled():
-        return checkpoint(block, tokens, rotary, visible, use_reentrant=False)
-    return block(tokens, rotary, visible)
+def encode_masks(
+    encoder: VideoEncoder,
+    clips: Float[Tensor, "B 3 T H W"],
+    num_levels: int,  # 1, or that of the encoder's output levels
+    ids_of_masks: Sequence[Int64[Tensor, "B _"]],
+) -> list[Float[Tensor, "B _ levels_D"]]:
+    """`encode_levels` of each mask's tokens: all in one pass where the encoder can, its attention by mask."""
+    if len(ids_of_masks) < 2 or encoder.per_frame or encoder.attention == "causal" or encoder.cls_token is not None:
+        return [encode_levels(encoder, clips, num_levels, ids) for ids in ids_of_masks]
+    return encoder.forward_masks(clips, num_levels, ids_of_masks)

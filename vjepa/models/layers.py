@@ -1,19 +1,21 @@
 """Parts of a video transformer: tubelet embedding, attention, MLPs, pre-norm block (V-JEPA 1, 2 and 2.1)."""
 
 import math
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from vjepa.grid import gather_tubelets, tubelet_pixels
-from vjepa.models.position import RotaryTable, channels_per_head, rotate
+from vjepa.models.position import RotaryTable, channels_per_head, rotate, rotate_into
 
 MlpKind = Literal["gelu", "swiglu"]
 AttentionKind = Literal["full", "causal"]
+Checkpointing = bool | Literal["selective"]
 
 
 class TubeletEmbedding(nn.Module):
@@ -69,21 +71,87 @@ class Attention(nn.Module):
         x: Float[Tensor, "B K D"],
         rotary: RotaryTable | None = None,
         visible: Bool[Tensor, "... K K"] | None = None,  # which keys each query attends to; all if None
+        lengths: Sequence[int] | None = None,  # of sequences that lie one after the other; one of K tokens if None
     ) -> Float[Tensor, "B K D"]:
-        query, key, value = self.heads(x, rotary)
-        return self.joined(attention(query, key, value, visible))
+        return self.proj(_joined(self.attended(self.qkv(x), rotary, visible, lengths)))
+
+    def attended(
+        self,
+        projected: Float[Tensor, "B K D3"],  # by `qkv`
+        rotary: RotaryTable | None,
+        visible: Bool[Tensor, "... K K"] | None,
+        lengths: Sequence[int] | None,
+    ) -> list[Float[Tensor, "B _ heads head_dim"]]:
+        """What each token takes from those that it attends to, for each sequence."""
+        queries_and_keys, value = self._heads(projected, rotary)
+        lengths = lengths or [projected.shape[1]]
+        attended = []
+        for both, values in zip(queries_and_keys.split(lengths, dim=3), value.split(lengths, dim=2), strict=True):
+            if torch.compiler.is_compiling():  # torch 2.13 expects other strides of slices than its kernel is given
+                both, values = both.contiguous(), values.contiguous()
+            query, key = both.unbind()
+            attended.append(attention(query, key, values, visible).transpose(1, 2))
+        return attended
 
     def heads(
         self, x: Float[Tensor, "B K D"], rotary: RotaryTable | None
     ) -> tuple[Tensor, Tensor, Tensor]:  # (B, heads, K, head_dim) each
         """Queries, keys and values; the first two rotated."""
-        query, key, value = self.qkv(x).unflatten(-1, (3, -1, self.head_dim)).permute(2, 0, 3, 1, 4)
-        if rotary is not None:
-            query, key = rotate(query, rotary), rotate(key, rotary)
+        queries_and_keys, value = self._heads(self.qkv(x), rotary)
+        query, key = queries_and_keys.unbind()
         return query, key, value
 
     def joined(self, attended: Float[Tensor, "B heads K head_dim"]) -> Float[Tensor, "B K D"]:
         return self.proj(attended.transpose(1, 2).flatten(2))
+
+    def _heads(self, projected: Tensor, rotary: RotaryTable | None) -> tuple[Tensor, Tensor]:
+        by_head = projected.unflatten(-1, (3, -1, self.head_dim))
+        if torch.compiler.is_compiling():  # which fuses the formula
+            return rotated_heads(by_head, rotary)
+        return _RotatedHeads.apply(by_head, *(rotary or (None, None)))  # type: ignore[no-untyped-call]
+
+
+def _joined(attended: Sequence[Tensor]) -> Tensor:  # of (B, length, heads, head_dim) each
+    return (attended[0] if len(attended) == 1 else torch.cat(list(attended), dim=1)).flatten(2)
+
+
+def rotated_heads(
+    projected: Float[Tensor, "B K 3 heads head_dim"], rotary: RotaryTable | None
+) -> tuple[Tensor, Tensor]:  # (2, B, heads, K, head_dim) queries and keys, rotated; (B, heads, K, head_dim) values
+    queries_and_keys, value = projected.permute(2, 0, 3, 1, 4).split((2, 1))
+    if rotary is not None:
+        queries_and_keys = rotate(queries_and_keys, rotary)
+    return queries_and_keys, value.squeeze(0)
+
+
+class _RotatedHeads(torch.autograd.Function):
+    """`rotated_heads` with a backward pass that writes its gradient once, where the layer before it reads it."""
+
+    @staticmethod
+    def forward(ctx: Any, projected: Tensor, cosine: Tensor | None, sine: Tensor | None) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(cosine, sine)
+        by_kind = projected.permute(2, 0, 3, 1, 4)  # (3, B, heads, K, head_dim)
+        if cosine is None or sine is None:
+            return by_kind[:2], by_kind[2]
+        # In the order of its dimensions, as products of matrices read it. A view of the values would keep all else.
+        heads = torch.empty(by_kind.shape, dtype=projected.dtype, device=projected.device)
+        rotate_into(heads[:2], by_kind[:2], RotaryTable(cosine, sine))
+        heads[2].copy_(by_kind[2])
+        return heads[:2], heads[2]
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, of_queries_and_keys: Tensor, of_values: Tensor) -> tuple[Tensor, None, None]:
+        cosine, sine = ctx.saved_tensors
+        clips, heads, tokens, head_dim = of_values.shape
+        gradient = of_values.new_empty(clips, tokens, 3, heads, head_dim)
+        by_kind = gradient.permute(2, 0, 3, 1, 4)
+        by_kind[2].copy_(of_values)
+        if cosine is None:
+            by_kind[:2].copy_(of_queries_and_keys)
+        else:
+            rotate_into(by_kind[:2], of_queries_and_keys, RotaryTable(cosine, sine), transposed=True)
+        return gradient, None, None
 
 
 def attention(
@@ -125,7 +193,13 @@ class GeluMlp(nn.Module):
         return self.fc2
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(x)))
+        return self.contracted(*self.expanded(x))
+
+    def expanded(self, x: Tensor) -> tuple[Tensor]:
+        return (self.fc1(x),)
+
+    def contracted(self, hidden: Tensor) -> Tensor:
+        return self.fc2(F.gelu(hidden))
 
 
 class SwiGluMlp(nn.Module):
@@ -146,11 +220,22 @@ class SwiGluMlp(nn.Module):
         return self.fc3
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc3(F.silu(self.fc1(x)) * self.fc2(x))
+        return self.contracted(*self.expanded(x))
+
+    def expanded(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.fc1(x), self.fc2(x)
+
+    def contracted(self, gate: Tensor, values: Tensor) -> Tensor:
+        return self.fc3(F.silu(gate) * values)
 
 
 class Block(nn.Module):
-    """Pre-norm transformer block."""
+    """Pre-norm transformer block.
+
+    Args:
+        activation_checkpointing: what the backward pass computes again. False: nothing. "selective": norms, activations
+            and joins, which cost little and whose results are half of what is kept. True: all, from the block's input.
+    """
 
     def __init__(
         self,
@@ -159,21 +244,49 @@ class Block(nn.Module):
         mlp_ratio: float = 4.0,
         mlp: MlpKind = "gelu",
         norm_eps: float = 1e-6,
+        activation_checkpointing: Checkpointing = False,
     ):
         super().__init__()
         self.norm1 = nn.LayerNorm(embed_dim, eps=norm_eps)
         self.attn = Attention(embed_dim, num_heads)
         self.norm2 = nn.LayerNorm(embed_dim, eps=norm_eps)
         self.mlp: GeluMlp | SwiGluMlp = (GeluMlp if mlp == "gelu" else SwiGluMlp)(embed_dim, mlp_ratio)
+        self.activation_checkpointing = activation_checkpointing
 
     def forward(
         self,
         x: Float[Tensor, "B K D"],
         rotary: RotaryTable | None = None,
         visible: Bool[Tensor, "... K K"] | None = None,
+        lengths: Sequence[int] | None = None,  # of sequences that lie one after the other; one of K tokens if None
     ) -> Float[Tensor, "B K D"]:
-        x = x + self.attn(self.norm1(x), rotary, visible)
+        if not self.activation_checkpointing or not torch.is_grad_enabled():
+            return self._forward(x, rotary, visible, lengths)
+        if self.activation_checkpointing == "selective":
+            return self._forward_selective(x, rotary, visible, lengths)
+        return _recomputed(self._forward, x, rotary, visible, lengths)
+
+    def _forward(
+        self, x: Tensor, rotary: RotaryTable | None, visible: Tensor | None, lengths: Sequence[int] | None
+    ) -> Tensor:
+        x = x + self.attn(self.norm1(x), rotary, visible, lengths)
         return x + self.mlp(self.norm2(x))
+
+    def _forward_selective(
+        self, x: Tensor, rotary: RotaryTable | None, visible: Tensor | None, lengths: Sequence[int] | None
+    ) -> Tensor:
+        """The same. Each part begins where something is kept and ends with a product, which is not computed again:
+        checkpointing stops at the last input that the backward pass needs."""
+        projected = _recomputed(lambda x: self.attn.qkv(self.norm1(x)), x)
+        attended = self.attn.attended(projected, rotary, visible, lengths)
+        x = x + _recomputed(lambda *parts: self.attn.proj(_joined(parts)), *attended)
+        hidden = _recomputed(lambda x: self.mlp.expanded(self.norm2(x)), x)
+        return x + _recomputed(self.mlp.contracted, *hidden)
+
+
+def _recomputed(function: Callable[..., Any], *inputs: Any) -> Any:
+    """The function's result, of which the backward pass keeps the inputs alone."""
+    return checkpoint(function, *inputs, use_reentrant=False, preserve_rng_state=False)
 
 
 @torch.no_grad()

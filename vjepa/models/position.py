@@ -46,6 +46,7 @@ class Position(nn.Module):
         has_table = self.position_grid is not None and not self.is_rotary
         table = self._sincos(TokenGrid(*position_grid)) if has_table else None  # type: ignore[misc]
         self.register_buffer("known_table", table, persistent=False)
+        self._kept_rotary: tuple[tuple[TokenGrid, torch.device], RotaryTable] | None = None
 
     @property
     def is_rotary(self) -> bool:
@@ -75,13 +76,22 @@ class Position(nn.Module):
         """The rotation for these tokens; None for the sine-cosine kinds."""
         if not self.is_rotary:
             return None
-        positions = scaled_positions(
-            grid.positions(torch.arange(grid.num_tokens, device=device)), grid, self.position_grid
-        )
-        table = rotary_table(positions, self.head_dim, tiled=self.kind == "rotary_tiled")
+        table = self._rotary_of(grid, device)
         if token_ids is None:
             return RotaryTable(*(factor[None, None] for factor in table))
         return RotaryTable(*(factor[token_ids].unsqueeze(1) for factor in table))
+
+    def _rotary_of(self, grid: TokenGrid, device: torch.device) -> "RotaryTable":
+        """The table of a whole grid, (N, head_dim), kept for the next clip of its size."""
+        if self._kept_rotary is not None and self._kept_rotary[0] == (grid, device):
+            return self._kept_rotary[1]
+        with torch.inference_mode(False):  # a table made in validation is used in training too
+            ids = torch.arange(grid.num_tokens, device=device)
+            positions = scaled_positions(grid.positions(ids), grid, self.position_grid)
+            table = rotary_table(positions, self.head_dim, tiled=self.kind == "rotary_tiled")
+        if not torch.compiler.is_compiling():
+            self._kept_rotary = ((grid, device), table)
+        return table
 
     def _sincos(self, grid: TokenGrid) -> Tensor:
         return sincos_table(grid, self.embed_dim, uniform=self.kind == "sincos_uniform")
@@ -129,12 +139,30 @@ def rotary_table(
 
 
 def rotate(
-    x: Float[Tensor, "B heads K head_dim"],  # queries or keys
+    x: Float[Tensor, "... B heads K head_dim"],  # queries, keys, or both
     table: RotaryTable,
-) -> Float[Tensor, "B heads K head_dim"]:
+) -> Float[Tensor, "... B heads K head_dim"]:
     """Turn each adjacent channel pair (a, b) into (a cos - b sin, b cos + a sin)."""
     partner = x.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
     return (x * table.cosine + partner * table.sine).to(x.dtype)
+
+
+def rotate_into(
+    out: Float[Tensor, "... B heads K head_dim"],
+    x: Float[Tensor, "... B heads K head_dim"],
+    table: RotaryTable,
+    transposed: bool = False,
+) -> None:
+    """`rotate` without a copy of the swapped channels, or what it does to gradients; no gradient goes through it."""
+    even, odd = table.sine[..., 0::2], table.sine[..., 1::2]
+    first, second = (odd, even) if transposed else (even, odd)
+    dtype = torch.result_type(x, table.cosine)
+    exact = out if out.dtype == dtype else torch.empty_like(out, dtype=dtype)
+    torch.mul(x, table.cosine, out=exact)
+    exact[..., 0::2].addcmul_(x[..., 1::2], first)
+    exact[..., 1::2].addcmul_(x[..., 0::2], second)
+    if exact is not out:
+        out.copy_(exact)
 
 
 def scaled_positions(

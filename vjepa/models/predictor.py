@@ -1,5 +1,6 @@
 """The latent predictor: from context tokens and positions of hidden tubelets to their embeddings (arXiv 2404.08471)."""
 
+from collections.abc import Sequence
 from typing import final
 
 import torch
@@ -8,8 +9,7 @@ from torch import Tensor, nn
 
 from vjepa.grid import TokenGrid, gather_tokens, on_grid
 from vjepa.masking import TubeMask
-from vjepa.models.encoder import run_block
-from vjepa.models.layers import Block, MlpKind, ModalityEmbeddings, initialize_transformer
+from vjepa.models.layers import Block, Checkpointing, MlpKind, ModalityEmbeddings, initialize_transformer
 from vjepa.models.past_memory import PastMemory, first_contrast
 from vjepa.models.position import Position, PositionKind
 
@@ -57,7 +57,7 @@ class Predictor(nn.Module):
         modality_embeddings: bool = False,
         num_hypotheses: int = 1,
         memory_width: int = 0,
-        activation_checkpointing: bool = False,
+        activation_checkpointing: Checkpointing = False,
     ):
         super().__init__()
         if memory_width < 0:
@@ -73,7 +73,6 @@ class Predictor(nn.Module):
                 f"with memory_width a prediction is a change of a token that is seen: target_dim ({target_dim}) must "
                 f"be num_levels * encoder_dim ({num_levels * encoder_dim}), or memory_width 0"
             )
-        self.activation_checkpointing = activation_checkpointing
         self.embed: nn.Module = nn.Linear(encoder_dim, embed_dim)
         if num_levels > 1:
             joined = nn.Linear(num_levels * encoder_dim, encoder_dim)
@@ -83,7 +82,7 @@ class Predictor(nn.Module):
         self.hypotheses = nn.Parameter(0.02 * torch.randn(num_hypotheses, embed_dim)) if num_hypotheses > 1 else None
         self.memory = PastMemory(self.target_dim, memory_width, embed_dim) if memory_width else None
         self.position = Position(position, embed_dim, num_heads, position_grid)
-        blocks = [Block(embed_dim, num_heads, mlp_ratio, mlp, norm_eps) for _ in range(depth)]
+        blocks = [Block(embed_dim, num_heads, mlp_ratio, mlp, norm_eps, activation_checkpointing) for _ in range(depth)]
         self.blocks = nn.ModuleList(blocks)
         self.norm = nn.LayerNorm(embed_dim, eps=norm_eps)
         self.proj = nn.Linear(embed_dim, self.target_dim)
@@ -126,8 +125,7 @@ class Predictor(nn.Module):
         hypothesis: int = 0,
     ) -> Float[Tensor, "B Nt target_dim"]:  # predictions for mask.target_ids
         """Raises ValueError where there is no such mask token."""
-        tokens, positions = self._transformed(context, mask, grid, mask_token, is_image, hypothesis)
-        return self._predictions(gather_tokens(tokens, positions[:, context.shape[1] :]), context, mask, grid)
+        return self._predictions([context], [mask], grid, [mask_token], is_image, hypothesis)[0][0]
 
     def forward_with_context(
         self,
@@ -138,21 +136,65 @@ class Predictor(nn.Module):
         is_image: bool = False,
     ) -> tuple[Tensor, Tensor]:  # (B, Nt, target_dim) for mask.target_ids, (B, Nc, target_dim) for mask.context_ids
         """Predictions for both. Raises ValueError where there is no such mask token, or no head for the context."""
-        if self.context_proj is None:
+        hidden, visible = self.forward_masks([context], [mask], grid, [mask_token], is_image, with_context=True)
+        return hidden[0], visible[0]
+
+    def forward_masks(
+        self,
+        contexts: Sequence[Float[Tensor, "B _ num_levels_encoder_dim"]],
+        masks: Sequence[TubeMask],
+        grid: TokenGrid,
+        mask_tokens: Sequence[int],  # one for each mask
+        is_image: bool = False,
+        with_context: bool = False,
+    ) -> tuple[
+        list[Tensor], list[Tensor]
+    ]:  # (B, Nt, target_dim) and, where asked for, (B, Nc, target_dim) of each mask
+        """`forward`, or `forward_with_context`, of several masks in one pass, whose attention is by mask."""
+        if with_context and self.context_proj is None:
             raise ValueError("this predictor has no head for context tokens; give it predict_context")
-        tokens, positions = self._transformed(context, mask, grid, mask_token, is_image)
-        visible, hidden = (gather_tokens(tokens, part) for part in positions.tensor_split([context.shape[1]], dim=1))
-        return self._predictions(hidden, context, mask, grid), self.context_proj(self.norm(visible))
+        hidden, visible = self._predictions(contexts, masks, grid, mask_tokens, is_image)
+        if not with_context or self.context_proj is None:
+            return hidden, []
+        lengths = [context.shape[1] for context in contexts]
+        return hidden, list(self.context_proj(self.norm(torch.cat(visible, dim=1))).split(lengths, dim=1))
 
-    def _predictions(self, hidden: Tensor, context: Tensor, mask: TubeMask, grid: TokenGrid) -> Tensor:
-        change = self.proj(self.norm(hidden))
+    def _predictions(
+        self,
+        contexts: Sequence[Tensor],
+        masks: Sequence[TubeMask],
+        grid: TokenGrid,
+        mask_tokens: Sequence[int],
+        is_image: bool,
+        hypothesis: int = 0,
+    ) -> tuple[list[Tensor], list[Tensor]]:  # predictions of hidden tokens, and tokens of visible ones, of each mask
+        lengths = [mask.context_ids.shape[1] + mask.target_ids.shape[1] for mask in masks]
+        inputs = [
+            self._input(context, mask, grid, mask_token, is_image, hypothesis)
+            for context, mask, mask_token in zip(contexts, masks, mask_tokens, strict=True)
+        ]
+        tokens, token_ids = (torch.cat(parts, dim=1) for parts in zip(*(each[:2] for each in inputs), strict=True))
+        tokens = self.position.added(tokens, grid, token_ids)
+        rotary = self.position.rotary(grid, tokens.device, token_ids)
+        within = lengths if len(lengths) > 1 else None
+        for block in self.blocks:
+            tokens = block(tokens, rotary, lengths=within)
+        visible, hidden = [], []
+        for of_mask, context, (_, _, order) in zip(tokens.split(lengths, dim=1), contexts, inputs, strict=True):
+            places = order.argsort(dim=1)  # of the context's tokens, then of the hidden ones
+            visible.append(gather_tokens(of_mask, places[:, : context.shape[1]]))
+            hidden.append(gather_tokens(of_mask, places[:, context.shape[1] :]))
+        changes = self.proj(self.norm(torch.cat(hidden, dim=1))).split([part.shape[1] for part in hidden], dim=1)
         if self.memory is None:
-            return change
-        return last_seen(context, mask, grid) + first_contrast(context, mask, grid)[1] * change
+            return list(changes), visible
+        return [
+            last_seen(context, mask, grid) + first_contrast(context, mask, grid)[1] * change
+            for context, mask, change in zip(contexts, masks, changes, strict=True)
+        ], visible
 
-    def _transformed(
-        self, context: Tensor, mask: TubeMask, grid: TokenGrid, mask_token: int, is_image: bool, hypothesis: int = 0
-    ) -> tuple[Tensor, Tensor]:  # (B, K, embed_dim) in the clip's order, (B, K) positions in it, the context's first
+    def _input(
+        self, context: Tensor, mask: TubeMask, grid: TokenGrid, mask_token: int, is_image: bool, hypothesis: int
+    ) -> tuple[Tensor, Tensor, Tensor]:  # (B, K, embed_dim) in the clip's order, (B, K) token ids, (B, K) that order
         if mask_token >= len(self.mask_tokens):
             raise ValueError(
                 f"mask token {mask_token} was asked for, but num_mask_tokens is {len(self.mask_tokens)}; "
@@ -162,7 +204,6 @@ class Predictor(nn.Module):
         # Attention ignores the order of tokens, but rounding does not, and AdamW magnifies it: in the clip's order
         # whole training steps agree with the reference to 4e-6, with targets after the context to 1.3e-5.
         order = token_ids.argsort(dim=1)
-        token_ids = token_ids.gather(1, order)
         hidden = self.mask_tokens[mask_token]
         if self.hypotheses is not None:
             hidden = hidden + self.hypotheses[hypothesis]
@@ -173,11 +214,7 @@ class Predictor(nn.Module):
         tokens = gather_tokens(torch.cat((context, hidden.to(context.dtype)), dim=1), order)
         if self.modality is not None:
             tokens = self.modality(tokens, is_image)
-        tokens = self.position.added(tokens, grid, token_ids)
-        rotary = self.position.rotary(grid, context.device, token_ids)
-        for block in self.blocks:
-            tokens = run_block(block, tokens, rotary, self.activation_checkpointing)
-        return tokens, order.argsort(dim=1)
+        return tokens, token_ids.gather(1, order), order
 
 
 def last_seen(context: Float[Tensor, "B Nc D"], mask: TubeMask, grid: TokenGrid) -> Float[Tensor, "B Nt D"]:

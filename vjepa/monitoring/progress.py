@@ -13,7 +13,9 @@ from vjepa.monitoring.health.collapse_watch import Verdict
 SHOWN = {
     "train/loss": "loss {:.4f}",
     "speed/clips_per_second": "{:.0f} clips/s",
+    "speed/mfu": "MFU {:.0%}",
     "speed/data_wait": "data wait {:.0%}",
+    "speed/peak_memory": "{:.1f} GiB",
     "health/context_rank": "context rank {:.0f}",
     "health/target_rank": "target rank {:.0f}",
     "health/view_rank": "view rank {:.0f}",

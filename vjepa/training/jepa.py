@@ -12,13 +12,14 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, nn
 
 from vjepa.data.clips.batch import ClipBatch, normalize_clips
-from vjepa.grid import TokenGrid, gather_tokens
+from vjepa.grid import gather_tokens
 from vjepa.interop.renamed import renamed_weights
 from vjepa.interop.run_folder import EncoderName
 from vjepa.masking import NextFrames, TubeMask
-from vjepa.models import Predictor, VideoEncoder, encode_levels, frozen_copy, update_ema
+from vjepa.models import Predictor, VideoEncoder, encode_masks, frozen_copy, update_ema
 from vjepa.objectives import ClipStep, ClipTerm, LatentPrediction, Objective, best_hypotheses, normalized_targets
 from vjepa.training.clip_model import ClipModel
+from vjepa.training.cost.flops import step_flops, view_flops
 from vjepa.training.initial_weights import load_initial_weights
 from vjepa.training.schedule import Schedule
 from vjepa.training.targets import Encoders, MovingAverage, OwnTokens, Targets
@@ -49,7 +50,7 @@ class JEPA(ClipModel):
     def step(self, batch: ClipBatch) -> ClipStep:
         clips = normalize_clips(batch.clips)  # (B, 3, T, H, W)
         encoder, num_levels = self.context_encoder, self.num_levels
-        masked = clips[: max(1, round(self.predicted_fraction * len(clips)))]
+        masked = clips[: self.num_masked(batch)]
         masks = [TubeMask(*(ids[: len(masked)] for ids in mask)) for mask in batch.masks]
         step = ClipStep(
             number=self.global_step,
@@ -57,7 +58,7 @@ class JEPA(ClipModel):
             grid=encoder.grid_of(clips),
             is_image=encoder.is_image(clips),
             masks=masks,
-            contexts=[encode_levels(encoder, masked, num_levels, mask.context_ids) for mask in masks],
+            contexts=encode_masks(encoder, masked, num_levels, [mask.context_ids for mask in masks]),
             views=embed_views(encoder, clips, batch.views),  # (V, B, D)
             clips_per_file=batch.clips_per_file,
             encode=lambda token_ids: encoder(masked, token_ids),
@@ -74,25 +75,25 @@ class JEPA(ClipModel):
         target_tokens = self.targets(step.clips, Encoders(self.context_encoder, self.target_encoder, self.num_levels))
         step.targets = normalized_targets(target_tokens, self.num_levels)  # (B, N, levels * D)
         step.whole_tokens = target_tokens.unflatten(-1, (self.num_levels, -1))[..., -1, :]
-        for number, (context, mask) in enumerate(zip(step.contexts, step.masks, strict=True)):
-            if self.predictor is not None and self.predictor.num_hypotheses > 1:
-                self.predict_several(step, context, mask, number)
-                continue
-            hidden, visible = self.predict(context, mask, number, step.grid, step.is_image)
-            step.predictions.append(hidden)
-            if visible is not None:
-                step.context_predictions.append(visible)
+        assert self.predictor is not None
+        mask_tokens = [number if self.mask_token_per_mask else 0 for number in range(len(step.masks))]
+        if self.predictor.num_hypotheses > 1:
+            for context, mask, mask_token in zip(step.contexts, step.masks, mask_tokens, strict=True):
+                self.predict_several(step, context, mask, mask_token)
+            return
+        step.predictions, step.context_predictions = self.predictor.forward_masks(
+            step.contexts, step.masks, step.grid, mask_tokens, step.is_image, with_context=self.predicts_context
+        )
 
     def predict_several(
         self,
         step: ClipStep,
         context: Float[Tensor, "B Nc levels_D"],
         mask: TubeMask,
-        number: int,  # of the mask
+        mask_token: int,
     ) -> None:
         """Add the predictions of every hypothesis, and of each clip's best one."""
         assert self.predictor is not None and step.targets is not None
-        mask_token = number if self.mask_token_per_mask else 0
         where = (context, mask, step.grid, mask_token, step.is_image)
         hypotheses = torch.stack([self.predictor(*where, which) for which in range(self.predictor.num_hypotheses)])
         best = best_hypotheses(hypotheses, gather_tokens(step.targets, mask.target_ids))
@@ -105,21 +106,6 @@ class JEPA(ClipModel):
         if step % self.momentum_interval == 0:
             update_ema(self.target_encoder, self.context_encoder, momentum)
         return {"schedule/momentum": momentum}
-
-    def predict(
-        self,
-        context: Float[Tensor, "B Nc levels_D"],
-        mask: TubeMask,
-        number: int,  # of the mask
-        grid: TokenGrid,
-        is_image: bool,
-    ) -> tuple[Float[Tensor, "B Nt target_dim"], Float[Tensor, "B Nc target_dim"] | None]:
-        """Predictions of a mask's hidden tokens, and of its visible ones where a term reads them."""
-        assert self.predictor is not None
-        mask_token = number if self.mask_token_per_mask else 0
-        if not self.predicts_context:
-            return self.predictor(context, mask, grid, mask_token, is_image), None
-        return self.predictor.forward_with_context(context, mask, grid, mask_token, is_image)
 
     def __init__(
         self,
@@ -170,6 +156,18 @@ class JEPA(ClipModel):
             predictor.freeze_unused(mask_tokens=not mask_token_per_mask, context=not self.predicts_context)
         if encoder.num_output_levels > 1 and self.num_levels == 1:
             encoder.level_norms[:-1].requires_grad_(False)
+
+    def flops_of(self, batch: ClipBatch) -> int:
+        encoder, num_clips = self.context_encoder, self.num_masked(batch)
+        counts = [(mask.context_ids.shape[1], mask.target_ids.shape[1]) for mask in batch.masks]
+        teacher = self.targets.encoder_without_gradients(self.target_encoder)
+        networks = (encoder, teacher, self.predictor, self.predicts_context)
+        masked = step_flops(*networks, num_clips, encoder.grid_of(batch.clips), counts, encoder.is_image(batch.clips))
+        return masked + view_flops(encoder, batch)
+
+    def num_masked(self, batch: ClipBatch) -> int:
+        """The first clips of a batch are masked and predicted."""
+        return max(1, round(self.predicted_fraction * len(batch.clips)))
 
     @property
     def num_levels(self) -> int:

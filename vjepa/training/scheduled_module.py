@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.plugins.precision import MixedPrecision, Precision
+from lightning.pytorch.utilities import GradClipAlgorithmType
 from torch import Tensor, nn
 
 from vjepa.interop.loading import require_same_weights
@@ -42,6 +44,11 @@ class ScheduledModule(LightningModule):
     def update_target(self, step: int, run_steps: int) -> dict[str, float]:
         """Move the target networks after optimizer step `step` (from 1); returns what to log."""
         return {}
+
+    def flops_of(self, batch: Any) -> int | None:
+        """Floating-point operations of the networks in a step on this batch, from its shapes; None where no formula
+        is known."""
+        return None
 
     def ema_momentum(self, step: int, run_steps: int) -> float:
         """Momentum after optimizer step `step` (from 1): the schedule's first value after the first, `end` after the
@@ -109,7 +116,9 @@ class ScheduledModule(LightningModule):
         step, run_steps, learning_rate = self.scheduled_step()
         values = self.set_schedules(optimizer, step, run_steps, learning_rate)
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
-        self.log_dict(values | self.update_target(step, run_steps))
+        values |= self.update_target(step, run_steps)
+        # As tensors of the host: Lightning copies a number to the device, and waits for it.
+        self.log_dict({name: torch.tensor(value) for name, value in values.items()})
 
     def scheduled_step(self) -> tuple[int, int, Schedule]:
         """The optimizer step to come (from 1), the steps of the schedules, and the schedule of the learning rate."""
@@ -130,11 +139,25 @@ class ScheduledModule(LightningModule):
         return {"schedule/learning_rate": rate, "schedule/weight_decay": decay}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        # Lightning 2.6 refuses to clip gradients of a fused optimizer under mixed precision.
-        fused = not (self.trainer.gradient_clip_val and "mixed" in str(self.trainer.precision))
+        # A fused optimizer unscales gradients of 16-mixed by itself, after they would be clipped.
+        fused = not (self.trainer.gradient_clip_val and str(self.trainer.precision) == "16-mixed")
         groups = parameter_groups(*self.trained_parts())
         first = self.learning_rate.value(1, run_steps_of(self.trainer))
         return torch.optim.AdamW(groups, lr=first, betas=self.betas, eps=self.eps, fused=fused)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """As Lightning does, which refuses fused optimizers under bf16-mixed too, where no gradient is scaled."""
+        plugin = self.trainer.precision_plugin
+        if not gradient_clip_val or not isinstance(plugin, MixedPrecision) or plugin.scaler is not None:
+            super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
+            return
+        algorithm = GradClipAlgorithmType(gradient_clip_algorithm or "norm")
+        Precision.clip_gradients(plugin, optimizer, gradient_clip_val, algorithm)
 
 
 def run_steps_of(trainer: Trainer) -> int:

@@ -29,6 +29,10 @@ class Targets(nn.Module):
     def setup(self, predictor: Predictor) -> None:
         """Called once before training."""
 
+    def encoder_without_gradients(self, target_encoder: VideoEncoder) -> VideoEncoder | None:
+        """The encoder that gives the tokens; None where they are the context encoder's, with gradients."""
+        return target_encoder
+
     def width(self, encoder: VideoEncoder, predictor: Predictor) -> int:
         """Width of the tokens, where it is known before `setup`."""
         return predictor.num_levels * encoder.embed_dim
@@ -53,6 +57,9 @@ class OwnTokens(Targets):
 
     def forward(self, clips: Float[Tensor, "B 3 T H W"], encoders: Encoders) -> Float[Tensor, "B N levels_D"]:
         return encode_levels(encoders.context, clips, encoders.num_levels)
+
+    def encoder_without_gradients(self, target_encoder: VideoEncoder) -> VideoEncoder | None:
+        return None
 
 
 @final
@@ -79,6 +86,9 @@ class Teacher(Targets):
     def forward(self, clips: Float[Tensor, "B 3 T H W"], encoders: Encoders) -> Float[Tensor, "B N levels_D"]:
         assert self.encoder is not None
         return encode_levels(self.encoder, clips, encoders.num_levels)
+
+    def encoder_without_gradients(self, target_encoder: VideoEncoder) -> VideoEncoder | None:
+        return target_encoder if self.encoder is None else self.encoder  # it is read when training starts
 
     def width(self, encoder: VideoEncoder, predictor: Predictor) -> int:
         return predictor.target_dim  # checked when the teacher is read

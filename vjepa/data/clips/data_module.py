@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import numpy as np
+import torch
 from torch.utils.data import DataLoader
 
 from vjepa.data.clips.batch import ClipBatch, MaskingCollate
@@ -209,6 +210,11 @@ class ClipDataModule(ClipSettings, OrderedDataModule):
         dataset = ClipDataset([self.evaluated], order, self.evaluation_cuts, self.reader_chain, self.views or ())
         num_files = max(1, self.global_batch_size // self.evaluation_cuts.clips_per_video)
         return self.evaluation_loader(dataset, self.collate, num_rows, num_files)
+
+    def transfer_batch_to_device(self, batch: ClipBatch, device: torch.device, dataloader_idx: int) -> ClipBatch:
+        """What is counted here stays on the host: to read it back would wait for the device in each step."""
+        moved: ClipBatch = super().transfer_batch_to_device(batch, device, dataloader_idx)
+        return moved._replace(sources=batch.sources, seconds=batch.seconds)
 
     def on_after_batch_transfer(self, batch: ClipBatch, dataloader_idx: int) -> ClipBatch:
         quarantine = self.quarantine if self._run.training else self._evaluation_quarantine

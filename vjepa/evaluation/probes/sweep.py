@@ -12,6 +12,7 @@ from torch import nn
 
 from vjepa.evaluation.accelerator import Precision
 from vjepa.models import AttentiveProbe
+from vjepa.models.layers import Checkpointing
 from vjepa.training.schedule import cosine_decay
 
 HeadKind = Literal["linear", "attentive", "attentive_4"]
@@ -57,7 +58,7 @@ class Sweep:
     num_heads: int = 16
     warmup: float = 0.0
     accumulate_batches: int = 1
-    activation_checkpointing: bool = False
+    activation_checkpointing: Checkpointing = False
     precision: Precision = "32-true"
 
     def __post_init__(self) -> None:

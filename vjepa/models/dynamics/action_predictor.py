@@ -11,8 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from vjepa.grid import TokenGrid
-from vjepa.models.encoder import run_block
-from vjepa.models.layers import Block, initialize_transformer
+from vjepa.models.layers import Block, Checkpointing, initialize_transformer
 from vjepa.models.position import PositionKind, RotaryTable, channels_per_head, rotary_table
 
 
@@ -43,7 +42,7 @@ class ActionPredictor(nn.Module):
         use_extrinsics: bool = False,
         position: PositionKind = "rotary_tiled",
         norm_eps: float = 1e-6,
-        activation_checkpointing: bool = False,
+        activation_checkpointing: Checkpointing = False,
     ):
         super().__init__()
         if position not in ("rotary", "rotary_tiled"):
@@ -51,13 +50,15 @@ class ActionPredictor(nn.Module):
         self.head_dim = channels_per_head(embed_dim, num_heads)
         self.is_tiled = position == "rotary_tiled"
         self.use_extrinsics = use_extrinsics
-        self.activation_checkpointing = activation_checkpointing
         self.embed = nn.Linear(encoder_dim, embed_dim)
         self.action_embed = nn.Linear(action_dim, embed_dim)
         self.state_embed = nn.Linear(state_dim, embed_dim)
         # There in each released file, used or not.
         self.extrinsics_embed = nn.Linear(extrinsics_dim, embed_dim)
-        blocks = [Block(embed_dim, num_heads, mlp_ratio, norm_eps=norm_eps) for _ in range(depth)]
+        blocks = [
+            Block(embed_dim, num_heads, mlp_ratio, norm_eps=norm_eps, activation_checkpointing=activation_checkpointing)
+            for _ in range(depth)
+        ]
         self.blocks = nn.ModuleList(blocks)
         self.norm = nn.LayerNorm(embed_dim, eps=norm_eps)
         self.proj = nn.Linear(embed_dim, encoder_dim)
@@ -90,7 +91,7 @@ class ActionPredictor(nn.Module):
         rotary = self._rotary(grid, len(conditions), tokens.device)
         visible = block_causal(frames, len(conditions) + per_frame, tokens.device)
         for block in self.blocks:
-            sequence = run_block(block, sequence, rotary, self.activation_checkpointing, visible)
+            sequence = block(sequence, rotary, visible)
         patches = sequence.unflatten(1, (frames, -1))[:, :, len(conditions) :].flatten(1, 2)
         return self.proj(self.norm(patches))
 

@@ -10,6 +10,7 @@ from vjepa.grid import TokenGrid
 from vjepa.models.dynamics.action_predictor import ActionPredictor
 from vjepa.models.dynamics.pose import POSE_DIM, moved_pose
 from vjepa.models.dynamics.rollout import Dynamics
+from vjepa.models.layers import Checkpointing
 from vjepa.models.position import PositionKind
 
 StateUpdate = Literal["held", "pose"]
@@ -50,7 +51,7 @@ class TokenDynamics(Dynamics):
         extrinsics_dim: int = 6,
         use_extrinsics: bool = False,
         position: PositionKind = "rotary_tiled",
-        activation_checkpointing: bool = False,
+        activation_checkpointing: Checkpointing = False,
     ):
         super().__init__()
         if context < 1:

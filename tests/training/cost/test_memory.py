@@ -1,0 +1,73 @@
+"""Memory by formula is what autograd keeps, on a CPU: within a tenth."""
+
+import pytest
+import torch
+
+from tests.training.cost.test_flops import LEVELS, two_terms
+from vjepa.data.clips.batch import Views
+from vjepa.masking import TubeMask
+from vjepa.models import Predictor, VideoEncoder
+from vjepa.training import JEPA
+from vjepa.training.cost.efficiency import Efficiency
+from vjepa.training.cost.memory import Numbers, activation_bytes, checkpoint_bytes, state_bytes
+from vjepa.training.cost.step_cost import meta_batch, saved_bytes
+
+# More than 512 tokens each, where attention is fused on a CPU too.
+CLIP, COUNTS = (1, (8, 64, 64)), ((520, 500), (530, 490))
+SETTINGS = {
+    "V-JEPA 2": ({}, {}, {}),
+    "gated, without rotation": ({"mlp": "swiglu", "position": "sincos"}, {"mlp": "swiglu", "position": "sincos"}, {}),
+    "V-JEPA 2.1": (LEVELS, {"num_levels": 2, "target_dim": 96, "predict_context": True}, {"terms": two_terms}),
+}
+
+
+def model_of(name: str) -> JEPA:
+    encoder, predictor, settings = SETTINGS[name]
+    torch.manual_seed(0)
+    return JEPA(
+        VideoEncoder(**{"embed_dim": 48, "depth": 2, "num_heads": 8, "tubelet": (2, 4, 4)} | encoder),
+        Predictor(**{"encoder_dim": 48, "embed_dim": 48, "depth": 2, "num_heads": 8} | predictor),
+        **{key: value() for key, value in settings.items()},
+    )
+
+
+def on_cpu(batch):
+    masks = [TubeMask(*(torch.arange(ids.shape[1]).expand(ids.shape).clone() for ids in mask)) for mask in batch.masks]
+    return batch._replace(clips=torch.zeros(batch.clips.shape, dtype=torch.uint8), masks=masks)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize("checkpointing", [False, "selective", True])
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+def test_activations_are_what_autograd_keeps(name, checkpointing, precision):
+    model, batch = model_of(name), on_cpu(meta_batch(*CLIP, COUNTS))
+    Efficiency(activation_checkpointing=checkpointing).on_fit_start(None, model)
+
+    def step():
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            return model.step(batch)
+
+    planned = activation_bytes(model, batch, Numbers(2 if precision == "bf16" else 4, on_gpu=False))
+    assert planned == pytest.approx(saved_bytes(step, model.parameters()), rel=0.1)
+
+
+def test_views_are_kept_too():
+    model, batch = model_of("V-JEPA 2"), meta_batch(*CLIP, COUNTS)
+    views = [Views(None, torch.zeros(6, 10, dtype=torch.int64, device="meta"))]
+    more = activation_bytes(model, batch._replace(views=views), Numbers(4, False)) - activation_bytes(
+        model, batch, Numbers(4, False)
+    )
+    by_block = 4 * 48 * 4 + 32 + 4 * 48 + 2 * (48 * 8 + 8) + 2 * 4 * 192
+    assert more == 60 * (96 * 4 + 48 * 4 + 8 * 6 + 2 * by_block)
+
+
+def test_states_by_hand():
+    model = model_of("V-JEPA 2")
+    encoder = sum(part.numel() for part in model.context_encoder.parameters())
+    assert model.predictor is not None
+    predictor = sum(part.numel() for part in model.predictor.parameters() if part.requires_grad)
+    trained = encoder + predictor
+    states = {"weights": 4 * trained, "gradients": 4 * trained, "optimizer": 8 * trained, "target": 4 * encoder}
+    assert state_bytes(model) == states
+    assert checkpoint_bytes(model) == 16 * encoder + 12 * predictor

@@ -1,0 +1,1 @@
+"""What a run costs, counted from shapes: operations, FLOPs, memory, hours; and how it computes."""
