@@ -228,6 +228,38 @@ def test_runs_stand_side_by_side_and_what_differs_is_marked(tmp_path):
     assert "<tr><td>model.encoder.depth</td><td class=v>2</td><td class=v>2</td>" in page
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("probe/results.csv", "features,probe\na,kNN\n"),
+        ("finetune/results.csv", ""),
+        ("segment/results.csv", "task,features\n"),
+        ("surprise/calibration.csv", "row,kind,likely,plausible,impossible\na,possible,often,0,0\n"),
+        ("plan/goal_reaching.json", '{"results": [{"split": "te'),
+        ("plan/goal_reaching.json", '{"results": [{"split": "test"}]}'),
+    ],
+)
+def test_a_damaged_result_is_named_and_left_out(tmp_path, capsys, name, content):
+    run = write_run(tmp_path / "a")
+    file = run / name
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(content)
+    main(["report", str(run), "-o", str(tmp_path)])
+    page = (tmp_path / "report.html").read_text()
+    assert f"{file} is left out, since it can&#x27;t be read" in page
+    assert f"{file} is left out, since it can't be read" in capsys.readouterr().err
+    assert ("75.0 ± 7.1" in page) == (name != "probe/results.csv")
+
+
+def test_what_a_page_can_not_do_without_is_refused(tmp_path, capsys):
+    run = write_run(tmp_path / "a", collapse_monitor={"limits": {"min_rnk": 3}})
+    assert "collapse_monitor.limits (min_rnk) has a name that this version" in slip(capsys, "report", run)
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "config.yaml").write_text("trainer: {}\n")
+    (tmp_path / "b" / "metrics.csv").write_text("epoch,train/loss\n0,2.5\n")
+    assert "metrics.csv, line 2, is no row of numbers with a 'step'" in slip(capsys, "report", tmp_path / "b")
+
+
 def test_a_folder_without_a_run_is_refused(tmp_path, capsys):
     assert slip(capsys, "report", tmp_path) == (
         f"there is no run in {tmp_path} (no config.yaml); give the folder of one, e.g. runs/synthetic/version_0"

@@ -210,6 +210,8 @@ def _result_table(table: ResultTable) -> str:
     )
     chart = f'<div class="bars">{bar_charts([Chart("", table.bars, table.chance)])}</div>' if table.bars else ""
     note = f'<p class="none">{escape(table.note)}</p>' if table.note else ""
+    if not table.rows:
+        return f"<h3>{escape(table.title)}</h3>{note}"
     return (
         f'<h3>{escape(table.title)}</h3><div class="wide"><table><tr><th></th>{head}</tr>{rows}</table></div>'
         f"{note}{chart}"

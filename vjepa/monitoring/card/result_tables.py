@@ -2,7 +2,8 @@
 
 import csv
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +28,8 @@ class ResultTable(NamedTuple):
     @property
     def headline(self) -> str:
         """What the model itself has: the first row, or the first column of the mean where rows are properties."""
+        if not self.rows:
+            return ""
         means = [cells[0] for name, cells in self.rows if name.startswith(MEAN)]
         if self.evaluation == "surprise":
             return f"mean {means[0]}" if means else ""
@@ -34,46 +37,58 @@ class ResultTable(NamedTuple):
 
 
 def result_tables(run: Path) -> list[ResultTable]:
-    """Those of all evaluations that wrote into a run's folder."""
-    tables = [*_of_heads(run, "probe"), *_of_heads(run, "finetune")]
-    if anticipated := _read(run / "anticipation" / "results.csv"):
-        title = "class-mean recall@5 in %"
-        tables.append(_table("anticipation", title, anticipated, "features", ("task",), "recall@5"))
-    tables += _of_surprise(run)
-    for task, rows in _grouped(_read(run / "segment" / "results.csv"), ("task",)).items():
-        columns = ("method", "labelled_frames", "metric")
-        tables.append(_table("segment", f"{task[0].replace('_', ' ')}, in %", rows, "features", columns, "value"))
-    return [*tables, *_of_planning(run)]
+    """Those of all evaluations that wrote into a run's folder. A file that can't be read is named by a note."""
+    tables: list[ResultTable] = []
+    for evaluation, name, tables_of in READERS:
+        file = run / evaluation / name
+        if not file.exists():
+            continue
+        try:
+            tables += tables_of(file)
+        except (KeyError, IndexError, TypeError, ValueError, csv.Error) as error:
+            note = f"{file} is left out, since it can't be read: {type(error).__name__} {error}"
+            print(note, file=sys.stderr)
+            tables.append(ResultTable(evaluation, name, [], [], note=note))
+    return tables
 
 
-def _of_heads(run: Path, evaluation: str) -> Iterator[ResultTable]:
-    for (task, labels), rows in _grouped(_read(run / evaluation / "results.csv"), ("task", "labels")).items():
+def _of_heads(file: Path) -> Iterator[ResultTable]:
+    for (task, labels), rows in _grouped(_read(file), ("task", "labels")).items():
         amount = {"all": "all labels"}.get(labels, f"{labels} labels per class")
         title = f"{task if task != 'classes' else amount}: accuracy on test clips in %"
-        table = _table(evaluation, title, rows, "features", ("probe",), "top1", with_bars=True)
+        table = _table(file.parent.name, title, rows, "features", ("probe",), "top1", with_bars=True)
         yield table._replace(chance=float(rows[0]["chance"]) if rows[0].get("chance") else None)
 
 
-def _of_surprise(run: Path) -> Iterator[ResultTable]:
+def _of_anticipation(file: Path) -> Iterator[ResultTable]:
+    yield _table("anticipation", "class-mean recall@5 in %", _read(file), "features", ("task",), "recall@5")
+
+
+def _of_surprise(file: Path) -> Iterator[ResultTable]:
     rows = [
-        {**row, "property": row["property"] + (", harmless" if row["harmless"] == "1" else "")}
-        for row in _read(run / "surprise" / "results.csv")
+        {**row, "property": row["property"] + (", harmless" if row["harmless"] == "1" else "")} for row in _read(file)
     ]
-    if rows:
-        note = "harmless changes should be near 50; intervals are 95 % over pairs"
-        title = "pairs whose impossible clip surprises more, in %"
-        yield _table("surprise", title, rows, "property", ("row",), "accuracy")._replace(note=note)
-    rows = [{**row, "name": f"{row['row']}, {row['kind']}"} for row in _read(run / "surprise" / "calibration.csv")]
-    if rows:
-        verdicts = ("likely", "plausible", "impossible")
-        cells = [(row["name"], [f"{100 * float(row[verdict]):.1f}" for verdict in verdicts]) for row in rows]
-        yield ResultTable("surprise", "single test clips in %", list(verdicts), cells)
+    note = "harmless changes should be near 50; intervals are 95 % over pairs"
+    title = "pairs whose impossible clip surprises more, in %"
+    yield _table("surprise", title, rows, "property", ("row",), "accuracy")._replace(note=note)
 
 
-def _of_planning(run: Path) -> Iterator[ResultTable]:
-    file = run / "plan" / "goal_reaching.json"
-    if not file.exists():
-        return
+def _of_calibration(file: Path) -> Iterator[ResultTable]:
+    verdicts = ("likely", "plausible", "impossible")
+    cells = [
+        (f"{row['row']}, {row['kind']}", [f"{100 * float(row[verdict]):.1f}" for verdict in verdicts])
+        for row in _read(file)
+    ]
+    yield ResultTable("surprise", "single test clips in %", list(verdicts), cells)
+
+
+def _of_segmentation(file: Path) -> Iterator[ResultTable]:
+    for task, rows in _grouped(_read(file), ("task",)).items():
+        columns = ("method", "labelled_frames", "metric")
+        yield _table("segment", f"{task[0].replace('_', ' ')}, in %", rows, "features", columns, "value")
+
+
+def _of_planning(file: Path) -> Iterator[ResultTable]:
     content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     for split in dict.fromkeys(result["split"] for result in content["results"]):
         policies: dict[str, list[dict[str, Any]]] = {}
@@ -153,7 +168,20 @@ def _grouped(rows: Sequence[Row], columns: Sequence[str]) -> dict[tuple[str, ...
 
 
 def _read(file: Path) -> list[dict[str, str]]:
-    if not file.exists():
-        return []
+    """Raises ValueError where there is no line."""
     with file.open(newline="", encoding="utf-8") as lines:
-        return list(csv.DictReader(lines))
+        rows = list(csv.DictReader(lines))
+    if not rows:
+        raise ValueError("it has no line")
+    return rows
+
+
+READERS: list[tuple[str, str, Callable[[Path], Iterator[ResultTable]]]] = [
+    ("probe", "results.csv", _of_heads),
+    ("finetune", "results.csv", _of_heads),
+    ("anticipation", "results.csv", _of_anticipation),
+    ("surprise", "results.csv", _of_surprise),
+    ("surprise", "calibration.csv", _of_calibration),
+    ("segment", "results.csv", _of_segmentation),
+    ("plan", "goal_reaching.json", _of_planning),
+]

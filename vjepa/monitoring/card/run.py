@@ -1,8 +1,8 @@
 """A run as its card shows it: what its folder holds."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from vjepa.evaluation.planning.model_health import HealthLimitsOfWorldModel, verdict
 from vjepa.interop.recipe import read_recipe
@@ -12,6 +12,9 @@ from vjepa.monitoring.health.health_bands import HealthBands, read_bands
 from vjepa.monitoring.health.run_curves import curves_by_step
 
 SETTINGS = "config.yaml"
+
+
+Limits = TypeVar("Limits")
 
 
 class Run(NamedTuple):
@@ -41,20 +44,30 @@ class Run(NamedTuple):
 
     @property
     def verdict(self) -> str | None:
-        """The verdict on its health with its reason, as the run itself gave it; None without enough readings."""
+        """The verdict on its health with its reason, as the run itself gave it; None without enough readings.
+
+        Raises ValueError where the settings have a limit that this version does not know.
+        """
         health = {
             name.removeprefix("health/"): curve for name, curve in self.curves.items() if name.startswith("health/")
         }
         if "inverse_error" in health:  # a world model
-            limits = HealthLimitsOfWorldModel(**self._limits("world_model_health"))
+            limits = self._limits("world_model_health", HealthLimitsOfWorldModel)
             return verdict({name: curve[max(curve)] for name, curve in health.items() if name in _HEALTH}, limits)
-        watch = CollapseWatch(HealthLimits(**self._limits("collapse_monitor")))
+        watch = CollapseWatch(self._limits("collapse_monitor", HealthLimits))
         for step in sorted({step for name, curve in health.items() if name != "gradient_norm" for step in curve}):
             watch.add({name: curve[step] for name, curve in health.items() if step in curve})
         return None if watch.judgement is None else watch.judgement.words
 
-    def _limits(self, section: str) -> Mapping[str, Any]:
-        return (self.settings.get(section) or {}).get("limits") or {}
+    def _limits(self, section: str, kind: Callable[..., Limits]) -> Limits:
+        limits = (self.settings.get(section) or {}).get("limits") or {}
+        try:
+            return kind(**limits)
+        except TypeError:
+            raise ValueError(
+                f"{self.folder / SETTINGS}: {section}.limits ({', '.join(limits)}) has a name that this version "
+                f"does not know; read the run with the version that made it, or take the name out"
+            ) from None
 
 
 _HEALTH = ("std", "rank", "error_over_change", "action_sensitivity", "inverse_error")  # that a verdict is made of
