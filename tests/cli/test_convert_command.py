@@ -48,6 +48,11 @@ def test_a_card_tells_a_recipe_and_the_licence_that_is_given(tmp_path: Path):
     assert vjepa.load_encoder(tmp_path / "model").family == "vjepa"
 
 
+def test_flags_of_encoders_are_refused_for_a_world_model(tmp_path: Path, capsys):
+    said = slip(capsys, "two_rooms", tmp_path / "onnx", "--to=onnx", "--licence=mit", "--which=target")
+    assert "--which, --licence is for encoders, and two_rooms is a world model; leave it out" in said
+
+
 def test_nothing_is_overwritten_unless_asked(released: Path, tmp_path: Path, capsys):
     for to, name in (("native", "model"), ("meta", "model.pt")):
         arguments = ["convert", str(released), str(tmp_path / name), "--to", to]

@@ -117,6 +117,20 @@ def test_completion_knows_commands_flags_and_recipes(monkeypatch, capsys):
     )
 
 
+def test_recipes_of_training_are_completed_where_one_is_shown_or_planned(monkeypatch):
+    monkeypatch.setattr(entry, "COMMANDS", {name: COMMANDS[name] for name in ("fit", "show", "plan-run", "probe")})
+    monkeypatch.setattr(completion_command, "flags_of", lambda name: ["--config"])
+    [commands] = [each for each in completion_command.outline_of_commands()._actions if each.choices]
+    choices = {name: set(parser._actions[-1].choices) for name, parser in commands.choices.items()}
+    assert choices["show"] == choices["plan-run"] == choices["fit"] >= {"small_videos"} != choices["probe"]
+
+
+def test_the_usage_of_show_is_its_own(capsys):
+    with pytest.raises(SystemExit):
+        entry.main(["show", "--help"])
+    assert "usage: vjepa show [-c" in capsys.readouterr().out
+
+
 def test_flags_to_complete_are_those_of_the_help():
     assert set(completion_command.flags_of("doctor")) >= {"--output", "--duplicate_distance"}
 

@@ -27,7 +27,8 @@ def outline_of_commands() -> argparse.ArgumentParser:
     recipes = all_recipes()
     for name, command in COMMANDS.items():
         parser = commands.add_parser(name, help=command.help)
-        rooms = ("pretrain", "worldmodel") if command.function.startswith("training:") else (ROOMS.get(name, "probe"),)
+        trains = command.function.startswith("training:") or name in ("show", "plan-run")
+        rooms = ("pretrain", "worldmodel") if trains else (ROOMS.get(name, "probe"),)
         for flag in flags_of(name):
             if flag == "--config":
                 choices = sorted({recipe.stem for recipe in recipes if recipe.parent.name in rooms})

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 from lightning.pytorch import LightningDataModule, Trainer
-from lightning.pytorch.cli import LightningArgumentParser
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser
 from PIL import Image
 
 from vjepa.cli.training import TrainingCLI
@@ -47,6 +47,10 @@ class ShowCLI(TrainingCLI):
         )
         parser.add_argument("-o", "--output", type=Path, default=Path("show.png"), help="a .png sheet or an .mp4 film")
         parser.add_argument("--samples", type=int, default=4, help="clips of each length, or windows of episodes")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        self._parser("fit").prog = "vjepa show"  # in its usage
+        super().parse_arguments(parser, args)
 
     def instantiate_classes(self) -> None:
         given = self.config[self.subcommand]

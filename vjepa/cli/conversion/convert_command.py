@@ -65,6 +65,9 @@ def convert(
     if taken and not overwrite:
         raise ValueError(f"{taken[-1]} is there already; give another destination, or --overwrite")
     if to == "onnx" and holds_world_model(checkpoint_in(Path(source))):
+        of_encoders = {"which": which, "licence": licence, "num_heads": num_heads, "image_size": image_size}
+        if given := [f"--{name}" for name, value in of_encoders.items() if value is not None]:
+            raise ValueError(f"{', '.join(given)} is for encoders, and {source} is a world model; leave it out")
         write_world_model_graphs(read_world_model(Path(source)), destination)
         print(f"wrote {destination} (encoder.onnx, dynamics.onnx), its card {card}")
         return
