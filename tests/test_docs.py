@@ -108,6 +108,19 @@ def test_every_page_is_in_the_navigation_of_the_site():
     assert all((ROOT / page).exists() for page in outside)
 
 
+def test_pages_that_are_linked_to_are_in_the_navigation_or_named_as_left_out():
+    site = yaml.safe_load((ROOT / "mkdocs.yml").read_text())
+    pages = {ROOT / "README.md"}
+    for page in set(re.findall(r"[\w/.-]+\.md", str(site["nav"]))) - {"index.md"}:
+        pages.add(ROOT / "docs" / page if (ROOT / "docs" / page).exists() else ROOT / page)
+    left_out = {page for pattern in site["not_in_nav"].split() for page in ROOT.glob(pattern)}
+    assert left_out, "the pattern names pages"
+    for page in pages:
+        linked = re.findall(r"\]\(([^)#\s:]+\.md)[)#]", page.read_text(encoding="utf-8"))
+        found = {(page.parent / each).resolve() for each in linked}
+        assert found <= pages | left_out, f"{page}: name {found - pages - left_out} in mkdocs.yml"
+
+
 @pytest.mark.slow
 def test_the_site_builds_with_all_links_and_nothing_from_the_network(tmp_path: Path):
     pytest.importorskip("mkdocstrings", reason="the site needs the extra docs: make docs")

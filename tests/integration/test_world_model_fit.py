@@ -1,5 +1,6 @@
 """`vjepa fit` trains a world model: what it logs, and that a resumed run is the unbroken one."""
 
+import av
 import pytest
 import torch
 
@@ -59,6 +60,10 @@ def test_a_run_says_whether_its_model_is_fit_to_plan_with(recipe, capsys):
         assert line in said
     run = recipe.parent / "runs" / "whole" / "version_0"
     assert [each.caption for each in logged_pictures(run)["imagined"]] == ["step 4", "step 8"]
+    film = run / "imagined.mp4"
+    assert f"{film}: imagined against real" in said
+    with av.open(str(film)) as container:
+        assert sum(1 for _ in container.decode(video=0)) == 13  # 24 raw steps, 2 in a chunk
 
 
 def test_a_resumed_run_is_the_unbroken_one_into_the_dynamics_phase(recipe):

@@ -1,15 +1,18 @@
 """Health of a world model in training, logged as `health/...`."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import torch
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from vjepa.data.atomic_file import new_file
 from vjepa.data.episodes.batch import EpisodeBatch, gather_windows
 from vjepa.data.episodes.data_module import EpisodeDataModule
 from vjepa.data.episodes.windows import Windows as WindowPlaces
+from vjepa.data.video.encoding import encode_video
 from vjepa.evaluation.captions import Picture
 from vjepa.evaluation.planning.model_health import (
     Examples,
@@ -18,12 +21,15 @@ from vjepa.evaluation.planning.model_health import (
     verdict,
     world_model_health,
 )
-from vjepa.monitoring.health.imagined_picture import imagined_picture
+from vjepa.monitoring.health.imagined_picture import imagined_film, imagined_picture
 from vjepa.monitoring.log_now import log_at_end
 from vjepa.monitoring.run_logger import log_picture, picture_loggers
 from vjepa.training import WorldModel
 
-IN_PICTURE = 40  # windows whose frames stand for what is imagined; all in one part of `_read_windows`
+IN_PICTURE = 40  # windows whose frames stand for what is imagined
+FILM = "imagined.mp4"
+LONGEST_FILM = 16  # action chunks
+FILMED_PER_SECOND = 3  # action chunks
 
 
 class WorldModelHealth(Callback):
@@ -34,7 +40,8 @@ class WorldModelHealth(Callback):
         num_windows: of validation episodes, and as many of training episodes to fit read-outs; of training episodes
             alone where there is no validation split.
         limits: of a healthy model.
-        pictured_windows: windows of validation in the picture of imagined against real frames; 0 draws none.
+        pictured_windows: windows of validation in the picture of imagined against real frames, and in the film of
+            longer ones that the end of training writes to the run's folder, `imagined.mp4`; 0 draws none.
     """
 
     def __init__(
@@ -55,6 +62,7 @@ class WorldModelHealth(Callback):
         self.pictured_windows = pictured_windows
         self.health: dict[str, float] = {}
         self._read_at: int | None = None
+        self._film: Path | None = None
 
     @property
     def judgement(self) -> str | None:
@@ -74,7 +82,12 @@ class WorldModelHealth(Callback):
         }
         if "state_error" in health:
             lines["state"] = f"read from latents with a mean error of {health['state_error']:.2f}"
+        if self._film is not None:
+            lines["film"] = f"{self._film}: imagined against real"
         return lines | {"health": self.judgement}
+
+    def setup(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
+        self._folder = trainer.log_dir  # a collective: all ranks must read it
 
     def on_train_batch_end(
         self, trainer: Trainer, module: WorldModel, outputs: object, batch: object, batch_idx: int
@@ -86,6 +99,8 @@ class WorldModelHealth(Callback):
     def on_train_end(self, trainer: Trainer, module: WorldModel) -> None:
         if trainer.global_step != self._read_at:
             self._read(trainer, module)
+        if self.pictured_windows and self._folder and picture_loggers(trainer):
+            self._write_film(trainer.datamodule, module, Path(self._folder, FILM))  # type: ignore[attr-defined]
 
     def _read(self, trainer: Trainer, module: WorldModel) -> None:
         self._read_at = trainer.global_step
@@ -110,11 +125,31 @@ class WorldModelHealth(Callback):
         return world_model_health(self._windows(data, val, module), self._examples(data, train, module))
 
     def _picture(self, data: EpisodeDataModule, module: WorldModel) -> Picture:
+        return imagined_picture(*self._imagined(data, module, data.num_steps), self.pictured_windows)
+
+    @torch.no_grad()
+    def _write_film(self, data: EpisodeDataModule, module: WorldModel, file: Path) -> None:
+        """Longer windows than in training, but not longer than half of the episodes."""
         train, val = data.split
-        batch, seen, done = next(self._read_windows(data, val if len(val) else train, module, IN_PICTURE))
-        states, extrinsics = self._known(batch, module)
-        rolled = module.imagine(seen[:, 0], done, states, extrinsics)
-        return imagined_picture(batch.frames, seen, rolled, self.pictured_windows)
+        lengths = data.store.lengths[val if len(val) else train] // data.frame_step
+        num_steps = max(data.num_steps, min(LONGEST_FILM, int(np.median(lengths))))
+        was_training = module.training
+        module.eval()
+        film = imagined_film(*self._imagined(data, module, num_steps), self.pictured_windows)
+        module.train(was_training)
+        with new_file(file) as temporary:
+            encode_video(temporary, film, FILMED_PER_SECOND)
+        self._film = file
+
+    def _imagined(self, data: EpisodeDataModule, module: WorldModel, num_steps: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Frames of windows of validation, latents of these, and what is imagined from each first frame."""
+        train, val = data.split
+        parts = [
+            (batch.frames, seen, module.imagine(seen[:, 0], done, *self._known(batch, module)))
+            for batch, seen, done in self._read_windows(data, val if len(val) else train, module, IN_PICTURE, num_steps)
+        ]
+        frames, latents, rolled = (torch.cat(each) for each in zip(*parts, strict=True))
+        return frames, latents, rolled
 
     def _examples(self, data: EpisodeDataModule, episodes: np.ndarray, module: WorldModel) -> Examples:
         parts = [
@@ -141,14 +176,21 @@ class WorldModelHealth(Callback):
         return states, extrinsics
 
     def _read_windows(
-        self, data: EpisodeDataModule, episodes: np.ndarray, module: WorldModel, num_windows: int | None = None
+        self,
+        data: EpisodeDataModule,
+        episodes: np.ndarray,
+        module: WorldModel,
+        num_windows: int | None = None,
+        num_steps: int | None = None,
     ) -> Iterator[tuple[EpisodeBatch, Tensor, Tensor]]:
         """In parts: windows, latents of their frames (B, T, N, D), action chunks (B, T - 1, A)."""
-        places = WindowPlaces(data.store, episodes, data.num_steps, data.frame_step)
+        num_steps = num_steps or data.num_steps
+        places = WindowPlaces(data.store, episodes, num_steps, data.frame_step)
         rows = np.unique(np.linspace(0, len(places) - 1, num_windows or self.num_windows).astype(int))
         chosen, starts = places.at(rows)
-        for part in np.array_split(np.arange(len(rows)), max(1, len(rows) // 40)):
-            batch = gather_windows(data.store, chosen[part], starts[part], data.num_steps, data.frame_step)
+        num_parts = len(rows) * num_steps // (40 * data.num_steps)  # of as many frames, whatever the length of windows
+        for part in np.array_split(np.arange(len(rows)), max(1, num_parts)):
+            batch = gather_windows(data.store, chosen[part], starts[part], num_steps, data.frame_step)
             frames = batch.frames.to(module.device)
             seen = module.encode_frames(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
             yield batch, seen, batch.actions.to(module.device)
