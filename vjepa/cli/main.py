@@ -95,7 +95,7 @@ COMMANDS = {
     "surprise": Command(
         "evaluation.surprise_command:run_surprise_command",
         "prediction error over time with past-only context: possible and impossible clips, beside baselines",
-        "-c physics --checkpoint=synthetic",
+        "-c physics --checkpoint=physics",
         quiet=True,
     ),
     "convert": Command(

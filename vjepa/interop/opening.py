@@ -10,9 +10,16 @@ from vjepa.interop.hugging_face.hub import hub_folder, is_hub_name
 from vjepa.interop.loading import read_checkpoint
 from vjepa.interop.native import read_native
 from vjepa.interop.networks import whole_settings
-from vjepa.interop.packaged import WEIGHTS_FOLDER, packaged_names, packaged_weights
-from vjepa.interop.portable import Part, PortableModel
-from vjepa.interop.recipe import find_recipe
+from vjepa.interop.packaged import (
+    RUN_SETTINGS,
+    WEIGHTS_FOLDER,
+    packaged_names,
+    packaged_run,
+    packaged_weights,
+    read_packaged_run,
+)
+from vjepa.interop.portable import Origin, Part, PortableModel
+from vjepa.interop.recipe import find_recipe, read_recipe
 from vjepa.interop.released import Hints, from_released
 from vjepa.interop.report import Report
 from vjepa.interop.run_folder import (
@@ -21,6 +28,7 @@ from vjepa.interop.run_folder import (
     RunSettings,
     checkpoint_in,
     read_run,
+    read_settings,
     untrained_model,
 )
 from vjepa.models import VideoEncoder
@@ -109,6 +117,8 @@ def open_run(
     checkpoint = checkpoint_in(path)
     if checkpoint.suffix == ".ckpt":
         return read_run(checkpoint, settings)
+    if (folder := packaged_run(path)) is not None:
+        return _read_packaged_run(path, folder)
     model, _ = open_model(path, None if which == "target" else which, num_heads, image_size=image_size)
     encoder, predictor = _encoder_of(model, path), model.predictor
     weights = {f"encoder.{name}": tensor for name, tensor in encoder.weights.items()}
@@ -140,19 +150,28 @@ def _found(path: Path) -> Path:
 def _read_folder(folder: Path, which: str | None) -> tuple[PortableModel, Report]:
     if (last := checkpoint_in(folder)) != folder:
         return read_run(last).portable(which)
+    if folder.parent == WEIGHTS_FOLDER and (folder / RUN_SETTINGS).exists():
+        model, report = _read_packaged_run(folder, folder).portable(which)
+        origin = Origin(**read_recipe(folder / RUN_SETTINGS)["origin"])
+        return replace(model, origin=replace(origin, encoder=model.origin.encoder)), report
     _refuse_which(folder, which)
     if (folder / native.SETTINGS).exists():
         return read_native(folder)
     if (folder / hugging_face.CONFIG).exists():
         return read_hugging_face(folder)
-    if folder.parent == WEIGHTS_FOLDER:
-        raise ValueError(
-            f"'{folder.name}' is a world model; use it with `vjepa plan`, `vjepa surprise` or `vjepa convert --to onnx`"
-        )
     raise ValueError(
         f"{folder} holds no model: neither {native.SETTINGS} (native) nor {hugging_face.CONFIG} (Hugging Face) nor "
         f"checkpoints/last.ckpt (a run)"
     )
+
+
+def _read_packaged_run(name: Path, folder: Path) -> PretrainedRun:
+    file = folder / RUN_SETTINGS
+    if read_recipe(file)["model"]["class_path"] == "vjepa.training.WorldModel":
+        raise ValueError(
+            f"'{folder.name}' is a world model; use it with `vjepa plan`, `vjepa surprise` or `vjepa convert --to onnx`"
+        )
+    return PretrainedRun(name, read_packaged_run(folder)["state_dict"], read_settings(file), step=None)
 
 
 def _refuse_which(path: Path, which: str | None) -> None:

@@ -101,7 +101,7 @@ class PretrainedRun(NamedTuple):
         name = _ALIASES.get(which or "target", which or "target")
         if name not in ("target", "context"):
             raise ValueError(f"{self.checkpoint} has no encoder '{which}'; a run has target and context")
-        report = Report(str(self.checkpoint), f"run, step {self.step}, {name} encoder")
+        report = Report(self.named, f"run, {name} encoder")
         prefix = self._prefix_of(name)
         taken = (prefix, "predictor.")
         others = sorted({key.partition(".")[0] for key in self.weights if not key.startswith(taken)})
@@ -112,7 +112,7 @@ class PretrainedRun(NamedTuple):
             self._portable_predictor(),
             preprocessing=preprocessing_of(self.settings.data),
             origin=Origin(
-                f"{self.checkpoint}, step {self.step}",
+                self.named,
                 f"{name} encoder",
                 data_of(self.settings.data),
                 f"vjepa fit -c {self.checkpoint.resolve().parent.parent / 'config.yaml'}",

@@ -7,14 +7,13 @@ from typing import Any, NamedTuple
 from jsonargparse import ArgumentError, ArgumentParser
 
 from vjepa.data.episodes.data_module import EpisodeDataModule
-from vjepa.interop.loading import load_all, read_run_checkpoint, read_tensors
+from vjepa.interop.loading import load_all, read_run_checkpoint
 from vjepa.interop.networks import seeded
-from vjepa.interop.packaged import RUN_SETTINGS, WEIGHTS, packaged_weights
+from vjepa.interop.packaged import RUN_SETTINGS, packaged_run, packaged_weights, read_packaged_run
 from vjepa.interop.recipe import read_recipe
 from vjepa.interop.run_folder import checkpoint_in, settings_beside
 from vjepa.training.world_model import WorldModel
 
-STEP = "global_step"  # of training, beside packaged weights
 
 
 class WorldModelRun(NamedTuple):
@@ -95,13 +94,12 @@ def read_world_model(
 
 
 def _content_of(checkpoint: Path) -> dict[str, Any]:
-    folder = packaged_weights(checkpoint)
-    if folder is None:
+    if packaged_weights(checkpoint) is None:
         return read_run_checkpoint(checkpoint)
-    if not (folder / RUN_SETTINGS).exists():
+    folder = packaged_run(checkpoint)
+    if folder is None:
         raise ValueError(f"the packaged weights '{checkpoint}' are of an encoder of clips, not of a world model")
-    weights = read_tensors(folder / WEIGHTS)
-    return {"state_dict": weights, "global_step": int(weights.pop(STEP))}
+    return read_packaged_run(folder)
 
 
 def _settings_of(checkpoint: Path) -> Path:
