@@ -51,8 +51,8 @@ class PastMemory(nn.Module):
         seen = torch.cat((tokens, change), dim=2)
         inputs = self.inputs(self.read(torch.cat((seen, visible), dim=2).flatten(0, 1))).unflatten(0, seen.shape[:2])
         memories = [inputs.new_zeros(len(inputs), self.width, grid.height, grid.width)]
-        for frame in range(grid.frames - 1):
-            memories.append(self._next(memories[-1], inputs[:, frame]))
+        for of_frame in inputs[:, :-1].unbind(1):  # an index per frame would add up as many gradients of the whole
+            memories.append(self._next(memories[-1], of_frame))
         before = torch.cat((torch.zeros_like(seen[:, :1]), seen[:, :-1]), dim=1)  # of the frame
         known = torch.cat((torch.stack(memories, dim=1), before), dim=2)
         expected = self.expect(known.flatten(0, 1)).flatten(2).transpose(1, 2)  # (B * T, H * W, dim)
