@@ -15,7 +15,6 @@ from vjepa.interop.run_folder import checkpoint_in, settings_beside
 from vjepa.training.world_model import WorldModel
 
 
-
 class WorldModelRun(NamedTuple):
     """A trained model, frozen, and its settings."""
 

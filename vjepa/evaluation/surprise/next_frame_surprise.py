@@ -55,20 +55,20 @@ class NextFrameSurprise:
             )
         clips = normalize_clips(clip.frames[None, :, : num_tubelets * length].to(self.device))
         with autocast(self.device, self.precision):
-            errors = self.errors(clips)  # (tubelets that are predicted, places)
+            errors = self.errors(clips)[0]  # (tubelets that are predicted, places)
         starts = length * torch.arange(len(errors))
         pools = [pooled(errors.unsqueeze(1))]
         return {self.rows[0]: assembled(pools, starts, [self.first_context], length, num_frames)}
 
     def errors(self, clips: Tensor) -> Tensor:
-        """Distances to the targets, (tubelets after the first context, places), of one clip (1, 3, T, H, W)."""
+        """Distances to the targets, (B, tubelets after the first context, places), of clips (B, 3, T, H, W)."""
         grid, levels = self.encoder.grid_of(clips), self.predictor.num_levels
         mask = next_frames_mask(grid, self.first_context // self.encoder.tubelet[0])
-        mask = TubeMask(*(ids.to(clips.device) for ids in mask))
+        mask = TubeMask(*(ids.to(clips.device).expand(len(clips), -1) for ids in mask))
         predicted = self.predictor(
             encode_levels(self.encoder, clips, levels, mask.context_ids), mask, grid, self.windows.mask_token
         )
         targets = normalized_targets(encode_levels(self.target_encoder, clips, levels), levels)
         how = self.windows.exponent, self.windows.distance
         distances = token_distances(predicted, targets[:, -predicted.shape[1] :], *how).mean(-1)
-        return distances[0].unflatten(0, (-1, grid.height * grid.width))
+        return distances.unflatten(1, (-1, grid.height * grid.width))
