@@ -147,4 +147,4 @@ format: $(INSTALLED)  ## format the code
 	$(VENV)/bin/ruff format .
 
 clean:  ## remove the environment, the embedded datasets and collected episodes; runs stay
-	rm -rf $(VENV) data/two_rooms* data/synthetic_hard data/{synthetic,physics}/{videos,masks} data/{synthetic,physics}/*.{csv,json}
+	rm -rf $(VENV) data/two_rooms* data/synthetic_hard data/physics_* data/{synthetic,physics}/{videos,masks} data/{synthetic,physics}/*.{csv,json}

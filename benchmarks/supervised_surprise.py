@@ -38,7 +38,7 @@ def main() -> None:
     torch.manual_seed(given.seed)
     run = open_run(given.checkpoint)
     encoder, predictor = run.untrained_networks() if given.untrained else (run.encoder("context"), run.predictor())
-    windows = PastWindows(num_frames=8, context_lengths=[6], exponent=2.0)
+    windows = PastWindows(num_frames=8, context_lengths=(6,), exponent=2.0)
     networks = encoder, run.encoder("target"), predictor
     scorer = NextFrameSurprise("trained with labelled pairs", *networks, windows, torch.device("cpu"), "32-true")
     folder = write_dataset("data/physics_labelled", 0, 0, 2 * PAIRS, seed=1, world="physics")

@@ -41,7 +41,7 @@ from vjepa.training.world_model_run import read_world_model
 
 LICENCE = "Apache-2.0"
 CLIPS = {"num_train": 72, "num_val": 0, "num_test": 48}  # of `vjepa make-data`
-FILMS = {"num_train": 0, "num_val": 0, "num_test": 160}  # of its world of physics
+FILMS: dict[str, Any] = {"num_train": 0, "num_val": 0, "num_test": 160}  # of its world of physics
 EPISODES, SEED = 8, 7_000_003
 
 
@@ -78,7 +78,7 @@ def check_surprise(name: str) -> float:
         pairs = PairClips(test_manifest=str(world / "test.csv"), frame_step=2, crop_size=(32, 32), num_workers=0)
         run = open_run(Path(name))
         networks = run.encoder("context"), run.encoder("target"), run.predictor()
-        windows = PastWindows(num_frames=8, context_lengths=[6], exponent=2.0)
+        windows = PastWindows(num_frames=8, context_lengths=(6,), exponent=2.0)
         scorer = NextFrameSurprise(name, *networks, windows, torch.device("cpu"), "32-true")
         results = SurpriseEvaluation(pairs, [scorer], report=lambda _: None).run()
     return next(each.scores.accuracy for each in results.properties if each.property == MEAN)
