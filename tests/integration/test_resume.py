@@ -139,3 +139,28 @@ def test_a_requeue_signal_of_slurm_saves_and_the_requeued_job_goes_on(tiny_recip
     monkeypatch.setenv("SLURM_RESTART_COUNT", "0")
     main([*arguments[:-1], "--name=unbroken"])
     assert_equal_runs(run, run.parents[1] / "unbroken" / "job_7")
+
+
+def test_a_spoilt_last_checkpoint_is_skipped_and_the_run_ends_as_the_unbroken_one(tiny_recipe, capsys):
+    arguments = ["fit", "-c", str(tiny_recipe), "--name=a", "--checkpoint.every_n_steps=5"]
+    main(arguments)
+    run = tiny_recipe.parent / "runs" / "a" / "version_0"
+    folder, whole = run / "checkpoints", checkpoint(run)
+    assert whole["origin"]["vjepa"] and whole["origin"]["settings"] and whole["origin"]["data"]
+    spoilt = bytearray((folder / "last.ckpt").read_bytes())
+    for part in (2, 3, 4):  # at least one is no padding between tensors
+        spoilt[len(spoilt) // part] ^= 4
+    (folder / "last.ckpt").write_bytes(spoilt)
+    capsys.readouterr()
+    main([*arguments, "--ckpt_path=last"])
+    said = capsys.readouterr().err
+    assert "skipped the checkpoint" in said and "last.ckpt: its part" in said
+    assert "goes on from step 15, written by vjepa" in said
+    for name, tensor in whole["state_dict"].items():
+        assert torch.equal(checkpoint(run)["state_dict"][name], tensor), name
+    for file in folder.glob("*.ckpt"):
+        file.write_bytes(b"")
+    with pytest.raises(SystemExit) as ended:
+        main([*arguments, "--ckpt_path=last"])
+    assert ended.value.code == 2
+    assert "there is no whole checkpoint in" in capsys.readouterr().err

@@ -31,11 +31,11 @@ from vjepa.monitoring import (
     WorldModelHealth,
 )
 from vjepa.monitoring.card.origin import add_origin
-from vjepa.monitoring.interruption import interruptible
+from vjepa.monitoring.interruption import interruptible, say
 from vjepa.monitoring.run_logger import WITH_FOLDER, RunLogger, is_requeued, requeued_folder, with_run_folder
 from vjepa.processors import LAUNCHERS, started_processes
 from vjepa.training import ImageSelfDistillation, WorldModel
-from vjepa.training.checkpoint import AtomicCheckpointIO
+from vjepa.training.checkpoint import AtomicCheckpointIO, checkpoints_of, newest_whole
 from vjepa.training.cost.efficiency import Efficiency
 
 RUN_CALLBACKS = (
@@ -247,17 +247,29 @@ def _name_of_recipe(settings: Namespace) -> str:
 
 
 def _newest_checkpoint(folder: Path) -> Path:
-    found = sorted(folder.glob("*/checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime)
+    """The newest whole checkpoint of the run that was written last."""
+    found = sorted(folder.glob("*/checkpoints/*.ckpt"), key=lambda path: path.stat().st_mtime)
     if not found:
         raise ValueError(
             f"there is no run to go on with below {folder} (no */checkpoints/last.ckpt); start one without "
             f"--ckpt_path, or give --name and --runs as they were"
         )
-    return found[-1]
+    return _whole_checkpoint(found[-1].parent)
+
+
+def _whole_checkpoint(folder: Path) -> Path:
+    found = newest_whole(checkpoints_of(folder), say)
+    if found is None:
+        raise ValueError(
+            f"there is no whole checkpoint in {folder}; start the run anew, or give a copy of one with --ckpt_path=FILE"
+        )
+    return found
 
 
 def _checkpoint_of(path: Path) -> Path:
-    """A checkpoint file, or the last one of a run's folder. Raises ValueError where there is none."""
+    """A checkpoint file, or the newest whole one of a run's folder. Raises ValueError where there is none."""
+    if path.is_dir() and any((path / "checkpoints").glob("*.ckpt")):
+        return _whole_checkpoint(path / "checkpoints")
     file = path / "checkpoints" / "last.ckpt" if path.is_dir() else path
     if not file.exists():
         raise ValueError(f"there is no checkpoint file {file}")
@@ -266,9 +278,10 @@ def _checkpoint_of(path: Path) -> Path:
 
 def _go_on_after_requeue(settings: Namespace, folder: Path | None) -> None:
     """Resume from the newest checkpoint of the run's folder: Lightning's at a requeue signal, or the run's own."""
-    found = [] if folder is None else [*folder.glob("hpc_ckpt_*.ckpt"), *folder.glob("checkpoints/last.ckpt")]
-    if found:
-        settings.ckpt_path = str(max(found, key=lambda path: path.stat().st_mtime))
+    found = [] if folder is None else [*folder.glob("hpc_ckpt_*.ckpt"), *folder.glob("checkpoints/*.ckpt")]
+    newest = newest_whole(sorted(found, key=lambda path: path.stat().st_mtime, reverse=True), say)
+    if newest is not None:
+        settings.ckpt_path = str(newest)
 
 
 def _version_of_checkpoint(settings: Namespace) -> str | None:

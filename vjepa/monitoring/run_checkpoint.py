@@ -1,21 +1,27 @@
-"""Writes `checkpoints/last.ckpt` in the run's folder, and permanent checkpoints of some steps."""
+"""Writes `checkpoints/last.ckpt` in the run's folder, keeps those before it, and permanent ones of some steps."""
 
 import math
+import os
 import shlex
+import shutil
 import signal
 import time
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
+from vjepa.monitoring.card.origin import ORIGIN, described, origin_of_run
 from vjepa.monitoring.interruption import Interrupted, handle_signals, say
 
 
 class RunCheckpoint(Checkpoint):
     """Overwrites `last.ckpt` every `every_n_steps` steps and at the end; `keep_every_n_steps` adds `step_N.ckpt`.
+
+    The one before stays as `previous_1.ckpt`: a run goes on from the newest that is whole.
 
     Files are replaced atomically (`vjepa.training.checkpoint.AtomicCheckpointIO`). Where the loss is not finite, a
     ValueError ends the run before a checkpoint is written. After SIGINT or SIGTERM to any rank all ranks save at the
@@ -24,15 +30,30 @@ class RunCheckpoint(Checkpoint):
     Args:
         every_n_steps: optimizer steps from one `last.ckpt` to the next.
         keep_every_n_steps: optimizer steps from one kept checkpoint to the next; none is kept if None.
+        every_n_minutes: also so long after the last one, at the end of a step; never if None.
+        keep_previous: checkpoints before the last that are kept, `previous_1.ckpt` the newest.
     """
 
-    def __init__(self, every_n_steps: int = 200, keep_every_n_steps: int | None = None):
+    def __init__(
+        self,
+        every_n_steps: int = 200,
+        keep_every_n_steps: int | None = None,
+        every_n_minutes: float | None = None,
+        keep_previous: int = 1,
+    ):
         if every_n_steps < 1 or (keep_every_n_steps is not None and keep_every_n_steps < 1):
             raise ValueError(
                 f"every_n_steps ({every_n_steps}) and keep_every_n_steps ({keep_every_n_steps}) must be at least 1"
             )
+        if keep_previous < 0 or (every_n_minutes is not None and not every_n_minutes > 0):
+            raise ValueError(
+                f"keep_previous ({keep_previous}) must be at least 0 and every_n_minutes ({every_n_minutes}) more than 0"
+            )
         self.every_n_steps = every_n_steps
         self.keep_every_n_steps = keep_every_n_steps
+        self.every_n_minutes = every_n_minutes
+        self.keep_previous = keep_previous
+        self._saved = time.monotonic()
         self._first_step = self._saved_step = self._seen_step = 0
         self._signal = 0  # the first that was received
         self._signalled = 0.0  # when
@@ -44,6 +65,18 @@ class RunCheckpoint(Checkpoint):
     @property
     def last(self) -> Path:
         return self.folder / "last.ckpt"
+
+    def on_save_checkpoint(self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        checkpoint[ORIGIN] = origin_of_run(Path(trainer.default_root_dir))
+
+    def on_load_checkpoint(self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Say where the checkpoint comes from, and what has changed since."""
+        written = checkpoint.get(ORIGIN)
+        if trainer.state.fn == "fit" and written is not None:
+            say(f"goes on from step {checkpoint['global_step']}, {described(written)}")
+            for name, digest in origin_of_run(Path(trainer.default_root_dir))["data"].items():
+                if digest != written["data"].get(name, digest):
+                    say(f"data have changed since this checkpoint was written: {name}")
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         self._first_step = self._saved_step = self._seen_step = trainer.global_step
@@ -58,7 +91,7 @@ class RunCheckpoint(Checkpoint):
         self._seen_step = step
         if self.keep_every_n_steps and step % self.keep_every_n_steps == 0:
             self._save(trainer, self.folder / f"step_{step}.ckpt")
-        if step % self.every_n_steps == 0:
+        if step % self.every_n_steps == 0 or self._is_due(trainer):
             self._save_last(trainer)
         self._save_if_signalled(trainer)
 
@@ -109,9 +142,28 @@ class RunCheckpoint(Checkpoint):
             print(f"Go on with:\n  vjepa fit -c {settings} --ckpt_path {last}", flush=True)
         raise Interrupted(self._stops_by)
 
+    def _is_due(self, trainer: Trainer) -> bool:
+        """By the clock of the rank whose time is up first."""
+        if self.every_n_minutes is None:
+            return False
+        return bool(_maximum_over_ranks(int(time.monotonic() - self._saved >= 60 * self.every_n_minutes), trainer))
+
     def _save_last(self, trainer: Trainer) -> None:
+        before = self.folder / ".before.ckpt.tmp"
+        keeps = self.keep_previous > 0 and trainer.is_global_zero and self.last.exists()
+        if keeps:
+            before.unlink(missing_ok=True)
+            _link(self.last, before)
         self._save(trainer, self.last)
-        self._saved_step = trainer.global_step
+        self._saved_step, self._saved = trainer.global_step, time.monotonic()
+        if keeps:
+            for number in range(self.keep_previous, 1, -1):
+                if (newer := self._previous(number - 1)).exists():
+                    newer.replace(self._previous(number))
+            before.replace(self._previous(1))
+
+    def _previous(self, number: int) -> Path:
+        return self.folder / f"previous_{number}.ckpt"
 
     def _save(self, trainer: Trainer, path: Path) -> None:
         loss = float(trainer.callback_metrics.get("train/loss", 0.0))
@@ -121,6 +173,14 @@ class RunCheckpoint(Checkpoint):
                 f"go on from there with a lower learning rate or gradient clipping"
             )
         trainer.save_checkpoint(path, weights_only=False)  # with the optimizer
+
+
+def _link(file: Path, name: Path) -> None:
+    """The same file by a second name, or a copy where the file system has no links."""
+    try:
+        os.link(file, name)
+    except OSError:
+        shutil.copy2(file, name)
 
 
 def _num_ranks() -> int:

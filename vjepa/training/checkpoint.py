@@ -1,7 +1,8 @@
 """Checkpoints that a kill can't spoil and that carry no code: written aside and renamed, read as tensors only."""
 
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from vjepa.data.atomic_file import new_file
-from vjepa.interop.loading import read_checkpoint
+from vjepa.interop.loading import fault_of, read_checkpoint, require_whole
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -30,6 +31,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         self, path: str | Path, map_location: Callable[..., Any] | None = None, weights_only: bool | None = True
     ) -> dict[str, Any]:
         checkpoint = read_checkpoint(path, map_location or "cpu")
+        require_whole(path)
         missing = [name for name in ("state_dict", "pytorch-lightning_version", "loops") if name not in checkpoint]
         if missing:
             raise ValueError(
@@ -37,6 +39,27 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 f"it; --model.initial_weights takes the weights of other files"
             )
         return checkpoint
+
+
+def checkpoints_of(folder: Path) -> list[Path]:
+    """Checkpoints in a folder of `RunCheckpoint`, the newest first: last.ckpt, previous ones, those that are kept."""
+    found = []
+    for file in folder.glob("*.ckpt"):
+        if name := re.fullmatch(r"(last|previous|step)(?:_(\d+))?", file.stem):
+            number = int(name[2] or 0)
+            order = {"last": (0, 0), "previous": (1, number), "step": (2, -number)}
+            found.append((order[name[1]], file))
+    return [file for _, file in sorted(found)]
+
+
+def newest_whole(checkpoints: Iterable[Path], say: Callable[[str], None] = print) -> Path | None:
+    """The first of these that is whole; None where none is. Says which were skipped, and why."""
+    for file in checkpoints:
+        fault = fault_of(file)
+        if fault is None:
+            return file
+        say(f"skipped the checkpoint {file}: {fault}")
+    return None
 
 
 def _sync_folder(folder: Path) -> None:

@@ -21,7 +21,8 @@ from vjepa.data.clips.data_module import ClipDataModule
 from vjepa.data.episodes.data_module import EpisodeDataModule
 from vjepa.data.video.storage import is_clutter, is_remote
 
-FILE = "origin.json"
+FILE, SETTINGS = "origin.json", "config.yaml"
+ORIGIN = "origin"  # its key in a checkpoint
 PACKAGES = ("torch", "lightning", "numpy", "timm", "decord", "av")
 CHECKOUT = Path(__file__).parents[3]
 
@@ -51,6 +52,25 @@ def read_origin(folder: Path) -> list[dict[str, Any]]:
     except (ValueError, KeyError, TypeError):
         raise ValueError(f"{file} is damaged; delete it, and the run's card goes without") from None
     return starts
+
+
+def origin_of_run(folder: Path) -> dict[str, Any]:
+    """What a checkpoint says of its origin: version, commit, and SHA-256 of settings and data."""
+    starts = read_origin(folder)
+    start = starts[-1] if starts else {"vjepa": vjepa.__version__, "commit": commit_of(CHECKOUT), "data": []}
+    settings = folder / SETTINGS
+    return {
+        "vjepa": start["vjepa"],
+        "commit": start["commit"],
+        "settings": fingerprint(str(settings)) if settings.exists() else None,
+        "data": {each["path"]: each["sha256"] for each in start["data"]},
+    }
+
+
+def described(origin: dict[str, Any]) -> str:
+    """A checkpoint's origin in words."""
+    words = f"written by vjepa {origin['vjepa']}"
+    return words + (f" at commit {origin['commit'][:9]}" if origin["commit"] else "")
 
 
 def fingerprint(path: str) -> str | None:
