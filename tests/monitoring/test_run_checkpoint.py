@@ -82,5 +82,5 @@ def test_minutes_count_too(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("settings", [{"keep_previous": -1}, {"every_n_minutes": 0.0}])
 def test_numbers_that_make_no_sense_are_refused(settings):
-    with pytest.raises(ValueError, match="keep_previous .* must be at least 0 and every_n_minutes .* more than 0"):
+    with pytest.raises(ValueError, match=r"keep_previous .* must be at least 0, and every_n_minutes .* more than 0"):
         RunCheckpoint(**settings)

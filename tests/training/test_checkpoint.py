@@ -31,7 +31,7 @@ def test_any_flipped_bit_of_a_weight_is_found(tmp_path: Path):
         file.write_bytes(spoilt)
         assert "differs from its checksum" in fault_of(file)
         with pytest.raises(
-            ValueError, match="last.ckpt is spoilt: its part .* differs from its checksum; give another"
+            ValueError, match=r"last.ckpt is spoilt: its part .* differs from its checksum; give another"
         ):
             read_run_checkpoint(file)
 

@@ -63,7 +63,7 @@ def fault_of(path: str | Path) -> str | None:
 
 
 def require_whole(path: str | Path) -> None:
-    """Raise ValueError where the parts of a checkpoint differ from their checksums; other files are left to a reader."""
+    """Raise ValueError where a part of a checkpoint differs from its checksum; other files are left to a reader."""
     if zipfile.is_zipfile(path) and (fault := fault_of(path)):
         raise ValueError(
             f"{path} is spoilt: {fault}; give another (a run goes on from its newest whole one by --ckpt_path=last)"

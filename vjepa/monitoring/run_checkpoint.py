@@ -47,7 +47,8 @@ class RunCheckpoint(Checkpoint):
             )
         if keep_previous < 0 or (every_n_minutes is not None and not every_n_minutes > 0):
             raise ValueError(
-                f"keep_previous ({keep_previous}) must be at least 0 and every_n_minutes ({every_n_minutes}) more than 0"
+                f"keep_previous ({keep_previous}) must be at least 0, "
+                f"and every_n_minutes ({every_n_minutes}) more than 0"
             )
         self.every_n_steps = every_n_steps
         self.keep_every_n_steps = keep_every_n_steps
