@@ -46,3 +46,17 @@ class SignalOnce(Callback):
             if workers:  # by another process, as a scheduler does
                 subprocess.run(["kill", f"-{self.number.value}", *workers], check=True)
             os.kill(os.getpid(), self.number)
+
+
+class SpoilGradient(Callback):
+    """Multiplies all gradients of some steps."""
+
+    def __init__(self, steps: list[int], factor: float):
+        self.steps = steps
+        self.factor = factor
+
+    def on_after_backward(self, trainer, module) -> None:
+        if trainer.global_step in self.steps:
+            for parameter in module.parameters():
+                if parameter.grad is not None:
+                    parameter.grad *= self.factor

@@ -160,6 +160,12 @@ COMMANDS = {
         "vjepa2_vitl16_256px_16f --gpu=h200 --devices=64",
         quiet=True,
     ),
+    "replay": Command(
+        "replay_command:run_replay_command",
+        "one skipped training step again, alone: its loss, and its clips",
+        "runs/synthetic/version_0/skipped/step_120",
+        quiet=True,
+    ),
     "report": Command(
         "report_command:run_report_command",
         "everything about a run, or several side by side, on one HTML page",

@@ -9,6 +9,7 @@ from vjepa.monitoring.online_probe import OnlineProbe
 from vjepa.monitoring.pictures import Pictures
 from vjepa.monitoring.progress import RunProgress
 from vjepa.monitoring.run_checkpoint import RunCheckpoint
+from vjepa.monitoring.step_guard import StepGuard
 from vjepa.monitoring.throughput import Throughput
 from vjepa.monitoring.token_writer import TokenWriter
 
@@ -21,6 +22,7 @@ __all__ = [
     "Pictures",
     "RunCheckpoint",
     "RunProgress",
+    "StepGuard",
     "Throughput",
     "TokenWriter",
     "WorldModelHealth",

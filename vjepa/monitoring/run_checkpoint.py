@@ -168,7 +168,8 @@ class RunCheckpoint(Checkpoint):
 
     def _save(self, trainer: Trainer, path: Path) -> None:
         loss = float(trainer.callback_metrics.get("train/loss", 0.0))
-        if not math.isfinite(loss):
+        skipped = any(getattr(each, "skips_this_step", False) for each in getattr(trainer, "callbacks", []))
+        if not math.isfinite(loss) and not skipped:  # a step that was skipped has changed no weight
             raise ValueError(
                 f"the loss is {loss} at step {trainer.global_step}, so nothing was saved over {self.last}; "
                 f"go on from there with a lower learning rate or gradient clipping"

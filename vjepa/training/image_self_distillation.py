@@ -75,11 +75,11 @@ class ImageSelfDistillation(ClipModel):
             targets = self.target_head(embeddings_of_views(self.target_encoder, views.large))  # (G, B, K)
         parts = [embeddings_of_views(self.context_encoder, part) for part in views if len(part)]
         similarities = self.head(torch.cat(parts))  # (V, B, K)
-        terms = self.objective(similarities, targets, self.global_step)
+        terms = self.objective(similarities, targets, self.step_number)
         if self.training:
             self.objective.move_centre(targets)
         losses = {"loss": terms.cross_entropy, "target_entropy": terms.target_entropy, "spread": terms.spread}
-        return Step(number=self.global_step, losses=losses)
+        return Step(number=self.step_number, losses=losses)
 
     def get_encoder(self, name: EncoderName) -> VideoEncoder:
         return self.target_encoder if name == "target" else self.context_encoder

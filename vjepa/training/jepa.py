@@ -53,7 +53,7 @@ class JEPA(ClipModel):
         masked = clips[: self.num_masked(batch)]
         masks = [TubeMask(*(ids[: len(masked)] for ids in mask)) for mask in batch.masks]
         step = ClipStep(
-            number=self.global_step,
+            number=self.step_number,
             clips=masked,
             grid=encoder.grid_of(clips),
             is_image=encoder.is_image(clips),

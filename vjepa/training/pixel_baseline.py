@@ -66,7 +66,7 @@ class PixelBaseline(ClipModel):
         contexts = [self.encoder(clips, mask.context_ids) for mask in batch.masks]
         grid = self.encoder.grid_of(clips)
         step = ClipStep(
-            number=self.global_step,
+            number=self.step_number,
             clips=clips,
             grid=grid,
             masks=batch.masks,

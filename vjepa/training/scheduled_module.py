@@ -26,6 +26,7 @@ class ScheduledModule(LightningModule):
     """
 
     momentum: Schedule  # of the moving average, where there is one
+    replayed_step: int | None = None  # of a step that is run again alone, without a trainer
 
     def __init__(self, learning_rate: Schedule, weight_decay: Schedule, betas: tuple[float, float], eps: float):
         super().__init__()
@@ -37,6 +38,11 @@ class ScheduledModule(LightningModule):
     def step(self, batch: Any) -> Step:
         """The forward pass and the losses of a batch."""
         raise NotImplementedError
+
+    @property
+    def step_number(self) -> int:
+        """Optimizer steps before this one: what is random in a step's losses depends on it."""
+        return self.global_step if self.replayed_step is None else self.replayed_step
 
     def trained_parts(self) -> Sequence[nn.Module]:
         raise NotImplementedError

@@ -81,7 +81,7 @@ class WorldModel(ScheduledModule):
         else:
             predictions = rollout(self.dynamics, latents[:, :first], actions[:, : stop - 1], states, extrinsics)
         step = WindowStep(
-            number=self.global_step,
+            number=self.step_number,
             frames=frames,
             latents=latents,
             actions=actions,
