@@ -7,7 +7,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 
 from vjepa.cli.parser import HelpfulParser
 from vjepa.cli.training import TrainingCLI
-from vjepa.monitoring.kept_step import KeptStep, read_kept_step, replayed_loss
+from vjepa.monitoring.guard.kept_step import KeptStep, read_kept_step, replayed_loss
 from vjepa.training.scheduled_module import ScheduledModule
 
 SETTINGS = "config.yaml"

@@ -12,8 +12,8 @@ from lightning.pytorch.plugins.precision import MixedPrecision
 from torch import Tensor
 
 from vjepa.interop.loading import read_checkpoint
+from vjepa.monitoring.guard.kept_step import Batch, keep_step
 from vjepa.monitoring.health.collapse_watch_actions import require_whole_weights, scaled_schedule
-from vjepa.monitoring.kept_step import Batch, keep_step
 from vjepa.monitoring.log_now import log_now
 from vjepa.monitoring.run_checkpoint import RunCheckpoint
 from vjepa.training.checkpoint import checkpoints_of, newest_whole

@@ -1,0 +1,1 @@
+"""Bad steps: skipped, counted, kept, and run again alone."""
