@@ -38,6 +38,7 @@ from vjepa.processors import LAUNCHERS, started_processes
 from vjepa.training import ImageSelfDistillation, WorldModel
 from vjepa.training.checkpoint import AtomicCheckpointIO, checkpoints_of, newest_whole
 from vjepa.training.cost.efficiency import Efficiency
+from vjepa.training.sharding import ShardedStrategy  # registers fsdp2 and hsdp
 
 RUN_CALLBACKS = (
     ("checkpoint", RunCheckpoint),
