@@ -113,10 +113,9 @@ class ShardedStrategy(ModelParallelStrategy):
         return kept
 
 
-StrategyRegistry.register("fsdp2", ShardedStrategy, description="weights in shards over all devices")
-StrategyRegistry.register(
-    "hsdp", ShardedStrategy, description="weights in shards within a node, copies on nodes", replicate_nodes=True
-)
+SHARDED = ("fsdp2", "hsdp")  # names of the strategy
+for name in SHARDED:
+    StrategyRegistry.register(name, ShardedStrategy, description="FSDP2", replicate_nodes=name == "hsdp")
 
 
 def shard(module: LightningModule, mesh: DeviceMesh, device: torch.device) -> None:
@@ -143,6 +142,9 @@ def shard(module: LightningModule, mesh: DeviceMesh, device: torch.device) -> No
     with torch.no_grad():
         for name, tensor in _tensors(module):
             _give(tensor, values.pop(name), device)
+    without_value = [name for name, tensor in _all_tensors(module) if tensor.is_meta]
+    if without_value:
+        raise RuntimeError(f"without a value after the start of all ranks: {', '.join(without_value)}")
 
 
 def _give(tensor: Tensor, value: Tensor, device: torch.device) -> None:
@@ -158,6 +160,13 @@ def _give(tensor: Tensor, value: Tensor, device: torch.device) -> None:
 def _tensors(module: nn.Module, remove_duplicate: bool = True) -> Iterator[tuple[str, Tensor]]:
     yield from module.named_parameters(remove_duplicate=remove_duplicate)
     yield from module.named_buffers(remove_duplicate=remove_duplicate)
+
+
+def _all_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Parameters, buffers, and tensors that modules keep otherwise."""
+    yield from _tensors(module)
+    for name, part in module.named_modules():
+        yield from ((f"{name}.{key}", value) for key, value in vars(part).items() if isinstance(value, Tensor))
 
 
 def _shard_like(reference: Any, value: Any) -> Any:
