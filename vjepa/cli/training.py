@@ -12,6 +12,7 @@ from lightning.pytorch import Callback, LightningDataModule, LightningModule, Tr
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.plugins.environments import SLURMEnvironment  # type: ignore[attr-defined]
 from lightning.pytorch.plugins.io import CheckpointIO
+from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 
@@ -194,6 +195,9 @@ class TrainingCLI(LightningCLI):
                 f"{' '.join(str(error).split())} And give --trainer.devices (tasks of a node) and --trainer.num_nodes"
             ) from None
         require_all_processes(trainer.world_size)
+        if isinstance(trainer.strategy, DDPStrategy):
+            # Gradients lie in the buffers that are averaged: otherwise a second copy of all of them.
+            trainer.strategy._ddp_kwargs.setdefault("gradient_as_bucket_view", True)
         return trainer
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
