@@ -4,6 +4,7 @@ A device holds its shard of all parameters, and whole ones of a block while the 
 one device: whole tensors in one file, so that any number of devices goes on from it, with any strategy.
 """
 
+import copy
 import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -19,6 +20,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forwar
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
+from vjepa.models import VideoEncoder
 from vjepa.models.dynamics.causal import ConditionedBlock
 from vjepa.models.layers import Block
 
@@ -129,6 +131,9 @@ def shard(module: LightningModule, mesh: DeviceMesh, device: torch.device) -> No
     shared = {name for name, tensor in _tensors(module, remove_duplicate=False)} - set(values)
     if any(name.rpartition(".")[0] for name in shared if name in dict(module.named_parameters())):
         raise ValueError(f"parameters that networks share can't be sharded: {', '.join(sorted(shared))}")
+    for part in list(module.modules()):
+        if isinstance(part, VideoEncoder):
+            object.__setattr__(part, "_unsharded", copy.deepcopy(part).to("meta"))  # not as a part of it
     for part in module.modules():
         if isinstance(part, Block | ConditionedBlock):
             fully_shard(part, mesh=mesh)
@@ -145,6 +150,24 @@ def shard(module: LightningModule, mesh: DeviceMesh, device: torch.device) -> No
     without_value = [name for name, tensor in _all_tensors(module) if tensor.is_meta]
     if without_value:
         raise RuntimeError(f"without a value after the start of all ranks: {', '.join(without_value)}")
+
+
+def whole_encoder(encoder: VideoEncoder, keep: bool) -> VideoEncoder | None:
+    """The encoder itself, or where it is in shards a copy with whole weights, for ranks that keep it.
+
+    All ranks have to ask for a copy.
+    """
+    unsharded: VideoEncoder | None = vars(encoder).get("_unsharded")
+    if unsharded is None:
+        return encoder if keep else None
+    whole = copy.deepcopy(unsharded).to_empty(device=next(encoder.parameters()).device) if keep else None
+    into = dict(_tensors(whole)) if whole is not None else {}
+    with torch.no_grad():
+        for name, tensor in _tensors(encoder):
+            value = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+            if name in into:
+                into[name].copy_(value)
+    return whole
 
 
 def _give(tensor: Tensor, value: Tensor, device: torch.device) -> None:
