@@ -128,9 +128,18 @@ def shard(module: LightningModule, mesh: DeviceMesh, device: torch.device) -> No
     if isinstance(module, FSDPModule):
         return
     values = {name: tensor.detach() for name, tensor in _tensors(module)}
-    shared = {name for name, tensor in _tensors(module, remove_duplicate=False)} - set(values)
-    if any(name.rpartition(".")[0] for name in shared if name in dict(module.named_parameters())):
-        raise ValueError(f"parameters that networks share can't be sharded: {', '.join(sorted(shared))}")
+    shard_parameters(module, mesh)
+    module.to_empty(device=device)
+    with torch.no_grad():
+        for name, tensor in _tensors(module):
+            _give(tensor, values.pop(name), device)
+    without_value = [name for name, tensor in _all_tensors(module) if tensor.is_meta]
+    if without_value:
+        raise RuntimeError(f"without a value after the start of all ranks: {', '.join(without_value)}")
+
+
+def shard_parameters(module: LightningModule, mesh: DeviceMesh) -> None:
+    """Shard by block, and the rest together; whole weights are there while a step runs."""
     for part in list(module.modules()):
         if isinstance(part, VideoEncoder):
             object.__setattr__(part, "_unsharded", copy.deepcopy(part).to("meta"))  # not as a part of it
@@ -143,13 +152,6 @@ def shard(module: LightningModule, mesh: DeviceMesh, device: torch.device) -> No
             register_fsdp_forward_method(module, method)
     # It warns of outputs that are views, and no step changes its results in place.
     warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
-    module.to_empty(device=device)
-    with torch.no_grad():
-        for name, tensor in _tensors(module):
-            _give(tensor, values.pop(name), device)
-    without_value = [name for name, tensor in _all_tensors(module) if tensor.is_meta]
-    if without_value:
-        raise RuntimeError(f"without a value after the start of all ranks: {', '.join(without_value)}")
 
 
 def whole_encoder(encoder: VideoEncoder, keep: bool) -> VideoEncoder | None:
@@ -180,9 +182,9 @@ def _give(tensor: Tensor, value: Tensor, device: torch.device) -> None:
     tensor.copy_(_shard_like(tensor, value))
 
 
-def _tensors(module: nn.Module, remove_duplicate: bool = True) -> Iterator[tuple[str, Tensor]]:
-    yield from module.named_parameters(remove_duplicate=remove_duplicate)
-    yield from module.named_buffers(remove_duplicate=remove_duplicate)
+def _tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    yield from module.named_parameters()
+    yield from module.named_buffers()
 
 
 def _all_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
