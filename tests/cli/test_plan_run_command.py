@@ -19,7 +19,7 @@ def test_a_published_recipe_is_planned(capsys):
     lines = {name: text.strip() for name, text in planned(capsys, "--gpu=h100", "--devices=128").items()}
     assert lines["parameters"] == "encoder 303.9 M, predictor 22.1 M"
     assert lines["batch"] == "24 clips a GPU, 3,072 on 128"
-    assert lines["strategy"].endswith("target of a GPU: ddp 6.4 GB, fsdp2 on 128 0.3 GB")
+    assert lines["strategy"].endswith("target of a GPU: ddp 6.4 GB, in 128 shards 0.3 GB")
     assert lines["checkpoint"] == "5.1 GB"
     assert lines["length"] == "240,000 steps, 737.3 M clips"
     flops = float(re.match(r"([\d.]+) T a clip", lines["FLOPs"])[1])

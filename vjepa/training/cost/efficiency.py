@@ -2,6 +2,7 @@
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 from torch.distributed.fsdp import FSDPModule
 
@@ -42,6 +43,12 @@ class Efficiency(Callback):
             for block in _blocks(module):
                 if isinstance(block, Block):
                     block.activation_checkpointing = self.activation_checkpointing
+        accumulated = 1 if trainer is None else trainer.accumulate_grad_batches
+        if accumulated > 1 and (compared := terms_of_whole_batches(module)):
+            rank_zero_only(print)(
+                f"accumulate_grad_batches ({accumulated}): the terms {', '.join(compared)} compare the clips of each "
+                f"batch, not those of an optimizer step"
+            )
         if self.max_micro_batch is not None and isinstance(module, ScheduledModule):
             data = trainer.datamodule  # type: ignore[attr-defined]
             number = num_micro_batches(data, trainer.world_size, self.max_micro_batch)
@@ -70,14 +77,17 @@ def num_micro_batches(data: OrderedDataModule, num_ranks: int, most: int) -> int
     )
 
 
+def terms_of_whole_batches(module: LightningModule) -> list[str]:
+    """Names of terms that are more than means over the clips of a batch."""
+    return [term.name for term in getattr(module, "objective", nn.ModuleDict()).values() if not term.averages_clips]
+
+
 def require_means_over_clips(module: ScheduledModule, trainer: Trainer) -> None:
     """Raise ValueError where a part of a batch would give another gradient than its clips give in the whole batch."""
     way_out = "give more devices, efficiency.activation_checkpointing, or a smaller data.global_batch_size"
-    objective = getattr(module, "objective", None)
-    if not isinstance(module, ClipModel) or objective is None:
+    if not isinstance(module, ClipModel) or not hasattr(module, "objective"):
         raise ValueError(f"efficiency.max_micro_batch is for JEPA and pixels on clips, not for this model; {way_out}")
-    whole = [term.name for term in objective.terms if not term.averages_clips]
-    if whole:
+    if whole := terms_of_whole_batches(module):
         raise ValueError(
             f"efficiency.max_micro_batch would compute a batch in parts, and the terms {', '.join(whole)} compare the "
             f"clips of a whole batch; {way_out}"

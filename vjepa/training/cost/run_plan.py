@@ -90,7 +90,7 @@ def plan_of(
     strategy, nodes = trainer.get("strategy") or "auto", trainer.get("num_nodes") or 1
     shards = devices if strategy == "fsdp2" else max(1, devices // nodes)
     sharded = sharded_state_bytes(model, shards)
-    memory = sharded if strategy in SHARDED else state_bytes(model)
+    memory = dict(sharded if strategy in SHARDED else state_bytes(model))
     memory["activations"] = max(activation_bytes(model, batch, numbers) for batch in batches)
     memory["work"] = working_bytes(model, batches[0], numbers)
     flops = float(np.mean([model.flops_of(batch) for batch in batches])) / at_once
@@ -107,7 +107,7 @@ def plan_of(
         clips_at_once=at_once,
         states={
             "ddp": sum(state_bytes(model).values()),
-            f"fsdp2 on {shards}": sum(sharded.values()),
+            f"in {shards} shards": sum(sharded.values()),
         },
         parameters={
             "encoder": sum(part.numel() for part in model.context_encoder.parameters()),
