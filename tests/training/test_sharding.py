@@ -73,7 +73,9 @@ def test_a_world_model_is_sharded_with_what_is_in_no_block(mesh):
 def test_a_tensor_that_would_stay_without_a_value_is_named(mesh):
     module = jepa()
     module.context_encoder.norm.kept = torch.empty(2, device="meta")
-    with pytest.raises(RuntimeError, match="without a value after the start of all ranks: context_encoder.norm.kept"):
+    with pytest.raises(
+        RuntimeError, match=r"without a value after the start of all ranks: context_encoder\.norm\.kept"
+    ):
         shard(module, mesh, CPU)
 
 

@@ -244,7 +244,7 @@ def _takes_weights_of_rank_0(settings: Namespace) -> bool:
     is_sharded = strategy in SHARDED or getattr(strategy, "class_path", "").endswith(ShardedStrategy.__name__)
     # Of other models' encoders some read files, or compute with their first values.
     model = pydoc.locate(part.model.class_path) if is_sharded else None
-    return isinstance(model, type) and issubclass(model, ClipModel) and bool(rank_zero_only.rank)
+    return isinstance(model, type) and issubclass(model, ClipModel) and bool(rank_zero_only.rank)  # type: ignore[attr-defined]
 
 
 def _on_meta_device(of_class: type[nn.Module], *arguments: Any, **settings: Any) -> nn.Module:

@@ -72,7 +72,7 @@ class ShardedStrategy(ModelParallelStrategy):
 
     # Checkpoints.
 
-    lightning_restore_optimizer = True  # type: ignore[assignment]
+    lightning_restore_optimizer = True
 
     def lightning_module_state_dict(self) -> dict[str, Any]:
         """Whole tensors, on rank 0; all ranks have to ask for them."""

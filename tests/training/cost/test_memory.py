@@ -86,8 +86,10 @@ def test_states_in_shards_are_what_fsdp2_leaves_on_each_rank():
     target = sum(part.numel() for part in model.target_encoder.parameters())
     assert sum(whole.values()) == 4 * (4 * trained + target)
     blocks = [sum(part.numel() for part in block.parameters()) for block in encoder.blocks]
-    others = sum(part.numel() for part in model.parameters()) - 2 * sum(blocks) - sum(
-        part.numel() for block in model.predictor.blocks for part in block.parameters()
+    others = (
+        sum(part.numel() for part in model.parameters())
+        - 2 * sum(blocks)
+        - sum(part.numel() for block in model.predictor.blocks for part in block.parameters())
     )
     assert sharded.pop("whole blocks of FSDP2") == 2 * 4 * (others + 2 * blocks[0])
     torch.distributed.init_process_group("fake", store=FakeStore(), rank=0, world_size=8)

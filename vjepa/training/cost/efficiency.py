@@ -79,7 +79,8 @@ def num_micro_batches(data: OrderedDataModule, num_ranks: int, most: int) -> int
 
 def terms_of_whole_batches(module: LightningModule) -> list[str]:
     """Names of terms that are more than means over the clips of a batch."""
-    return [term.name for term in getattr(module, "objective", nn.ModuleDict()).values() if not term.averages_clips]
+    objective = getattr(module, "objective", None)
+    return [] if objective is None else [str(term.name) for term in objective.terms if not term.averages_clips]
 
 
 def require_means_over_clips(module: ScheduledModule, trainer: Trainer) -> None:

@@ -49,7 +49,9 @@ def sharded_state_bytes(
     """
     shards = {name: -(-size // num_shards) for name, size in state_bytes(model).items()}
     parameters = 4 * sum(part.numel() for part in model.parameters())
-    blocks = [4 * sum(part.numel() for part in block.parameters()) for block in model.modules() if isinstance(block, Block)]
+    blocks = [
+        4 * sum(part.numel() for part in block.parameters()) for block in model.modules() if isinstance(block, Block)
+    ]
     return shards | {"whole blocks of FSDP2": 2 * (parameters - sum(blocks) + 2 * max(blocks, default=0))}
 
 

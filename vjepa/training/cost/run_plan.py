@@ -156,7 +156,10 @@ def report_of(plan: Plan, mfu: float) -> str:
         ("parameters", millions),
         ("memory", f"{plan.total / 1e9:.1f} of {plan.gpu.memory_gb} GB a GPU: {', '.join(parts)}"),
         ("strategy", f"weights, gradients, moments and target of a GPU: {states}"),
-        ("batch", f"{plan.clips_per_device} clips a GPU{at_once}, {plan.clips_per_device * plan.devices:,} on {plan.devices}"),
+        (
+            "batch",
+            f"{plan.clips_per_device} clips a GPU{at_once}, {plan.clips_per_device * plan.devices:,} on {plan.devices}",
+        ),
         ("FLOPs", f"{plan.flops_per_clip / 1e12:.3g} T a clip"),
         ("speed", f"{plan.clips_per_second:,.0f} clips a second, if {mfu:.0%} of the peak are reached (--mfu)"),
         ("data", f"{decoded:,.0f} frames a second to decode; {pixels:,.0f} MB/s of pixels are kept"),
