@@ -18,7 +18,7 @@ from vjepa.data.clips.batch import Views
 from vjepa.models import update_ema
 from vjepa.monitoring.health.weight_statistics import weight_distance
 from vjepa.training.cost.efficiency import compile_blocks
-from vjepa.training.sharding import shard, whole_encoder
+from vjepa.training.devices.sharding import shard, whole_encoder
 
 CPU = torch.device("cpu")
 
@@ -83,7 +83,7 @@ def test_a_tensor_that_would_stay_without_a_value_is_named(mesh):
     ("strategy", "model", "rank", "on_meta"),
     [
         ("fsdp2", "vjepa.training.JEPA", 1, True),
-        (Namespace(class_path="vjepa.training.sharding.ShardedStrategy"), "vjepa.training.JEPA", 1, True),
+        (Namespace(class_path="vjepa.training.devices.sharding.ShardedStrategy"), "vjepa.training.JEPA", 1, True),
         ("fsdp2", "vjepa.training.JEPA", 0, False),
         ("ddp", "vjepa.training.JEPA", 1, False),
         ("fsdp2", "vjepa.training.WorldModel", 1, False),

@@ -44,7 +44,7 @@ from vjepa.training import ImageSelfDistillation, WorldModel
 from vjepa.training.checkpoint import AtomicCheckpointIO, checkpoints_of, newest_whole
 from vjepa.training.clip_model import ClipModel
 from vjepa.training.cost.efficiency import Efficiency
-from vjepa.training.sharding import SHARDED, ShardedStrategy
+from vjepa.training.devices.sharding import SHARDED, ShardedStrategy
 
 RUN_CALLBACKS = (
     ("checkpoint", RunCheckpoint),

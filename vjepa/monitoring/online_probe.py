@@ -24,8 +24,8 @@ from vjepa.monitoring.log_now import log_at_end, log_now
 from vjepa.monitoring.probe_memory import HeldClips, HeldFeatures, LiveFeatures, hold_clips
 from vjepa.monitoring.throughput import Throughput
 from vjepa.training.clip_model import ClipModel
+from vjepa.training.devices.sharding import whole_encoder
 from vjepa.training.schedule import cosine_decay
-from vjepa.training.sharding import whole_encoder
 
 # Fractions of the budget after which encoding and training should be done; the rest is for scoring.
 ENCODED_BY = 0.6

@@ -13,7 +13,7 @@ from vjepa.training import JEPA
 from vjepa.training.cost.efficiency import Efficiency
 from vjepa.training.cost.memory import Numbers, activation_bytes, checkpoint_bytes, sharded_state_bytes, state_bytes
 from vjepa.training.cost.step_cost import meta_batch, saved_bytes
-from vjepa.training.sharding import shard_parameters
+from vjepa.training.devices.sharding import shard_parameters
 
 # More than 512 tokens each, where attention is fused on a CPU too.
 CLIP, COUNTS = (1, (8, 64, 64)), ((520, 500), (530, 490))

@@ -26,7 +26,7 @@ from vjepa.monitoring.health.imagined_picture import imagined_film, imagined_pic
 from vjepa.monitoring.log_now import log_at_end
 from vjepa.monitoring.run_logger import log_picture, picture_loggers
 from vjepa.training import WorldModel
-from vjepa.training.sharding import ShardedStrategy
+from vjepa.training.devices.sharding import ShardedStrategy
 
 IN_PICTURE = 40  # windows whose frames stand for what is imagined
 FILM = "imagined.mp4"

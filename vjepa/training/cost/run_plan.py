@@ -23,8 +23,8 @@ from vjepa.training.cost.memory import (
     working_bytes,
 )
 from vjepa.training.cost.step_cost import meta_batch
+from vjepa.training.devices.sharding import SHARDED
 from vjepa.training.jepa import JEPA
-from vjepa.training.sharding import SHARDED
 
 DRAWS = 16  # of masks, whose lengths differ from batch to batch
 FILE_FPS = 30  # frames per second of a usual video file
