@@ -18,10 +18,11 @@ ROOT = Path(__file__).parents[2]
 TIMEOUT = 300.0  # seconds
 
 
-def vjepa(*arguments: str | Path, ranks: int = 0) -> subprocess.CompletedProcess[str]:
+def vjepa(*arguments: str | Path, ranks: int = 0, nodes: int = 1) -> subprocess.CompletedProcess[str]:
     """Run `vjepa` in a process of its own, which starts with all modules imported (`warm_process.py`).
 
-    With `ranks`, run it as `torchrun` does: the first exit code that is not 0, and all that was said.
+    With `ranks`, run it as `torchrun` does, on as many `nodes`: the first exit code that is not 0, and all that was
+    said.
     """
     process, while_importing = _warm_process()
     with tempfile.NamedTemporaryFile("r") as stdout, tempfile.NamedTemporaryFile("r") as stderr:
@@ -30,6 +31,7 @@ def vjepa(*arguments: str | Path, ranks: int = 0) -> subprocess.CompletedProcess
             "stdout": stdout.name,
             "stderr": stderr.name,
             "ranks": ranks,
+            "nodes": nodes,
             "port": _free_port(),
             "timeout": TIMEOUT,
         }

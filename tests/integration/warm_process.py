@@ -42,15 +42,16 @@ def become(request: dict[str, Any], rank: int) -> None:
         os.close(file)
     sys.stdin = open(0, closefd=False)  # noqa: SIM115
     if request["ranks"]:
+        on_node = request["ranks"] // request["nodes"]
         os.environ |= {
             "TORCHELASTIC_RUN_ID": "tests",
             "MASTER_ADDR": "127.0.0.1",
             "MASTER_PORT": str(request["port"]),
             "WORLD_SIZE": str(request["ranks"]),
-            "LOCAL_WORLD_SIZE": str(request["ranks"]),
-            "GROUP_RANK": "0",
+            "LOCAL_WORLD_SIZE": str(on_node),
+            "GROUP_RANK": str(rank // on_node),
             "RANK": str(rank),
-            "LOCAL_RANK": str(rank),
+            "LOCAL_RANK": str(rank % on_node),
         }
 
 

@@ -45,36 +45,43 @@ class PlanRunCLI(TrainingCLI):
         if not isinstance(model, JEPA) or not isinstance(data, ClipDataModule):
             raise ValueError(f"a run of {type(model).__name__} can't be planned; give a recipe of vjepa.training.JEPA")
 
+        trainer, most = given.trainer.as_dict(), given.efficiency.max_micro_batch
+
         def planned(checkpointing: Checkpointing | None) -> Plan:
-            trainer = given.trainer.as_dict()
-            return plan_of(model, data, trainer, GPUS[given.gpu], given.devices, given.mfu, checkpointing)
+            return plan_of(model, data, trainer, GPUS[given.gpu], given.devices, given.mfu, checkpointing, most)
 
         plan = planned(given.efficiency.activation_checkpointing)
         print(report_of(plan, given.mfu))
         if not plan.fits:
             fitting = next((each for each in CHECKPOINTING if planned(each).fits), None)
-            raise ValueError(_does_not_fit(plan, given, fitting, planned(True)))
+            in_parts = all(term.averages_clips for term in model.objective.terms) and model.predicted_fraction == 1
+            raise ValueError(_does_not_fit(plan, given, fitting, planned(True), in_parts))
 
     def _run_subcommand(self, subcommand: str) -> None:
         """All is done."""
 
 
-def _does_not_fit(plan: Plan, given: Namespace, fitting: Checkpointing | None, smallest: Plan) -> str:
+def _does_not_fit(plan: Plan, given: Namespace, fitting: Checkpointing | None, smallest: Plan, in_parts: bool) -> str:
     """The sentence that names the setting that would fit."""
     start = f"{plan.total / 1e9:.0f} GB a GPU don't fit into the {plan.gpu.memory_gb} GB of {given.gpu}"
     if fitting is not None:
         return f"{start}; give --efficiency.activation_checkpointing={str(fitting).lower()}"
     states = sum(size for name, size in smallest.memory.items() if name not in ("activations", "work"))
-    by_clip = (smallest.total - states) / smallest.clips_per_device
+    by_clip = (smallest.total - states) / smallest.clips_at_once
     clips = int((0.92 * plan.gpu.memory_gb * 1e9 - states) / by_clip)
     if clips < 1:
         return (
             f"{start}; weights, gradients, moments and target alone take {states / 1e9:.0f} GB: give GPUs of more "
-            f"memory, or shard them (--trainer.strategy)"
+            f"memory, or shard them (--trainer.strategy=fsdp2)"
         )
     times = -(-plan.clips_per_device // clips)
     while plan.clips_per_device % times:
         times += 1
+    if in_parts:
+        return (
+            f"{start}; give --efficiency.activation_checkpointing=true and "
+            f"--efficiency.max_micro_batch={plan.clips_per_device // times}"
+        )
     batch = plan.clips_per_device // times * plan.devices
     return (
         f"{start}; give --efficiency.activation_checkpointing=true, --data.global_batch_size={batch} and "

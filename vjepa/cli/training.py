@@ -1,15 +1,20 @@
 """`vjepa fit|validate|test|predict`: Lightning's command line over our parts, one folder for each run."""
 
 import inspect
+import pydoc
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.plugins.environments import SLURMEnvironment  # type: ignore[attr-defined]
 from lightning.pytorch.plugins.io import CheckpointIO
+from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.utilities import rank_zero_only
+from torch import nn
 
 from vjepa.cli.parser import HelpfulParser
 from vjepa.data.atomic_file import writing
@@ -37,7 +42,9 @@ from vjepa.monitoring.run_logger import WITH_FOLDER, RunLogger, is_requeued, req
 from vjepa.processors import LAUNCHERS, started_processes
 from vjepa.training import ImageSelfDistillation, WorldModel
 from vjepa.training.checkpoint import AtomicCheckpointIO, checkpoints_of, newest_whole
+from vjepa.training.clip_model import ClipModel
 from vjepa.training.cost.efficiency import Efficiency
+from vjepa.training.devices.sharding import SHARDED, ShardedStrategy
 
 RUN_CALLBACKS = (
     ("checkpoint", RunCheckpoint),
@@ -85,6 +92,8 @@ class TrainingParser(HelpfulParser, LightningArgumentParser):
 
     def instantiate(self, namespace: Namespace, *more: Any, **options: Any) -> Namespace:
         options["instantiators"] = [(_clips_of_probe, LabelledClips, True)]
+        if _takes_weights_of_rank_0(namespace):
+            options["instantiators"].append((_on_meta_device, nn.Module, True))
         parts: Namespace = super().instantiate(namespace, *more, **options)
         return parts
 
@@ -186,6 +195,9 @@ class TrainingCLI(LightningCLI):
                 f"{' '.join(str(error).split())} And give --trainer.devices (tasks of a node) and --trainer.num_nodes"
             ) from None
         require_all_processes(trainer.world_size)
+        if isinstance(trainer.strategy, DDPStrategy):
+            # Gradients lie in the buffers that are averaged: otherwise a second copy of all of them.
+            trainer.strategy._ddp_kwargs.setdefault("gradient_as_bucket_view", True)
         return trainer
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
@@ -220,6 +232,24 @@ def _clips_of_probe(of_class: type[LabelledClips], **settings: Any) -> LabelledC
         return of_class(**settings)
     except ValueError as error:
         raise ValueError(f"online_probe.data: {error}") from None
+
+
+def _takes_weights_of_rank_0(settings: Namespace) -> bool:
+    """Whether this process is certain not to be rank 0 of a sharded clip model, whose weights all ranks start from."""
+    inside = (each for each in (settings, *vars(settings).values()) if isinstance(each, Namespace))
+    part = next((each for each in inside if "trainer" in each and "model" in each), None)
+    if part is None:
+        return False
+    strategy = part.trainer.get("strategy")
+    is_sharded = strategy in SHARDED or getattr(strategy, "class_path", "").endswith(ShardedStrategy.__name__)
+    # Of other models' encoders some read files, or compute with their first values.
+    model = pydoc.locate(part.model.class_path) if is_sharded else None
+    return isinstance(model, type) and issubclass(model, ClipModel) and bool(rank_zero_only.rank)  # type: ignore[attr-defined]
+
+
+def _on_meta_device(of_class: type[nn.Module], *arguments: Any, **settings: Any) -> nn.Module:
+    with torch.device("meta"):
+        return of_class(*arguments, **settings)
 
 
 def _link_frame_step(settings: Namespace) -> None:

@@ -4,7 +4,8 @@ import copy
 from typing import TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -21,4 +22,9 @@ def update_ema(
     momentum: float,  # 1 leaves the target as it is, 0 copies the source
 ) -> None:
     """target = momentum * target + (1 - momentum) * source, for all parameters at once."""
-    torch._foreach_lerp_(list(target.parameters()), list(source.parameters()), 1.0 - momentum)
+    torch._foreach_lerp_(_own_shards(target), _own_shards(source), 1.0 - momentum)
+
+
+def _own_shards(module: nn.Module) -> list[Tensor]:
+    """The parameters, or this rank's shards of them: both networks are sharded alike."""
+    return [part.to_local() if isinstance(part, DTensor) else part for part in module.parameters()]

@@ -2,6 +2,7 @@
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from torch.distributed.tensor import DTensor
 
 from vjepa.monitoring.log_now import log_now
 
@@ -18,4 +19,6 @@ class GradientNorm(Callback):
         if trainer.global_step % self.every_n_steps:
             return
         gradients = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
-        log_now(trainer, module, {"health/gradient_norm": float(torch.nn.utils.get_total_norm(gradients))})
+        norm = torch.nn.utils.get_total_norm(gradients)
+        whole = norm.full_tensor() if isinstance(norm, DTensor) else norm
+        log_now(trainer, module, {"health/gradient_norm": float(whole)})

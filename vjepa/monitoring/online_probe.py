@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.seed import isolate_rng
 
 from vjepa.data.clips.batch import ClipBatch
@@ -25,6 +24,7 @@ from vjepa.monitoring.log_now import log_at_end, log_now
 from vjepa.monitoring.probe_memory import HeldClips, HeldFeatures, LiveFeatures, hold_clips
 from vjepa.monitoring.throughput import Throughput
 from vjepa.training.clip_model import ClipModel
+from vjepa.training.devices.sharding import whole_encoder
 from vjepa.training.schedule import cosine_decay
 
 # Fractions of the budget after which encoding and training should be done; the rest is for scoring.
@@ -99,26 +99,27 @@ class OnlineProbe(Callback):
     def on_train_start(self, trainer: Trainer, module: ClipModel) -> None:
         if self.data is None or not self.every_n_steps:
             return
-        if trainer.world_size > 1 and not isinstance(trainer.strategy, DDPStrategy):
-            raise ValueError(
-                f"the online probe needs whole weights on rank 0, and {type(trainer.strategy).__name__} may shard "
-                f"them; use --trainer.strategy=ddp, or turn it off with --online_probe.every_n_steps=0"
-            )
         if trainer.is_global_zero:
             self._check_memory(self.data, self._encoder(module))
             with isolate_rng():  # workers of a loader take their seeds from torch's generator
                 self._held = self._decode(self.data)
 
     def on_train_batch_start(self, trainer: Trainer, module: ClipModel, batch: ClipBatch, batch_idx: int) -> None:
-        if self._held and trainer.global_step % self.every_n_steps == 0 and trainer.global_step != self._probed_step:
-            log_now(trainer, module, self._probe(trainer, module))
+        if self.every_n_steps and trainer.global_step % self.every_n_steps == 0 and self._is_due(trainer):
+            values = self._probe(trainer, module)
+            if not values:
+                return
+            log_now(trainer, module, values)
             for callback in trainer.callbacks:  # type: ignore[attr-defined]
                 if isinstance(callback, Throughput):
                     callback.pause()
 
     def on_train_end(self, trainer: Trainer, module: ClipModel) -> None:
-        if self._held and trainer.global_step != self._probed_step:
+        if self.every_n_steps and self._is_due(trainer):
             log_at_end(trainer, self._probe(trainer, module))
+
+    def _is_due(self, trainer: Trainer) -> bool:
+        return self.data is not None and trainer.global_step != self._probed_step
 
     def state_dict(self) -> dict[str, Any]:
         return {"first": self.first} if self.first else {}
@@ -171,16 +172,19 @@ class OnlineProbe(Callback):
         return held
 
     def _probe(self, trainer: Trainer, module: ClipModel) -> dict[str, float]:
-        """Probe the encoder as it is, print the accuracies and return them as `probe/...`."""
+        """Probe the encoder as it is, print the accuracies and return them as `probe/...`; on other ranks nothing."""
         assert self.data is not None
+        self._probed_step = trainer.global_step
+        encoder = whole_encoder(self._encoder(module), keep=trainer.is_global_zero)
+        if encoder is None:
+            return {}
         with isolate_rng():
             torch.manual_seed(self.data.seed)  # of the heads, so that they start alike each time
             started = time.monotonic()
-            features = LiveFeatures(self._encoder(module), trainer.precision_plugin)
+            features = LiveFeatures(encoder, trainer.precision_plugin)
             encoded = self._encode(self.data, features, module.device)
             accuracies, num_steps = self._accuracies(self.data, features, encoded, started)
             seconds = time.monotonic() - started
-        self._probed_step = trainer.global_step
         self.first = self.first or accuracies
         self.last = accuracies
         words = ", ".join(f"{name} {accuracy:.1%}" for name, accuracy in accuracies.items())

@@ -30,6 +30,7 @@ class ContextPrediction(ClipTerm):
         exponent, distance: as for `LatentPrediction`.
     """
 
+    averages_clips = True
     reads_context_predictions = True
 
     def __init__(

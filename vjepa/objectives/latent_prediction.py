@@ -20,6 +20,8 @@ class LatentPrediction(ClipTerm):
         distance: "power" by `exponent`, "smooth_l1" or "cosine".
     """
 
+    averages_clips = True
+
     def __init__(self, exponent: float = 1.0, distance: Distance = "power"):
         super().__init__()
         if distance not in get_args(Distance):

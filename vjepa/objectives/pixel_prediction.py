@@ -13,6 +13,8 @@ from vjepa.objectives.term import ClipStep, ClipTerm, TermValue, mean_over_masks
 class PixelPrediction(ClipTerm):
     """Mean squared error of the pixels of hidden tubelets, averaged over masks."""
 
+    averages_clips = True
+
     def forward(self, step: ClipStep) -> TermValue:
         return mean_over_masks(step, pixel_prediction_loss)
 

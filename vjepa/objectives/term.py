@@ -83,6 +83,7 @@ class Term(nn.Module, Generic[AnyStep]):
     """A term of a training loss. Subclasses implement `forward`."""
 
     name = "term"  # its key in the recipe; names of what it logs start with it
+    averages_clips = False  # its value is a mean over clips, so that parts of a batch give it one after the other
 
     def forward(self, step: AnyStep) -> TermValue:
         raise NotImplementedError

@@ -1,12 +1,14 @@
 """ScheduledModule: logging, AdamW along schedules and the moving average, which all models share in training."""
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.plugins.precision import MixedPrecision, Precision
+from lightning.pytorch.strategies import ParallelStrategy
 from lightning.pytorch.utilities import GradClipAlgorithmType
 from torch import Tensor, nn
 
@@ -27,6 +29,7 @@ class ScheduledModule(LightningModule):
 
     momentum: Schedule  # of the moving average, where there is one
     replayed_step: int | None = None  # of a step that is run again alone, without a trainer
+    num_micro_batches = 1  # of a rank's batch, computed one after the other; set by `Efficiency`
 
     def __init__(self, learning_rate: Schedule, weight_decay: Schedule, betas: tuple[float, float], eps: float):
         super().__init__()
@@ -95,7 +98,34 @@ class ScheduledModule(LightningModule):
 
     def training_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
         """The loss, and the step without gradients for callbacks (`outputs["step"]`)."""
+        if self.num_micro_batches > 1:
+            return self.accumulated_step(batch)
         return self.log_step("train", self.step(batch), len(batch[0]))
+
+    def accumulated_step(self, batch: Any) -> dict[str, Any]:
+        """`training_step` by micro-batches: the mean of their gradients and losses, and the first one's step.
+
+        Lightning accumulates over batches, so that a batch would no longer be the global one. Of the last micro-batch
+        it takes the gradient.
+        """
+        parts, strategy = batch.parts(self.num_micro_batches), self.trainer.strategy
+        self.trainer.optimizers[0].zero_grad()
+        losses, first = [], None
+        for number, part in enumerate(parts):
+            step = self.step(part)
+            loss = step.losses["loss"] / len(parts)
+            losses.append(torch.stack(list(step.losses.values())).detach())
+            first = first or step.detached()
+            if number < len(parts) - 1:
+                with strategy.block_backward_sync() if isinstance(strategy, ParallelStrategy) else nullcontext():
+                    strategy.backward(loss, None)
+        assert first is not None
+        first.losses = dict(zip(first.losses, torch.stack(losses).mean(dim=0), strict=True))
+        return {**self.log_step("train", first, len(batch[0])), "loss": loss}
+
+    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: torch.optim.Optimizer) -> None:
+        if self.num_micro_batches == 1:  # of several, all but the last have given their gradients by now
+            super().optimizer_zero_grad(epoch, batch_idx, optimizer)
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         self.log_step("val", self.step(batch), len(batch[0]))

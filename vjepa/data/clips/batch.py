@@ -41,6 +41,30 @@ class ClipBatch(NamedTuple):
     views: list[Views] = []  # noqa: RUF012 (never changed); one per `ViewSettings`
     clips_per_file: int = 1  # clips of one file follow each other
 
+    def parts(self, number: int) -> list["ClipBatch"]:
+        """As many batches of equal size, whose clips follow each other; failures stay with the first."""
+        size = len(self.clips) // number
+        assert size * number == len(self.clips)
+        return [self._rows(first, first + size) for first in range(0, len(self.clips), size)]
+
+    def _rows(self, first: int, stop: int) -> "ClipBatch":
+        rows = slice(first, stop)
+        views = []
+        for view in self.views:
+            of_view = [None if each is None else each.unflatten(0, (len(self.clips), -1))[rows] for each in view]
+            views.append(Views(*(None if each is None else each.flatten(0, 1) for each in of_view)))
+        return self._replace(
+            clips=self.clips[rows],
+            masks=[TubeMask(*(ids[rows] for ids in mask)) for mask in self.masks],
+            labels=self.labels[rows],
+            sources=self.sources[rows],
+            rows=self.rows[rows],
+            positions=self.positions[rows],
+            seconds=self.seconds[rows],
+            failures=[] if first else self.failures,
+            views=views,
+        )
+
 
 def normalize_clips(clips: UInt8[Tensor, "B 3 T H W"]) -> Float32[Tensor, "B 3 T H W"]:
     """Zero mean and unit variance on ImageNet, computed on the device of the clips."""

@@ -127,27 +127,30 @@ class CollapseMonitor(Callback):
         step = trainer.global_step
         if self.every_n_steps and step % self.every_n_steps == 0 and step != self._due_step:
             self._due_step = step
-            self._reads_batch = trainer.is_global_zero  # of an accumulated step the first batch
+            self._reads_batch = True  # of an accumulated step the first batch
 
     def on_train_batch_end(
         self, trainer: Trainer, module: ClipModel, outputs: dict[str, Any], batch: ClipBatch, batch_idx: int
     ) -> None:
         if self._reads_batch:
             self._reads_batch = False
-            self._read(trainer, module, outputs["step"])
+            distance = None
+            if isinstance(module, JEPA) and isinstance(module.targets, MovingAverage):
+                distance = weight_distance(module.context_encoder, module.target_encoder)  # of shards: by all ranks
+            if trainer.is_global_zero:
+                self._read(trainer, module, outputs["step"], distance)
         if self._due_step is not None and trainer.global_step > self._due_step:  # the step is whole
             self._due_step = None
             if self.action != "warn":
                 self._act(trainer, module)
 
-    def _read(self, trainer: Trainer, module: ClipModel, step: ClipStep) -> None:
+    def _read(self, trainer: Trainer, module: ClipModel, step: ClipStep, encoder_distance: float | None) -> None:
         """Take the statistics of a step, judge, log, and print changes of the verdict."""
         values = token_health(step)
-        if isinstance(module, JEPA):
-            if isinstance(module.targets, MovingAverage):
-                values["encoder_distance"] = weight_distance(module.context_encoder, module.target_encoder)
-            if module.prediction is not None and step.targets is not None:
-                values |= prediction_health(step, module.prediction)
+        if encoder_distance is not None:
+            values["encoder_distance"] = encoder_distance
+        if isinstance(module, JEPA) and module.prediction is not None and step.targets is not None:
+            values |= prediction_health(step, module.prediction)
         before = self.judgement
         after = self.watch.add(values)
         logged = {f"health/{name}": value for name, value in values.items()}

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
 from vjepa.data.atomic_file import new_file
@@ -25,6 +26,7 @@ from vjepa.monitoring.health.imagined_picture import imagined_film, imagined_pic
 from vjepa.monitoring.log_now import log_at_end
 from vjepa.monitoring.run_logger import log_picture, picture_loggers
 from vjepa.training import WorldModel
+from vjepa.training.devices.sharding import ShardedStrategy
 
 IN_PICTURE = 40  # windows whose frames stand for what is imagined
 FILM = "imagined.mp4"
@@ -63,6 +65,7 @@ class WorldModelHealth(Callback):
         self.health: dict[str, float] = {}
         self._read_at: int | None = None
         self._film: Path | None = None
+        self._is_off = False
 
     @property
     def judgement(self) -> str | None:
@@ -88,15 +91,23 @@ class WorldModelHealth(Callback):
 
     def setup(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
         self._folder = trainer.log_dir  # a collective: all ranks must read it
+        self._is_off = isinstance(trainer.strategy, ShardedStrategy)
+        if self._is_off:
+            rank_zero_only(print)(
+                "world model health: nothing is read or drawn, since no rank has whole weights; --trainer.strategy=ddp "
+                "has them"
+            )
 
     def on_train_batch_end(
         self, trainer: Trainer, module: WorldModel, outputs: object, batch: object, batch_idx: int
     ) -> None:
         step = trainer.global_step
-        if self.every_n_steps and step % self.every_n_steps == 0 and step != self._read_at:
+        if self.every_n_steps and not self._is_off and step % self.every_n_steps == 0 and step != self._read_at:
             self._read(trainer, module)
 
     def on_train_end(self, trainer: Trainer, module: WorldModel) -> None:
+        if self._is_off:
+            return
         if trainer.global_step != self._read_at:
             self._read(trainer, module)
         if self.pictured_windows and self._folder and picture_loggers(trainer):

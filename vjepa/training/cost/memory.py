@@ -38,6 +38,23 @@ def state_bytes(model: JEPA) -> dict[str, int]:
     return {"weights": weights, "gradients": gradients, "optimizer": 2 * gradients, "target": everything - weights}
 
 
+def sharded_state_bytes(
+    model: JEPA,
+    num_shards: int,  # of a node with hsdp, else all devices
+) -> dict[str, int]:
+    """`state_bytes` of a device with FSDP2: a shard of each part, and what a step has whole at a time.
+
+    Whole are the weights and gradients outside of blocks, and those of two blocks: one computes while the next one is
+    gathered.
+    """
+    shards = {name: -(-size // num_shards) for name, size in state_bytes(model).items()}
+    parameters = 4 * sum(part.numel() for part in model.parameters())
+    blocks = [
+        4 * sum(part.numel() for part in block.parameters()) for block in model.modules() if isinstance(block, Block)
+    ]
+    return shards | {"whole blocks of FSDP2": 2 * (parameters - sum(blocks) + 2 * max(blocks, default=0))}
+
+
 def checkpoint_bytes(model: JEPA) -> int:
     """Weights of all networks but a teacher, and the optimizer's moments."""
     states = state_bytes(model)

@@ -12,9 +12,18 @@ from vjepa.data.randomness import Purpose, generator_for
 from vjepa.grid import TokenGrid
 from vjepa.masking import kept_tokens
 from vjepa.models.layers import Block, Checkpointing
+from vjepa.training.cost.efficiency import num_micro_batches
 from vjepa.training.cost.gpus import Gpu
-from vjepa.training.cost.memory import Numbers, activation_bytes, checkpoint_bytes, state_bytes, working_bytes
+from vjepa.training.cost.memory import (
+    Numbers,
+    activation_bytes,
+    checkpoint_bytes,
+    sharded_state_bytes,
+    state_bytes,
+    working_bytes,
+)
 from vjepa.training.cost.step_cost import meta_batch
+from vjepa.training.devices.sharding import SHARDED
 from vjepa.training.jepa import JEPA
 
 DRAWS = 16  # of masks, whose lengths differ from batch to batch
@@ -29,6 +38,8 @@ class Plan:
     gpu: Gpu
     devices: int
     clips_per_device: int
+    clips_at_once: int  # of a device's clips, by the largest micro-batch
+    states: dict[str, int]  # weights, gradients, moments and target by strategy
     parameters: dict[str, int]
     memory: dict[str, int]  # by part
     checkpoint: int
@@ -60,6 +71,7 @@ def plan_of(
     devices: int,
     mfu: float,
     checkpointing: Checkpointing | None = None,  # None: as the networks say
+    max_micro_batch: int | None = None,
 ) -> Plan:
     """Raises ValueError where the batch can't be split over the devices, or the run has no end."""
     steps, accumulated = trainer.get("max_steps", -1), trainer.get("accumulate_grad_batches", 1)
@@ -71,15 +83,17 @@ def plan_of(
                 part.activation_checkpointing = checkpointing
     data.check_batch_size(devices)
     num_clips = data.global_batch_size // devices
+    at_once = num_clips if max_micro_batch is None else num_clips // num_micro_batches(data, devices, max_micro_batch)
     half = "16" in str(trainer.get("precision") or 32)
     numbers = Numbers(2 if half else 4, on_gpu=True)
-    batches = [batch_of(data, num_clips, draw) for draw in range(DRAWS)]
-    memory = state_bytes(model)
+    batches = [batch_of(data, at_once, draw) for draw in range(DRAWS)]
+    strategy, nodes = trainer.get("strategy") or "auto", trainer.get("num_nodes") or 1
+    shards = devices if strategy == "fsdp2" else max(1, devices // nodes)
+    sharded = sharded_state_bytes(model, shards)
+    memory = dict(sharded if strategy in SHARDED else state_bytes(model))
     memory["activations"] = max(activation_bytes(model, batch, numbers) for batch in batches)
     memory["work"] = working_bytes(model, batches[0], numbers)
-    if devices > 1:
-        memory["buckets of DDP"] = memory["gradients"]
-    flops = float(np.mean([model.flops_of(batch) for batch in batches])) / num_clips
+    flops = float(np.mean([model.flops_of(batch) for batch in batches])) / at_once
     predictor = 0 if model.predictor is None else sum(part.numel() for part in model.predictor.parameters())
     # TF32, which is not the default, has half the peak of 16 bits, and fp32 proper about a sixteenth.
     peak = gpu.peak_tflops * 1e12 * (1 if half else 1 / 16)
@@ -90,6 +104,11 @@ def plan_of(
         gpu=gpu,
         devices=devices,
         clips_per_device=num_clips,
+        clips_at_once=at_once,
+        states={
+            "ddp": sum(state_bytes(model).values()),
+            f"in {shards} shards": sum(sharded.values()),
+        },
         parameters={
             "encoder": sum(part.numel() for part in model.context_encoder.parameters()),
             "predictor": predictor,
@@ -128,13 +147,19 @@ def batch_of(data: ClipDataModule, num_clips: int, draw: int) -> ClipBatch:
 
 def report_of(plan: Plan, mfu: float) -> str:
     """The plan as lines of text."""
-    states = [f"{name} {size / 1e9:.1f}" for name, size in plan.memory.items()]
+    parts = [f"{name} {size / 1e9:.1f}" for name, size in plan.memory.items()]
+    states = ", ".join(f"{name} {size / 1e9:.1f} GB" for name, size in plan.states.items())
+    at_once = f", {plan.clips_at_once} at once" if plan.clips_at_once < plan.clips_per_device else ""
     decoded, pixels = (plan.clips_per_second * each for each in (plan.decoded_per_clip, plan.clip_bytes / 1e6))
     millions = ", ".join(f"{name} {count / 1e6:,.1f} M" for name, count in plan.parameters.items() if count)
     lines = [
         ("parameters", millions),
-        ("memory", f"{plan.total / 1e9:.1f} of {plan.gpu.memory_gb} GB a GPU: {', '.join(states)}"),
-        ("batch", f"{plan.clips_per_device} clips a GPU, {plan.clips_per_device * plan.devices:,} on {plan.devices}"),
+        ("memory", f"{plan.total / 1e9:.1f} of {plan.gpu.memory_gb} GB a GPU: {', '.join(parts)}"),
+        ("strategy", f"weights, gradients, moments and target of a GPU: {states}"),
+        (
+            "batch",
+            f"{plan.clips_per_device} clips a GPU{at_once}, {plan.clips_per_device * plan.devices:,} on {plan.devices}",
+        ),
         ("FLOPs", f"{plan.flops_per_clip / 1e12:.3g} T a clip"),
         ("speed", f"{plan.clips_per_second:,.0f} clips a second, if {mfu:.0%} of the peak are reached (--mfu)"),
         ("data", f"{decoded:,.0f} frames a second to decode; {pixels:,.0f} MB/s of pixels are kept"),
