@@ -166,6 +166,12 @@ COMMANDS = {
         "runs/synthetic/version_0/skipped/step_120",
         quiet=True,
     ),
+    "runs": Command(
+        "runs_command:run_runs_command",
+        "all runs below a folder in one table: what differs in their settings, step, loss, verdict, results",
+        "runs --output=runs.csv",
+        quiet=True,
+    ),
     "report": Command(
         "report_command:run_report_command",
         "everything about a run, or several side by side, on one HTML page",
