@@ -31,7 +31,7 @@ PYTEST = OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= \
 	$(VENV)/bin/python -m pytest --numprocesses=2 --dist=worksteal
 
 .SECONDEXPANSION:
-.PHONY: help install simulators data report pretrain probe finetune compare labels surprise segment worldmodel plan test test-quick test-without-decord test-lowest bench bench-data recipes docs notebooks check \
+.PHONY: help install simulators data report pretrain probe finetune compare labels surprise segment worldmodel plan test kill-test test-quick test-without-decord test-lowest bench bench-data recipes docs notebooks check \
 	format clean
 
 help:  ## list the targets
@@ -103,6 +103,9 @@ test: $(INSTALLED)  ## run all tests: 7 to 9 minutes on two cores
 
 test-without-decord: $(INSTALLED)  ## run all tests as where decord has no wheel: Macs, Linux on Arm
 	PYTHONPATH=tests/without_decord $(PYTEST) $(ARGS)
+
+kill-test: $(INSTALLED)  ## 30 kills at random instants, some inside a write, on 1 and 2 ranks: each run ends bit for bit as the unbroken one; 5 minutes
+	$(VENV)/bin/python -m tests.integration.kill_test $(ARGS)
 
 test-quick: $(INSTALLED)  ## run the tests that are not marked as slow: about 1 minute
 	$(PYTEST) -m 'not slow' $(ARGS)

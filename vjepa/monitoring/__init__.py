@@ -3,6 +3,7 @@
 from vjepa.monitoring.closing_summary import ClosingSummary
 from vjepa.monitoring.data_usage import DataUsage
 from vjepa.monitoring.gradient_norm import GradientNorm
+from vjepa.monitoring.guard.heartbeat import Heartbeat
 from vjepa.monitoring.guard.step_guard import StepGuard
 from vjepa.monitoring.health.collapse_monitor import CollapseMonitor
 from vjepa.monitoring.health.world_model_health import WorldModelHealth
@@ -18,6 +19,7 @@ __all__ = [
     "CollapseMonitor",
     "DataUsage",
     "GradientNorm",
+    "Heartbeat",
     "OnlineProbe",
     "Pictures",
     "RunCheckpoint",
