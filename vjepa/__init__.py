@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from vjepa._torchvision_on_cpu import OperatorsBeforeTorchvision
 
 if TYPE_CHECKING:
+    from vjepa.evaluation.planning.agent import Agent
     from vjepa.interop.load_encoder import LoadedEncoder
 
 sys.meta_path.insert(0, OperatorsBeforeTorchvision())  # Lightning and timm import torchvision
@@ -32,3 +33,11 @@ def load_encoder(
     from vjepa.interop.load_encoder import load_encoder  # late: importing vjepa must stay cheap
 
     return load_encoder(path, which, num_heads, image_size)
+
+
+def __getattr__(name: str) -> "type[Agent]":
+    if name == "Agent":
+        from vjepa.evaluation.planning.agent import Agent  # late: importing vjepa must stay cheap
+
+        return Agent
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

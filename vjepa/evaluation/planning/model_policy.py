@@ -1,16 +1,28 @@
 """A policy that plans with a world model: it observes frames, and imagines the latents that its actions lead to."""
 
+from typing import Any, Protocol
+
 import numpy as np
 import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from vjepa.data.randomness import Purpose, generator_for
-from vjepa.envs.world import Suite, Tasks, World
+from vjepa.envs.world import Suite, Tasks
 from vjepa.planning.controller import RecedingHorizon, repeated
 from vjepa.planning.cost import Cost, DistanceToGoal, Imagine, Over, goal_cost
+from vjepa.planning.limits import ActionLimit
 from vjepa.planning.planner import Plan, Planner, Problem
 from vjepa.training.world_model import WorldModel
+
+
+class Observed(Protocol):
+    """What a policy sees of B episodes: a `World`, or one frame of a camera."""
+
+    @property
+    def states(self) -> Float[np.ndarray, "B S"]: ...
+
+    def render(self) -> UInt8[np.ndarray, "B H W 3"]: ...
 
 
 class PlanningPolicy:
@@ -40,22 +52,27 @@ class PlanningPolicy:
         self.num_plans = 0
         self.plan_seconds = 0.0
 
-    def problems(self, world: World) -> list[Problem]:
+    def problems(self, world: Any) -> list[Problem]:
         """The planning problem of each episode."""
         raise NotImplementedError
 
-    def observe(self, world: World) -> None:
+    def observe(self, world: Any) -> None:
         """Called before each action chunk."""
 
     def begin(self, suite: Suite, tasks: Tasks) -> None:
         self.suite = suite
         self.tasks = tasks
-        self.controller = RecedingHorizon(self.planner, planning_seeds(tasks), self.replan_every)
+        self.start(planning_seeds(tasks), suite.action_dim, suite.action_limit)
+
+    def start(self, seeds: Int64[np.ndarray, " B"], action_dim: int, action_limit: ActionLimit) -> None:
+        """New episodes, whose searches have these seeds."""
+        self.action_dim, self.action_limit = action_dim, action_limit
+        self.controller = RecedingHorizon(self.planner, seeds, self.replan_every)
         self.plans: list[Plan] = []
-        self.action = torch.zeros(len(tasks.seeds), suite.action_dim)
+        self.action = torch.zeros(len(seeds), action_dim)
         self.time = 0
 
-    def act(self, world: World) -> Float[np.ndarray, "B A"]:
+    def act(self, world: Observed) -> Float[np.ndarray, "B A"]:
         chunk, within = divmod(self.time, self.frame_step)
         if within == 0:
             self.observe(world)
@@ -93,13 +110,17 @@ class ModelPolicy(PlanningPolicy):
 
     def begin(self, suite: Suite, tasks: Tasks) -> None:
         super().begin(suite, tasks)
-        self.goals = encode_one_by_one(self.model, suite.render_goals(tasks))  # (B, N, D)
+        self.aim_at(suite.render_goals(tasks))
+
+    def aim_at(self, goals: UInt8[np.ndarray, "B H W 3"]) -> None:
+        """Forget what was seen, and plan towards these frames."""
+        self.goals = encode_one_by_one(self.model, goals)  # (B, N, D)
         # The last frames, as many as the dynamics look back at, with the chunks between them and the states.
         self.past = self.goals[:, None][:, :0]  # (B, C, N, D)
-        self.past_chunks = torch.zeros(len(self.goals), 0, self.frame_step * suite.action_dim)  # (B, C - 1, chunk_dim)
+        self.past_chunks = torch.zeros(len(self.goals), 0, self.frame_step * self.action_dim)  # (B, C - 1, chunk_dim)
         self.past_states: Tensor | None = None  # (B, C, S)
 
-    def observe(self, world: World) -> None:
+    def observe(self, world: Observed) -> None:
         context = self.model.dynamics.context
         if context == 1 and (self.time // self.frame_step) % self.replan_every:
             return  # nothing is planned now, and nothing remembered
@@ -126,11 +147,10 @@ class ModelPolicy(PlanningPolicy):
 
         return imagine
 
-    def problems(self, world: World) -> list[Problem]:
-        suite = self.suite
+    def problems(self, world: Observed) -> list[Problem]:
         costs = [self.cost(self.imagination(k), self.model.distance_to(goal)) for k, goal in enumerate(self.goals)]
         return [
-            Problem(cost, past[-1], goal, suite.action_dim, suite.action_limit)
+            Problem(cost, past[-1], goal, self.action_dim, self.action_limit)
             for cost, past, goal in zip(costs, self.past, self.goals, strict=True)
         ]
 
