@@ -42,7 +42,7 @@ from vjepa.monitoring.interruption import interruptible, say
 from vjepa.monitoring.run_logger import WITH_FOLDER, RunLogger, is_requeued, requeued_folder, with_run_folder
 from vjepa.processors import LAUNCHERS, started_processes
 from vjepa.training import ImageSelfDistillation, WorldModel
-from vjepa.training.checkpoint import AtomicCheckpointIO, checkpoints_of, newest_whole
+from vjepa.training.checkpoint import AsynchronousCheckpointIO, AtomicCheckpointIO, checkpoints_of, newest_whole
 from vjepa.training.clip_model import ClipModel
 from vjepa.training.cost.efficiency import Efficiency
 from vjepa.training.devices.sharding import SHARDED, ShardedStrategy
@@ -171,7 +171,8 @@ class TrainingCLI(LightningCLI):
         given = settings.trainer
         plugins = given.plugins if isinstance(given.plugins, list) else [given.plugins] if given.plugins else []
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
-            kwargs["plugins"] = [*plugins, AtomicCheckpointIO()]
+            writer = AsynchronousCheckpointIO if settings.checkpoint.asynchronous else AtomicCheckpointIO
+            kwargs["plugins"] = [*plugins, writer()]
         run_logger = RunLogger(settings.runs, settings.name, _version_of_checkpoint(settings))
         if given.logger in (None, True):
             kwargs["logger"] = run_logger

@@ -32,6 +32,7 @@ class RunCheckpoint(Checkpoint):
         keep_every_n_steps: optimizer steps from one kept checkpoint to the next; none is kept if None.
         every_n_minutes: also so long after the last one, at the end of a step; never if None.
         keep_previous: checkpoints before the last that are kept, `previous_1.ckpt` the newest.
+        asynchronous: write them in a thread of their own, from a copy in main memory.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class RunCheckpoint(Checkpoint):
         keep_every_n_steps: int | None = None,
         every_n_minutes: float | None = None,
         keep_previous: int = 1,
+        asynchronous: bool = False,
     ):
         if every_n_steps < 1 or (keep_every_n_steps is not None and keep_every_n_steps < 1):
             raise ValueError(
@@ -54,6 +56,7 @@ class RunCheckpoint(Checkpoint):
         self.keep_every_n_steps = keep_every_n_steps
         self.every_n_minutes = every_n_minutes
         self.keep_previous = keep_previous
+        self.asynchronous = asynchronous  # read where the trainer is made
         self._saved = time.monotonic()
         self._first_step = self._saved_step = self._seen_step = 0
         self._signal = 0  # the first that was received
