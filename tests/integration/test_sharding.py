@@ -35,7 +35,7 @@ def assert_same_run(recipe, name: str, reference: str, steps: int = 6) -> None:
     ours, theirs = map(checkpoint, folders)
     assert ours["state_dict"].keys() == theirs["state_dict"].keys()
     for key, tensor in theirs["state_dict"].items():
-        torch.testing.assert_close(ours["state_dict"][key], tensor, atol=1e-6, rtol=0, msg=lambda m, key=key: key + m)
+        torch.testing.assert_close(ours["state_dict"][key], tensor, atol=1e-6, rtol=0, msg=f"{key} differs")
     mine, other = (each["optimizer_states"][0]["state"] for each in (ours, theirs))
     assert mine.keys() == other.keys()
     torch.testing.assert_close(mine, other, atol=1e-6, rtol=0)

@@ -32,7 +32,8 @@ def losses_of_replay(folder: Path, capsys) -> tuple[float, float]:
     capsys.readouterr()
     main(["replay", str(folder)])
     said = capsys.readouterr().out
-    return tuple(float(re.search(rf"{word} +(\S+)", said)[1]) for word in ("loss in the run", "loss replayed"))
+    in_run, again = (float(re.search(rf"{word} +(\S+)", said)[1]) for word in ("loss in the run", "loss replayed"))
+    return in_run, again
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from tests.training.tiny_dot_world import dot_model
 from vjepa.cli.main import main
 from vjepa.cli.training import _takes_weights_of_rank_0
 from vjepa.data.clips.batch import Views
+from vjepa.data.clips.quarantine import Failure
 from vjepa.models import update_ema
 from vjepa.monitoring.health.weight_statistics import weight_distance
 from vjepa.training.cost.efficiency import compile_blocks
@@ -99,13 +100,13 @@ def test_only_ranks_that_are_given_values_start_without(monkeypatch, strategy, m
 def test_parts_of_a_batch_keep_the_rows_of_their_clips():
     whole = batch(0, num_clips=4)
     ids = torch.arange(24).view(8, 3)  # two views of each clip
-    whole = whole._replace(views=[Views(None, ids)], failures=["bad.mp4"])
+    whole = whole._replace(views=[Views(None, ids)], failures=[Failure("train", "bad.mp4", "cut short")])
     first, second = whole.parts(2)
     assert torch.equal(torch.cat((first.clips, second.clips)), whole.clips)
     assert torch.equal(second.masks[1].target_ids, whole.masks[1].target_ids[2:])
     assert torch.equal(second.rows, torch.tensor([2, 3]))
     assert torch.equal(first.views[0].token_ids, ids[:4]) and torch.equal(second.views[0].token_ids, ids[4:])
-    assert (first.failures, second.failures) == (["bad.mp4"], [])
+    assert (first.failures, second.failures) == ([Failure("train", "bad.mp4", "cut short")], [])
 
 
 @pytest.mark.parametrize(
