@@ -131,7 +131,7 @@ recipes: $(INSTALLED)  ## write configs/README.md, the list of recipes, from the
 # Each has an extra of its own, installed when it is first wanted.
 docs: $(VENV)/.docs  ## build the documentation site, links checked: site/index.html
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build
-	@echo 'open site/index.html'
+	@echo 'open site/index.html, or with its search: $(VENV)/bin/python -m http.server --directory site'
 
 notebooks: $(VENV)/.notebooks data  ## run all notebooks in a copy; ARGS="features" for some of them
 	$(VENV)/bin/python scripts/run_notebooks.py $(ARGS)
