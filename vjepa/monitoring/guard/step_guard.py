@@ -113,11 +113,11 @@ class StepGuard(Callback):
     def on_before_optimizer_step(
         self, trainer: Trainer, module: ScheduledModule, optimizer: torch.optim.Optimizer
     ) -> None:
+        batches, losses = self._batches, self._losses
+        self._batches, self._losses = [], []
         plugin = trainer.precision_plugin
         if not self.enabled or (isinstance(plugin, MixedPrecision) and plugin.scaler is not None):
             return
-        batches, losses = self._batches, self._losses
-        self._batches, self._losses = [], []
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         norm = torch.nn.utils.get_total_norm([each.grad for each in parameters if each.grad is not None])
         norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm  # of shards
