@@ -41,7 +41,7 @@ from vjepa.training.world_model_run import read_world_model
 
 LICENCE = "Apache-2.0"
 CLIPS = {"num_train": 72, "num_val": 0, "num_test": 48}  # of `vjepa make-data`
-FILMS: dict[str, Any] = {"num_train": 0, "num_val": 0, "num_test": 160}  # of its world of physics
+FILMS: dict[str, Any] = {"num_train": 0, "num_val": 0, "num_test": 80}  # of its world of physics
 EPISODES, SEED = 8, 7_000_003
 
 
@@ -92,7 +92,7 @@ CHECKS: dict[str, tuple[Callable[[str], float], str]] = {
     ),
     "physics": (
         check_surprise,
-        f"pairs whose impossible film surprises more, of the 64 of `vjepa make-data "
+        f"pairs whose impossible film surprises more, of the 32 of `vjepa make-data "
         f"--world=physics --num_train=0 --num_val=0 --num_test={FILMS['num_test']}`, chance 0.5",
     ),
     "two_rooms": (

@@ -164,7 +164,7 @@ def test_an_unknown_command_is_named(capsys):
         "unknown command 'fitt'; did you mean 'fit'? "
         "(commands: fit, validate, test, predict, probe, finetune, segment, compare, label-efficiency, collect, "
         "plan, anticipate, surprise, convert, embed, import-recipe, health-bands, make-data, manifest, doctor, "
-        "recipes, completion, transcode, show, plan-run, report)"
+        "recipes, completion, transcode, show, plan-run, replay, runs, report)"
     )
     assert "unknown command 'train'; did you mean 'fit'?" in slip(capsys, "train")
     assert "unknown key 'num_trian'; did you mean 'num_train'?" in slip(capsys, "make-data", "--num_trian=3")

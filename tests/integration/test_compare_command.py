@@ -155,7 +155,7 @@ def test_runs_side_by_side_are_processes_and_what_fails_there_is_named(recipes, 
     recipes[0].write_text(yaml.safe_dump(broken))
     arguments = [*probing, "--at_once=2", "--steps=1", "--fork_steps=1", "--decoder_steps=1"]
     said = slip(
-        capsys, "compare", *arguments, f"--recipes=[{','.join(map(str, recipes))}]", f"--runs={tmp_path / 'runs'}"
+        capsys, "compare", *arguments, f"--recipes=[{','.join(map(str, recipes[:2]))}]", f"--runs={tmp_path / 'runs'}"
     )
     assert "tiny.yaml failed: " in said and "nowhere.csv" in said
 

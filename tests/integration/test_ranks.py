@@ -8,23 +8,14 @@ from tests.integration.runs import checkpoint, logged, vjepa
 pytestmark = pytest.mark.slow
 
 DDP = ("--trainer.devices=2", "--trainer.strategy=ddp")
-AGREEMENT = (
-    "--model.terms.prediction=vjepa.objectives.LatentPrediction",
-    "--model.terms.agreement=vjepa.objectives.Agreement",
-    "--model.terms.agreement.regularizer=vjepa.objectives.VarianceCovariance",
-    "--model.terms.agreement.regularizer.projector={input_dim: 24}",
-)
 
 
-@pytest.mark.parametrize("objective", [(), AGREEMENT], ids=["prediction", "agreement"])
-def test_two_gloo_ranks_equal_one_rank(tiny_recipe, objective):
+def test_two_gloo_ranks_equal_one_rank(tiny_recipe):
+    """Lightning starts the second rank; `test_sharding.py` has torchrun's, with terms that compare a whole batch."""
     runs = tiny_recipe.parent / "runs"
-    one = vjepa("fit", "-c", tiny_recipe, "--name=one", "--trainer.max_steps=8", *objective)
+    one = vjepa("fit", "-c", tiny_recipe, "--name=one", "--trainer.max_steps=8")
     assert one.returncode == 0, one.stderr
-    # Once Lightning starts the second rank, once torchrun has started both.
-    two = vjepa(
-        "fit", "-c", tiny_recipe, "--name=two", "--trainer.max_steps=8", *DDP, *objective, ranks=2 if objective else 0
-    )
+    two = vjepa("fit", "-c", tiny_recipe, "--name=two", "--trainer.max_steps=8", *DDP)
     assert two.returncode == 0, two.stderr
 
     ours, theirs = (checkpoint(runs / name / "version_0") for name in ("two", "one"))

@@ -71,6 +71,7 @@ def test_a_save_that_fails_leaves_all_as_it_was(tmp_path, monkeypatch):
         run(trainer, callback, 1, 6)
     assert (tmp_path / "checkpoints" / "last.ckpt").read_text() == "4"
     assert (tmp_path / "checkpoints" / "previous_1.ckpt").read_text() == "2"
+    assert {file.name for file in (tmp_path / "checkpoints").iterdir()} == {"last.ckpt", "previous_1.ckpt"}
 
 
 def test_minutes_count_too(tmp_path, monkeypatch):

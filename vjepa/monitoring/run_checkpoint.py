@@ -158,7 +158,11 @@ class RunCheckpoint(Checkpoint):
         if keeps:
             before.unlink(missing_ok=True)
             _link(self.last, before)
-        self._save(trainer, self.last)
+        try:
+            self._save(trainer, self.last)
+        except BaseException:
+            before.unlink(missing_ok=True)
+            raise
         self._saved_step, self._saved = trainer.global_step, time.monotonic()
         if keeps:
             for number in range(self.keep_previous, 1, -1):
