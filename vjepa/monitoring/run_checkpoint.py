@@ -90,7 +90,7 @@ class RunCheckpoint(Checkpoint):
         self._first_step = self._saved_step = self._seen_step = trainer.global_step
         environment = trainer._accelerator_connector.cluster_environment
         if isinstance(environment, SLURMEnvironment) and environment.auto_requeue:
-            self._requeues_at = int(environment.requeue_signal)
+            self._requeues_at = int(environment.requeue_signal or 0)
         # In place of Lightning's, which end a run without a checkpoint, or save one in the middle of a step.
         handle_signals(self._on_signal, *{*SIGNALS, *filter(None, [self._requeues_at])})
 
