@@ -52,10 +52,10 @@ def signalled(*each: dict, **settings) -> str:
 
 def stopped(capsys, *arguments: object) -> tuple[object, str]:
     """Exit code and words of a run that a signal ends."""
-    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)]
     with pytest.raises(SystemExit) as ended:
         main([str(argument) for argument in arguments])
-    assert handlers == [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    assert handlers == [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)]
     said = capsys.readouterr()
     return ended.value.code, said.out + said.err
 
@@ -64,13 +64,15 @@ def stopped(capsys, *arguments: object) -> tuple[object, str]:
     ("when", "code", "step"),
     [
         ({"name": "SIGINT"}, 130, 6),
+        ({"name": "SIGUSR1"}, 138, 6),
+        ({"hook": "on_save_checkpoint", "step": 10}, 143, 10),  # while it is being written
         ({"hook": "on_validation_batch_start", "step": 8}, 143, 8),  # two batches of validation every four steps
         ({"hook": "on_validation_end", "step": 8}, 143, 9),
         ({"hook": "on_train_end", "step": 20}, 143, 20),
     ],
 )
 def test_a_signal_saves_a_checkpoint_from_which_the_run_goes_on_bit_for_bit(tiny_recipe, capsys, when, code, step):
-    arguments = ["fit", "-c", tiny_recipe, "--name=a", "--data.num_workers=1"]
+    arguments = ["fit", "-c", tiny_recipe, "--name=a", *COMMON]
     found, said = stopped(capsys, *arguments, signalled(**when))
     run = tiny_recipe.parent / "runs" / "a" / "version_0"
     assert found == code
@@ -106,12 +108,13 @@ def test_a_second_ctrl_c_ends_at_once(tiny_recipe, capsys):
     assert not list((tiny_recipe.parent / "runs").rglob("*.ckpt"))
 
 
-def test_a_signal_to_one_rank_stops_both_after_the_same_step(tiny_recipe):
+@pytest.mark.parametrize(("name", "codes"), [("SIGTERM", (143, -15)), ("SIGUSR1", (138, 143, -15))])
+def test_a_signal_to_one_rank_stops_both_after_the_same_step(tiny_recipe, name, codes):
     ddp = ("--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.max_steps=200")
-    run = vjepa("fit", "-c", tiny_recipe, "--name=a", *ddp, signalled(rank=1), ranks=2)
-    assert run.returncode in (143, -15), run.stderr  # the launcher ends the rank that takes longer to exit
+    run = vjepa("fit", "-c", tiny_recipe, "--name=a", *ddp, signalled(name=name, rank=1), ranks=2)
+    assert run.returncode in codes, run.stderr  # the launcher ends the rank that takes longer to exit
     assert checkpoint(tiny_recipe.parent / "runs" / "a" / "version_0")["global_step"] == 6
-    assert run.stdout.count("Stopped by SIGTERM at step 6") == 1 and "Traceback" not in run.stderr
+    assert run.stdout.count(f"Stopped by {name} at step 6") == 1 and "Traceback" not in run.stderr
 
 
 def test_gradients_that_are_being_accumulated_are_stepped_with_before_a_signal_saves(tiny_recipe, capsys):
@@ -120,25 +123,52 @@ def test_gradients_that_are_being_accumulated_are_stepped_with_before_a_signal_s
     assert checkpoint(tiny_recipe.parent / "runs" / "a" / "version_0")["global_step"] == 4
 
 
-def test_a_requeue_signal_of_slurm_saves_and_the_requeued_job_goes_on(tiny_recipe, tmp_path, monkeypatch, capsys):
-    (tmp_path / "scontrol").write_text("#!/bin/sh\necho $@ > $(dirname $0)/asked\n")
+@pytest.fixture
+def slurm(tmp_path, monkeypatch):
+    """A job of SLURM, and the file of what is asked of its `scontrol`."""
+    (tmp_path / "scontrol").write_text("#!/bin/sh\necho $@ >> $(dirname $0)/asked\n")
     (tmp_path / "scontrol").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     for name, value in (("JOB_ID", 7), ("NTASKS", 1), ("PROCID", 0), ("LOCALID", 0), ("NODEID", 0)):
         monkeypatch.setenv(f"SLURM_{name}", str(value))
+    return tmp_path / "asked"
+
+
+def test_a_requeue_signal_of_slurm_saves_at_the_end_of_the_step_and_the_requeued_job_goes_on(
+    tiny_recipe, slurm, monkeypatch, capsys
+):
     arguments = ["fit", "-c", str(tiny_recipe), "--data.num_workers=1", "--name=a"]
-    signals = signalled({"name": "SIGUSR1", "hook": "on_train_batch_end"}, {"step": 8})
-    assert stopped(capsys, *arguments, signals)[0] == 143
+    found, said = stopped(capsys, *arguments, "--checkpoint.asynchronous=true", signalled(name="SIGUSR1", times=2))
     run = tiny_recipe.parent / "runs" / "a" / "job_7"
-    assert (tmp_path / "asked").read_text() == "requeue 7\n"
-    assert torch.load(run / "hpc_ckpt_1.ckpt", weights_only=True)["global_step"] == 5
-    assert checkpoint(run)["global_step"] == 9
-    (run / "checkpoints" / "last.ckpt").unlink()  # as though the job had been killed at once
+    assert found == 138 and "job 7 is requeued" in said
+    assert slurm.read_text() == "requeue 7\n"
+    assert [file.name for file in run.rglob("*.ckpt")] == ["last.ckpt"]
+    assert checkpoint(run)["global_step"] == 6
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
     main(arguments)
     monkeypatch.setenv("SLURM_RESTART_COUNT", "0")
     main([*arguments[:-1], "--name=unbroken"])
     assert_equal_runs(run, run.parents[1] / "unbroken" / "job_7")
+
+
+@pytest.mark.parametrize("hook", ["setup", "on_train_start"])
+def test_a_requeue_signal_before_the_first_step_requeues_too(tiny_recipe, slurm, monkeypatch, capsys, hook):
+    for name, value in (("JOB_ID", 5), ("TASK_ID", 3)):
+        monkeypatch.setenv(f"SLURM_ARRAY_{name}", str(value))
+    flag = signalled(name="SIGUSR1", hook=hook, step=0)
+    assert stopped(capsys, "fit", "-c", tiny_recipe, "--name=a", flag)[0] == 138
+    assert slurm.read_text() == "requeue 5_3\n"
+
+
+def test_who_requeues_by_other_means_or_has_no_scontrol_is_left_alone(tiny_recipe, slurm, monkeypatch, capsys):
+    arguments = ["fit", "-c", tiny_recipe, "--name=a", signalled(name="SIGUSR1")]
+    environment = "lightning.pytorch.plugins.environments.SLURMEnvironment"
+    own = [{"class_path": environment, "init_args": {"auto_requeue": False}}]
+    assert stopped(capsys, *arguments, f"--trainer.plugins={json.dumps(own)}")[0] == 138
+    assert not slurm.exists()
+    slurm.with_name("scontrol").write_text("#!/bin/sh\nexit 4\n")
+    found, said = stopped(capsys, *arguments)
+    assert found == 138 and "job 7 could not be requeued (exit code 4); submit it again" in said
 
 
 def test_a_spoilt_last_checkpoint_is_skipped_and_the_run_ends_as_the_unbroken_one(tiny_recipe, capsys):

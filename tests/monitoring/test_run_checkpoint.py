@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -8,6 +10,7 @@ class _Trainer:
     """Counts what it is asked to save."""
 
     log_dir, default_root_dir, is_global_zero = None, ".", True
+    _accelerator_connector = SimpleNamespace(cluster_environment=None)
 
     def __init__(self, folder):
         self.log_dir, self.global_step, self.callback_metrics, self.saved = folder, 0, {}, []

@@ -83,9 +83,11 @@ HALF_PRECISIONS = ("bf16-true", "16-true", "transformer-engine", "transformer-en
 def run_training_command(arguments: list[str]) -> None:
     """Parse and run one of Lightning's subcommands, e.g. `["fit", "-c", "recipe.yaml"]`.
 
-    Ctrl-C and SIGTERM end it with exit codes 130 and 143, `fit` after it has saved a checkpoint at the end of the step.
+    Ctrl-C, SIGTERM and SIGUSR1 end it with exit codes 130, 143 and 138, `fit` after it has saved a checkpoint at the
+    end of the step.
     """
-    with interruptible("there is nothing to save" if arguments[0] == "fit" else ""):
+    fits = arguments[0] == "fit"
+    with interruptible("there is nothing to save" if fits else "", requeues=fits):
         TrainingCLI(arguments)
 
 
@@ -312,7 +314,7 @@ def _checkpoint_of(path: Path) -> Path:
 
 
 def _go_on_after_requeue(settings: Namespace, folder: Path | None) -> None:
-    """Resume from the newest checkpoint of the run's folder: Lightning's at a requeue signal, or the run's own."""
+    """Resume from the newest whole checkpoint of the run's folder; versions before wrote hpc_ckpt_N.ckpt there too."""
     found = [] if folder is None else [*folder.glob("hpc_ckpt_*.ckpt"), *folder.glob("checkpoints/*.ckpt")]
     newest = newest_whole(sorted(found, key=lambda path: path.stat().st_mtime, reverse=True), say)
     if newest is not None:
@@ -340,7 +342,7 @@ class SaveSettings(SaveConfigCallback):
                 f"{folder} is the folder of another run; give another --name, --runs or version of the logger, or go "
                 f"on with that run: --ckpt_path={folder}/checkpoints/last.ckpt"
             )
-        # Lightning saves a checkpoint there when SLURM requeues the job.
+        # Where callbacks and Lightning write.
         trainer._default_root_dir = str(folder)  # type: ignore[attr-defined]
         self.overwrite = True
         super().setup(trainer, module, stage)

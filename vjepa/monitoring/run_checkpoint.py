@@ -13,9 +13,11 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.plugins.environments import SLURMEnvironment  # type: ignore[attr-defined]
 
 from vjepa.monitoring.card.origin import ORIGIN, described, origin_of_run
-from vjepa.monitoring.interruption import Interrupted, handle_signals, say
+from vjepa.monitoring.interruption import SIGNALS, Interrupted, handle_signals, requeue_job, say
+from vjepa.training.checkpoint import AsynchronousCheckpointIO
 
 
 class RunCheckpoint(Checkpoint):
@@ -24,8 +26,9 @@ class RunCheckpoint(Checkpoint):
     The one before stays as `previous_1.ckpt`: a run goes on from the newest that is whole.
 
     Files are replaced atomically (`vjepa.training.checkpoint.AtomicCheckpointIO`). Where the loss is not finite, a
-    ValueError ends the run before a checkpoint is written. After SIGINT or SIGTERM to any rank all ranks save at the
-    end of the step and raise `Interrupted`; a second SIGINT ends at once.
+    ValueError ends the run before a checkpoint is written. After SIGINT, SIGTERM or SIGUSR1 to any rank all ranks save
+    at the end of the step and raise `Interrupted`; a second SIGINT ends at once. In a job of SLURM, SIGUSR1 (or the
+    `requeue_signal` of its environment) also requeues the job, unless the environment says `auto_requeue=False`.
 
     Args:
         every_n_steps: optimizer steps from one `last.ckpt` to the next.
@@ -62,6 +65,7 @@ class RunCheckpoint(Checkpoint):
         self._signal = 0  # the first that was received
         self._signalled = 0.0  # when
         self._stops_by = 0  # the signal that all ranks know of
+        self._requeues_at = 0  # the signal that also requeues the job
 
     def setup(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
         self.folder = Path(trainer.log_dir or trainer.default_root_dir) / "checkpoints"
@@ -84,7 +88,11 @@ class RunCheckpoint(Checkpoint):
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         self._first_step = self._saved_step = self._seen_step = trainer.global_step
-        handle_signals(self._on_signal)  # in place of Lightning's, which end a run without a checkpoint
+        environment = trainer._accelerator_connector.cluster_environment
+        if isinstance(environment, SLURMEnvironment) and environment.auto_requeue:
+            self._requeues_at = int(environment.requeue_signal or 0)
+        # In place of Lightning's, which end a run without a checkpoint, or save one in the middle of a step.
+        handle_signals(self._on_signal, *{*SIGNALS, *filter(None, [self._requeues_at])})
 
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: object, batch: object, batch_idx: int
@@ -128,6 +136,8 @@ class RunCheckpoint(Checkpoint):
         self._signal, self._signalled = number, time.monotonic()
         if ranks == 1 and self._seen_step == self._first_step:
             say(f"stopped by {name}; there is nothing to save")
+            if number == self._requeues_at:
+                requeue_job()
             raise Interrupted(number)
         say(f"{name}: saves a checkpoint when this step has ended; Ctrl-C (again) ends at once")
 
@@ -139,11 +149,16 @@ class RunCheckpoint(Checkpoint):
     def _stop_if_saved(self, trainer: Trainer) -> None:
         if not self._stops_by:
             return
+        if isinstance(writer := trainer.strategy.checkpoint_io, AsynchronousCheckpointIO):
+            writer.wait()
+        trainer.strategy.barrier()  # a launcher ends the others when the first rank has ended
         if trainer.is_global_zero:
             settings, last = (shlex.quote(str(path)) for path in (self.folder.parent / "config.yaml", self.last))
             name = signal.Signals(self._stops_by).name
             print(f"\nStopped by {name} at step {trainer.global_step}: {self.last}")
             print(f"Go on with:\n  vjepa fit -c {settings} --ckpt_path {last}", flush=True)
+        if self._stops_by == self._requeues_at:
+            requeue_job()
         raise Interrupted(self._stops_by)
 
     def _is_due(self, trainer: Trainer) -> bool:
