@@ -12,7 +12,9 @@ from types import FrameType
 from lightning.pytorch.plugins.environments import SLURMEnvironment  # type: ignore[attr-defined]
 from lightning.pytorch.utilities import rank_zero_only
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+REQUEUES = "SIGUSR1"
+# Windows has the first two alone.
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", REQUEUES) if hasattr(signal, name))
 
 
 class Interrupted(SystemExit):
@@ -31,7 +33,7 @@ def interruptible(note: str, requeues: bool = False) -> Iterator[None]:
 
     def end(number: int, frame: FrameType | None) -> None:
         say(f"stopped by {signal.Signals(number).name}{note and '; '}{note}")
-        if requeues and number == signal.SIGUSR1:
+        if requeues and signal.Signals(number).name == REQUEUES:
             requeue_job()
         raise Interrupted(number)
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import time
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ class Heartbeat(Callback):
         temporary = file.with_name(f".{FILE}.tmp")
         try:
             with writing(file, temporary):  # by rename alone: a beat need not outlive a power cut
-                temporary.write_text(json.dumps(content | {"host": os.uname().nodename}) + "\n", encoding="utf-8")
+                temporary.write_text(json.dumps(content | {"host": platform.node()}) + "\n", encoding="utf-8")
                 temporary.replace(file)
         except OSError as error:
             print(f"no heartbeat: {error}", flush=True)
