@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import resource
 import signal
 import subprocess
 
@@ -60,3 +61,25 @@ class SpoilGradient(Callback):
             for parameter in module.parameters():
                 if parameter.grad is not None:
                     parameter.grad *= self.factor
+
+
+class FullDiskAfterStep(Callback):
+    """No file may grow beyond this size after a step; those of a checkpoint are larger."""
+
+    def __init__(self, step: int, size: int = 64_000):
+        self.step = step
+        self.size = size
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
+        if trainer.global_step == self.step:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (self.size, self.size))
+
+
+class KillWorkersAfterStep(Callback):
+    def __init__(self, step: int):
+        self.step = step
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
+        if trainer.global_step == self.step:
+            for process in multiprocessing.active_children():
+                os.kill(process.pid, signal.SIGKILL)

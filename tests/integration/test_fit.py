@@ -336,3 +336,8 @@ def test_a_summary_names_only_checkpoints_that_are_there(tiny_recipe, capsys):
     main(["fit", "-c", str(tiny_recipe), "--name=b", "--trainer.max_steps=1", f"--ckpt_path={last}"])
     said = capsys.readouterr().out
     assert "checkpoint   none was written" in said and "--ckpt_path" not in said
+
+
+def test_a_run_without_a_progress_bar_is_a_run(tiny_recipe):
+    main(["fit", "-c", str(tiny_recipe), "--name=a", "--trainer.enable_progress_bar=false", "--trainer.max_steps=1"])
+    assert checkpoint(tiny_recipe.parent / "runs" / "a" / "version_0")["global_step"] == 1

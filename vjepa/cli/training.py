@@ -2,6 +2,7 @@
 
 import inspect
 import pydoc
+import re
 from pathlib import Path
 from typing import Any
 
@@ -214,6 +215,8 @@ class TrainingCLI(LightningCLI):
             unfit += MASKED_CLIP_CALLBACKS
         if config["enable_checkpointing"] is False or config["fast_dev_run"]:
             unfit += (RunCheckpoint,)
+        if config["enable_progress_bar"] is False:
+            unfit += (RunProgress,)
         return super()._instantiate_trainer(config, [each for each in callbacks if not isinstance(each, unfit)])
 
     def _run_subcommand(self, subcommand: str) -> None:
@@ -223,6 +226,11 @@ class TrainingCLI(LightningCLI):
             with writing(settings.runs / settings.name):
                 super()._run_subcommand(subcommand)
         except RuntimeError as error:
+            if re.search(r"DataLoader worker .*(killed by signal|exited unexpectedly)", str(error)):
+                raise ValueError(
+                    f"a process that reads data has died, most often of too little memory; go on with --ckpt_path=last "
+                    f"and a smaller --data.num_workers ({' '.join(str(error).split())})"
+                ) from None
             monitored = [getattr(callback, "monitor", None) for callback in self.trainer.callbacks]  # type: ignore[attr-defined]
             if not any(name and f"`{name}`" in str(error) for name in monitored):
                 raise
