@@ -98,7 +98,7 @@ data/%/episodes.json: | $(INSTALLED)
 plan: $(INSTALLED)  ## plan with the world model CHECKPOINT, or the newest one, in closed loop by CONFIG: success beside baselines
 	$(VJEPA) plan -c $(CONFIG) $(if $(CHECKPOINT),--checkpoint=$(CHECKPOINT)) $(ARGS)
 
-test: $(INSTALLED)  ## run all tests: 7 to 9 minutes on two cores
+test: $(INSTALLED)  ## run all tests: 12 to 15 minutes on two cores
 	$(PYTEST) $(ARGS)
 
 test-without-decord: $(INSTALLED)  ## run all tests as where decord has no wheel: Macs, Linux on Arm
