@@ -319,11 +319,13 @@ def test_a_sentence_that_replaces_an_error_of_the_disk_stays():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("flag", ["--trainer.enable_checkpointing=false", "--trainer.fast_dev_run=1"])
-def test_a_run_without_checkpoints_says_that_none_was_written(tiny_recipe, capsys, flag):
+def test_a_run_without_checkpoints_says_that_none_was_written(tiny_recipe, tmp_path, capsys, monkeypatch, flag):
+    monkeypatch.chdir(tmp_path)
     main(["fit", "-c", str(tiny_recipe), "--name=a", "--trainer.max_steps=1", flag])
     said = capsys.readouterr().out
     assert "checkpoint   none was written" in said and "last.ckpt" not in said
     assert not list(tiny_recipe.parent.rglob("*.ckpt"))
+    assert not Path("heartbeat.json").exists()
 
 
 @pytest.mark.slow

@@ -215,6 +215,8 @@ class TrainingCLI(LightningCLI):
             unfit += MASKED_CLIP_CALLBACKS
         if config["enable_checkpointing"] is False or config["fast_dev_run"]:
             unfit += (RunCheckpoint,)
+        if config["fast_dev_run"]:  # it has no folder
+            unfit += (Heartbeat,)
         if config["enable_progress_bar"] is False:
             unfit += (RunProgress,)
         return super()._instantiate_trainer(config, [each for each in callbacks if not isinstance(each, unfit)])
